@@ -1,0 +1,52 @@
+# PKG and FLAGS narrow `make test`: make test PKG=./store FLAGS='-run Claim -v'
+PKG ?= ./...
+FLAGS ?=
+FUZZTIME ?= 20s
+TOOL := go tool -modfile=tools/go.mod
+
+.PHONY: help
+help: ## show this
+	@awk -F ':.*## ' '/^[a-z\/]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build every command into bin/
+	go build ./...
+	go build -trimpath -o bin/ ./cmd/...
+
+.PHONY: test
+test: ## run all tests with -race; installs PostgreSQL and Redis where they are missing
+	@tools/install.sh
+	CGO_ENABLED=1 go run ./internal/testenv/up -- go test -race -p 2 $(FLAGS) $(PKG)
+
+.PHONY: fuzz
+fuzz: ## run each fuzz test for FUZZTIME (20s)
+	@grep -rEo --include='*_test.go' 'func Fuzz[A-Za-z0-9_]+' . | sort | while IFS=: read -r file name; do \
+		go test -run '^$$' -fuzz "^$${name#func }$$" -fuzztime $(FUZZTIME) "$$(dirname "$$file")" || exit 1; \
+	done
+
+.PHONY: lint
+lint: ## gofmt, go vet, staticcheck, govulncheck
+	@wrong=$$(gofmt -l .) && if [ -n "$$wrong" ]; then echo "not as gofmt writes it:"; echo "$$wrong"; exit 1; fi
+	go vet ./...
+	$(TOOL) staticcheck ./...
+	@tools/vulncheck.sh
+
+.PHONY: dev
+dev: ## run everything in one process on 127.0.0.1:8080; flags in ARGS
+	go run ./cmd/waybill dev $(ARGS)
+
+.PHONY: migrate
+migrate: ## bring the database of DATABASE_URL up to date
+	go run ./cmd/waybill migrate up
+
+.PHONY: bench
+bench: ## put load on a running API; flags in ARGS
+	go run ./cmd/waybill bench $(ARGS)
+
+.PHONY: up
+up: ## run a whole deployment with docker compose
+	docker compose up --build --detach --wait
+
+.PHONY: clean
+clean: ## remove what was built; the data of `make dev` in .waybill/ stays
+	rm -rf bin coverage.out

@@ -1,0 +1,102 @@
+// Package api is HTTP in and out: it reads requests strictly, decides who may ask for what, and answers in JSON. It holds
+// no truth of its own: every handler calls a small interface that is declared beside it.
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/waybill/waybill/internal/account"
+	"github.com/waybill/waybill/tasks"
+)
+
+// Deps is what the API calls. All but Ready and Now are required.
+type Deps struct {
+	Auth    authenticator
+	Jobs    jobLedger
+	Carrier carrier
+	Audit   auditor
+	Tasks   *tasks.Catalogue
+	Ready   []Check // what must answer for /readyz to say yes
+	Log     *slog.Logger
+	Now     func() time.Time // time.Now
+}
+
+// auditor keeps a record of deeds. It does not fail the deed: what cannot be recorded is logged by the auditor.
+type auditor interface {
+	Record(ctx context.Context, e account.AuditEntry)
+}
+
+func (d Deps) validate() error {
+	var errs []error
+	for name, missing := range map[string]bool{
+		"auth": d.Auth == nil, "jobs": d.Jobs == nil, "carrier": d.Carrier == nil, "audit": d.Audit == nil,
+		"tasks": d.Tasks == nil, "log": d.Log == nil,
+	} {
+		if missing {
+			errs = append(errs, fmt.Errorf("dependency %q is missing", name))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// API answers HTTP requests. It is safe for concurrent use and has nothing to stop: the server that runs it has.
+type API struct {
+	cfg    Config
+	deps   Deps
+	bound  *bound
+	routes []route
+	engine *gin.Engine
+}
+
+// New builds the API. It fails where a required dependency is missing or a setting makes no sense, naming every mistake.
+func New(cfg Config, deps Deps) (*API, error) {
+	cfg = cfg.withDefaults()
+	if deps.Now == nil {
+		deps.Now = time.Now
+	}
+	if err := errors.Join(cfg.validate(), deps.validate()); err != nil {
+		return nil, fmt.Errorf("build api: %w", err)
+	}
+	a := &API{cfg: cfg, deps: deps, bound: newBound(cfg.MaxInFlight, cfg.MaxWaiters)}
+	docs, err := newDocsHandler(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("build api: %w", err)
+	}
+	a.routes = slices.Concat(
+		newJobHandler(cfg, deps, a.bound).routes(),
+		newTaskTypeHandler(deps.Tasks).routes(),
+		newHealthHandler(deps).routes(),
+		docs.routes(),
+	)
+	if a.engine, err = a.newEngine(); err != nil {
+		return nil, fmt.Errorf("build api: %w", err)
+	}
+	return a, nil
+}
+
+// Handler is the whole API.
+func (a *API) Handler() http.Handler { return a.engine }
+
+// Server is an http.Server for the API with the limits that keep slow or endless clients from holding connections. The
+// caller gives it a listener and shuts it down.
+func (a *API) Server() *http.Server {
+	return &http.Server{
+		Handler:           a.Handler(),
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       60 * time.Second,                                         // a 32 MiB batch at 4.5 Mbit/s; the long wait lifts it for itself
+		WriteTimeout:      maxWait + 30*time.Second,                                 // must outlast the longest wait for a job
+		IdleTimeout:       120 * time.Second,                                        // longer than the 60 s that load balancers keep connections
+		MaxHeaderBytes:    2*maxHeaderBytes + maxURI,                                // above our own limits, so that 414 and 431 are answered as problems
+		ErrorLog:          slog.NewLogLogger(a.deps.Log.Handler(), slog.LevelDebug), // strangers' broken connections
+		// "OPTIONS *" gets the same answer as any other unknown path.
+		DisableGeneralOptionsHandler: true,
+	}
+}

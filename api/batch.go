@@ -1,0 +1,169 @@
+package api
+
+import (
+	"bytes"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/waybill/waybill/internal/job"
+)
+
+// maxBatchKey leaves room for "#9999", which makes a key of its own for each job of a batch.
+const maxBatchKey = job.MaxIdempotency - len("#9999")
+
+// createBatch takes up to job.MaxBatch jobs, all or none. The body is read whole, and the jobs' payloads are parts of it:
+// a batch needs little more memory than its body has bytes, and the bodies of all batches together are bounded.
+func (h *jobHandler) createBatch(c *gin.Context) (any, error) {
+	key, err := idempotencyKey(c, maxBatchKey)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkContent(c.Request.Header, "application/json", "application/x-ndjson"); err != nil {
+		return nil, err
+	}
+	held := h.memory.hold()
+	defer held.release()
+	body, err := readAll(c.Request, held.grow)
+	if err != nil {
+		return nil, err
+	}
+	owner := caller(c).UserID
+	lines := isMedia(c.ContentType(), "application/x-ndjson")
+	subs, err := h.check.readBatch(body, lines, owner, h.deps.Now())
+	if err != nil {
+		return nil, err
+	}
+	if err := h.quota.take(c, owner, len(subs)); err != nil {
+		return nil, err
+	}
+	if key != "" {
+		nameAll(subs, key, fingerprint(c.FullPath(), body))
+	}
+	return h.writeBatch(c, owner, subs)
+}
+
+func (h *jobHandler) writeBatch(c *gin.Context, owner job.ID, subs []job.Submission) (any, error) {
+	made, err := h.jobs.CreateAll(c.Request.Context(), subs)
+	if err != nil {
+		return nil, fmt.Errorf("create %d jobs: %w", len(subs), err)
+	}
+	for i, m := range made {
+		if m.Job.Payload == nil {
+			m.Job.Payload = subs[i].Payload
+		}
+	}
+	h.send(owner, made...)
+	r := reply{Status: http.StatusAccepted, Body: batchBody(made)}
+	if !slices.ContainsFunc(made, func(m job.Created) bool { return !m.Replayed }) {
+		r.Header = map[string]string{"Idempotency-Replayed": "true"}
+	}
+	return r, nil
+}
+
+// nameAll gives each job of a batch an idempotency key made of the batch's. The fingerprint is that of the whole body.
+func nameAll(subs []job.Submission, key string, fingerprint []byte) {
+	for i := range subs {
+		subs[i].IdempotencyKey = key + "#" + strconv.Itoa(i)
+		subs[i].Fingerprint = fingerprint
+	}
+}
+
+// read reads and checks the body of one job. Every mistake in it is in the error.
+func (k checker) read(body []byte, owner job.ID, now time.Time) (job.Submission, error) {
+	in := newCreateJob(now)
+	s := &scanner{data: body}
+	s.top(func() { s.only('{', func() { s.members(in) }) })
+	if s.stop != nil {
+		return job.Submission{}, s.stop
+	}
+	sub, mistakes := k.check(in, "", owner)
+	s.add(mistakes)
+	return sub, s.err()
+}
+
+// readBatch reads and checks a JSON array of jobs, or one job on each line.
+func (k checker) readBatch(body []byte, lines bool, owner job.ID, now time.Time) ([]job.Submission, error) {
+	s := &scanner{data: body}
+	var subs []job.Submission
+	n := 0
+	each := func() {
+		if n++; n > job.MaxBatch {
+			s.stop = job.Invalid("", fmt.Sprintf("a batch may have %d jobs", job.MaxBatch))
+			return
+		}
+		if sub, ok := k.readItem(s, owner, now); ok {
+			subs = append(subs, sub)
+		}
+		if len(s.mistakes) >= maxMistakes && s.stop == nil {
+			s.stop = s.err() // nobody reads more of them
+		}
+	}
+	if lines {
+		s.lines(each)
+	} else {
+		s.top(func() { s.only('[', func() { s.elements(each) }) })
+	}
+	if n == 0 {
+		s.refuse("has no jobs")
+	}
+	return subs, s.err()
+}
+
+// readItem reads one job of a batch.
+func (k checker) readItem(s *scanner, owner job.ID, now time.Time) (sub job.Submission, ok bool) {
+	if s.peek() != '{' {
+		if s.skip() != nil {
+			s.refuse("must be an object")
+		}
+		return sub, false
+	}
+	in := newCreateJob(now)
+	before := len(s.mistakes)
+	s.members(in)
+	if s.stop != nil {
+		return sub, false
+	}
+	sub, mistakes := k.check(in, s.pointer(), owner)
+	s.add(mistakes)
+	return sub, len(s.mistakes) == before
+}
+
+// lines walks over newline-delimited JSON: one value on each line; empty lines don't count.
+func (s *scanner) lines(each func()) {
+	all := s.data
+	defer func() { s.data = all }()
+	s.path = append(s.path, step{})
+	for s.pos < len(all) && s.stop == nil {
+		end := bytes.IndexByte(all[s.pos:], '\n')
+		if end < 0 {
+			end = len(all) - s.pos
+		}
+		s.data = all[:s.pos+end]
+		if s.space(); s.pos < len(s.data) {
+			each()
+			s.path[0].index++
+			if s.space(); s.stop == nil && s.pos < len(s.data) {
+				s.malformed("something after the end of the JSON")
+			}
+		}
+		s.pos++
+	}
+	s.path = s.path[:0]
+}
+
+// add takes mistakes that were found elsewhere, except at places where the scanner found one itself: what it refused looks
+// like missing to others.
+func (s *scanner) add(mistakes []job.FieldError) {
+	own := s.mistakes
+	for _, m := range mistakes {
+		same := func(o job.FieldError) bool { return o.Pointer == m.Pointer }
+		if len(s.mistakes) < maxMistakes && !slices.ContainsFunc(own, same) {
+			s.mistakes = append(s.mistakes, m)
+		}
+	}
+}

@@ -1,0 +1,178 @@
+package api
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"os"
+	"strings"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/waybill/waybill/internal/job"
+)
+
+// object is a JSON object that reads itself: member is called once for each key, reads the value with one of the
+// scanner's methods, and returns true; or returns false for a key that it does not know, which becomes a mistake. Names
+// are compared exactly, as ever in JSON.
+type object interface {
+	member(s *scanner, name []byte) bool
+}
+
+// bindJSON reads the body, which must be one JSON object in UTF-8, into in. It answers 415, 413 or 400 where the body
+// cannot be read, and 422 with every mistake in it where it can.
+func bindJSON(c *gin.Context, in object) error {
+	body, err := readBody(c, "application/json")
+	if err != nil {
+		return err
+	}
+	return decode(body, in)
+}
+
+func decode(body []byte, in object) error {
+	s := &scanner{data: body}
+	s.top(func() { s.only('{', func() { s.members(in) }) })
+	return s.err()
+}
+
+// only calls read where the value begins with first, an object or an array; another value makes the body unreadable.
+func (s *scanner) only(first byte, read func()) {
+	if c := s.peek(); c != first {
+		s.unexpected(c, map[byte]string{'{': "a JSON object", '[': "a JSON array"}[first])
+		return
+	}
+	read()
+}
+
+// top walks over a whole text: one value, read by read, and nothing after it.
+func (s *scanner) top(read func()) {
+	if bytes.HasPrefix(s.data, []byte("\xef\xbb\xbf")) {
+		s.malformed("a byte order mark")
+		return
+	}
+	if s.peek(); s.pos == len(s.data) {
+		s.stop = &job.Error{Code: job.CodeMalformed, Message: "the body is empty"}
+		return
+	}
+	read()
+	if s.space(); s.stop == nil && s.pos < len(s.data) {
+		s.malformed("something after the end of the JSON")
+	}
+}
+
+// err is what came of the walk.
+func (s *scanner) err() error {
+	if s.stop != nil {
+		return s.stop
+	}
+	return invalid(s.mistakes)
+}
+
+// invalid is nil where there are no mistakes.
+func invalid(mistakes []job.FieldError) error {
+	if len(mistakes) == 0 {
+		return nil
+	}
+	e := job.Invalid("", "")
+	e.Fields = mistakes
+	return e
+}
+
+// limitBody refuses a body of more than n bytes: at once where its length is announced, else when it has sent them.
+func limitBody(n int64) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		if c.Request.ContentLength > n {
+			c.Header("Connection", "close") // rather than to read what is not wanted
+			refuse(c, errTooLarge)
+			return
+		}
+		if c.Request.Body != nil && c.Request.Body != http.NoBody {
+			c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, n)
+		}
+	}
+}
+
+var errTooLarge = &job.Error{Code: codeTooLarge, Message: "the body is larger than what is taken here"}
+
+// readBody checks what the headers say of the body and reads all of it. Nobody else holds the slice.
+func readBody(c *gin.Context, mediaType string) ([]byte, error) {
+	if err := checkContent(c.Request.Header, mediaType); err != nil {
+		return nil, err
+	}
+	return readAll(c.Request, nil)
+}
+
+const firstRead = 4 << 10
+
+// readAll reads the body into a slice that grows with what has arrived, never with what was announced. grow, where there
+// is one, is asked before the slice takes more memory, by how much.
+func readAll(r *http.Request, grow func(bytes int64) error) ([]byte, error) {
+	if r.Body == nil {
+		return nil, nil
+	}
+	var body []byte
+	for {
+		size := max(2*cap(body), firstRead)
+		if announced := int(r.ContentLength); len(body) <= announced && announced < size {
+			size = announced + 1 // one more, to see the end
+		}
+		if grow != nil {
+			if err := grow(int64(size - cap(body))); err != nil {
+				return nil, err
+			}
+		}
+		body = append(make([]byte, 0, size), body...)
+		for len(body) < cap(body) {
+			n, err := r.Body.Read(body[len(body):cap(body)])
+			body = body[:len(body)+n]
+			if err != nil {
+				return body, bodyError(err)
+			}
+		}
+	}
+}
+
+// bodyError says what ended the reading of a body.
+func bodyError(err error) error {
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.Is(err, io.EOF):
+		return nil
+	case errors.As(err, &tooLarge):
+		return errTooLarge
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return &job.Error{Code: codeTimeout, Message: "the body did not arrive in time", Err: err}
+	default:
+		return &job.Error{Code: job.CodeMalformed, Message: "the body is cut off", Err: err}
+	}
+}
+
+// checkContent refuses bodies that are not what they should be, or that are packed: a small one could unpack to anything.
+func checkContent(h http.Header, mediaTypes ...string) error {
+	if e := h.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
+		return &job.Error{Code: codeMediaType, Message: "Content-Encoding is not taken here: send the body as it is"}
+	}
+	if got := h["Content-Type"]; len(got) == 1 {
+		for _, want := range mediaTypes {
+			if got[0] == want || isMedia(got[0], want) {
+				return nil
+			}
+		}
+	}
+	return &job.Error{Code: codeMediaType, Message: "Content-Type must be " + strings.Join(mediaTypes, " or ")}
+}
+
+func isMedia(header, want string) bool {
+	got, params, err := mime.ParseMediaType(header)
+	if err != nil || got != want {
+		return false
+	}
+	for name, value := range params {
+		if name != "charset" || !strings.EqualFold(value, "utf-8") {
+			return false
+		}
+	}
+	return true
+}

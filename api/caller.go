@@ -1,0 +1,65 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/waybill/waybill/internal/account"
+	"github.com/waybill/waybill/internal/job"
+)
+
+// authenticator says who is calling. authorization holds the values of every Authorization header of the request.
+// It answers a job.Error with CodeUnauthenticated where they prove nothing, and CodeUnavailable where it cannot tell.
+type authenticator interface {
+	Authenticate(ctx context.Context, authorization []string) (*account.Principal, error)
+}
+
+const callerKey = "waybill.caller"
+
+// authenticate finds out who is calling. Only the Authorization header counts: never the query string, never a cookie.
+func (a *API) authenticate(c *gin.Context) {
+	p, err := a.deps.Auth.Authenticate(c.Request.Context(), c.Request.Header["Authorization"])
+	if err == nil && p == nil {
+		err = errors.New("authenticate: nobody, and no error")
+	}
+	if err != nil {
+		refuse(c, err)
+		return
+	}
+	c.Header("Cache-Control", "no-store")
+	c.Set(callerKey, p)
+}
+
+// authorize lets through who may use r.
+func authorize(r route) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		if err := r.allows(caller(c)); err != nil {
+			refuse(c, err)
+		}
+	}
+}
+
+func (r route) allows(p *account.Principal) error {
+	if !p.Role.Includes(r.role()) {
+		return forbidden(fmt.Sprintf("this needs the role %s", r.role()))
+	}
+	if r.AnyKey || p.Allows(r.role(), r.Scope) {
+		return nil
+	}
+	if r.Scope == "" {
+		return forbidden("this cannot be done with an API key: sign in")
+	}
+	return forbidden(fmt.Sprintf("this API key lacks the scope %s", r.Scope))
+}
+
+func forbidden(message string) error {
+	return &job.Error{Code: job.CodeForbidden, Message: message}
+}
+
+// caller is who is calling. Only routes that are not public have one.
+func caller(c *gin.Context) *account.Principal {
+	return c.MustGet(callerKey).(*account.Principal)
+}

@@ -1,0 +1,85 @@
+package api
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+
+	"github.com/gin-gonic/gin"
+)
+
+// reply is an answer that needs more than "200 and this body". A nil Body is an answer without one.
+type reply struct {
+	Status int // 200 where zero, or 204 without a body
+	Header map[string]string
+	Body   any
+}
+
+// appender is a body that writes itself: jobs do, because encoding/json would compact the payloads in them.
+type appender interface {
+	appendJSON(b []byte) []byte
+}
+
+// handle makes a Gin handler of one that returns what to answer: a reply, a body for 200, or nil for 204; or an error,
+// which becomes a problem.
+func handle(h func(c *gin.Context) (any, error)) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		answer, err := h(c)
+		if err != nil {
+			refuse(c, err)
+			return
+		}
+		r, ok := answer.(reply)
+		if !ok {
+			r = reply{Body: answer}
+		}
+		if err := respond(c, r); err != nil {
+			refuse(c, err)
+		}
+	}
+}
+
+func respond(c *gin.Context, r reply) error {
+	var body []byte
+	if r.Body != nil {
+		var err error
+		if body, err = encode(r.Body); err != nil {
+			return err
+		}
+	}
+	for name, value := range r.Header {
+		c.Header(name, value)
+	}
+	if body == nil {
+		c.Status(orElse(r.Status, http.StatusNoContent))
+		c.Writer.WriteHeaderNow()
+		return nil
+	}
+	write(c, orElse(r.Status, http.StatusOK), "application/json", body)
+	return nil
+}
+
+// encode writes v as JSON without escaping <, > and &: an answer is never part of a page.
+func encode(v any) ([]byte, error) {
+	if a, ok := v.(appender); ok {
+		return append(a.appendJSON(make([]byte, 0, 1024)), '\n'), nil
+	}
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return nil, fmt.Errorf("encode %T: %w", v, err)
+	}
+	return buf.Bytes(), nil
+}
+
+// write sends the whole answer. A client that has gone is no news: net/http ends the connection.
+func write(c *gin.Context, status int, contentType string, body []byte) {
+	h := c.Writer.Header()
+	h.Set("Content-Type", contentType)
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	c.Status(status)
+	_, _ = c.Writer.Write(body)
+}

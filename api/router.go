@@ -1,0 +1,79 @@
+package api
+
+import (
+	"net/http"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/waybill/waybill/internal/account"
+)
+
+// route is one row of the table that the API is built from. Who may call it is part of the row, so that it cannot be
+// forgotten: a row that says nothing is refused to everybody but administrators without a key.
+type route struct {
+	Method string
+	Path   string // in Gin's form: "/v1/jobs/:id"
+
+	Public bool          // anybody may call it; Role, Scope and AnyKey mean nothing
+	Role   account.Role  // the least role; empty: admin
+	Scope  account.Scope // what an API key must carry; empty: no API key will do
+	AnyKey bool          // any API key will do, whatever its scopes
+
+	MaxBody   int64 // bytes of the body; 0: Config.MaxBody
+	Unbounded bool  // answered even when too many requests are in flight: health, metrics
+
+	// Handler returns what to answer: see respond. Raw, in its place, writes the answer itself: pages and files.
+	Handler func(c *gin.Context) (any, error)
+	Raw     gin.HandlerFunc
+}
+
+func (r route) role() account.Role {
+	if r.Role == "" {
+		return account.RoleAdmin
+	}
+	return r.Role
+}
+
+// newEngine builds the router from the table. Paths are matched exactly: nothing is cleaned, guessed or redirected.
+func (a *API) newEngine() (*gin.Engine, error) {
+	gin.SetMode(gin.ReleaseMode) // otherwise Gin prints its table to standard output
+	e := gin.New()
+	e.RedirectTrailingSlash = false
+	e.RedirectFixedPath = false
+	e.HandleMethodNotAllowed = true
+	e.RemoteIPHeaders = []string{"X-Forwarded-For"}
+	var proxies []string
+	for _, p := range a.cfg.TrustedProxies {
+		proxies = append(proxies, p.String())
+	}
+	if err := e.SetTrustedProxies(proxies); err != nil {
+		return nil, err
+	}
+	e.Use(a.identify, a.logAccess, a.recoverPanic, secureHeaders, limitHead, a.cors())
+	e.NoRoute(handle(func(*gin.Context) (any, error) { return nil, errNoRoute }))
+	e.NoMethod(handle(func(*gin.Context) (any, error) { return nil, errNoMethod }))
+	for _, r := range a.routes {
+		chain := a.chain(r)
+		e.Handle(r.Method, r.Path, chain...)
+		if r.Method == http.MethodGet {
+			e.Handle(http.MethodHead, r.Path, chain...) // net/http drops the body
+		}
+	}
+	return e, nil
+}
+
+// chain is what a request to r passes, in this order: is there room, who is asking and may they, how much may they send.
+func (a *API) chain(r route) []gin.HandlerFunc {
+	var chain []gin.HandlerFunc
+	if !r.Unbounded {
+		chain = append(chain, a.bound.limit)
+	}
+	if !r.Public {
+		chain = append(chain, a.authenticate, authorize(r))
+	}
+	chain = append(chain, limitBody(orElse(r.MaxBody, a.cfg.MaxBody)))
+	if r.Raw != nil {
+		return append(chain, r.Raw)
+	}
+	return append(chain, handle(r.Handler))
+}

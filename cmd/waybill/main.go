@@ -1,0 +1,63 @@
+// Command waybill is the operator's command.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/waybill/waybill/internal/app"
+)
+
+type commands struct {
+	Dev     devCommand     `cmd:"" help:"Run everything in one process, for trying out: API, worker, ledger, Redis."`
+	Migrate migrateCommand `cmd:"" help:"Change or show the database's schema."`
+	Admin   adminCommand   `cmd:"" help:"Administrators."`
+	Version versionCommand `cmd:"" help:"Print the version."`
+}
+
+func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
+
+// streams are where a command reads and writes.
+type streams struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
+func run(args []string, in io.Reader, out, errs io.Writer) int {
+	ctx, stop := app.Signals(context.Background())
+	defer stop()
+	var c commands
+	code := -1
+	parser, err := kong.New(&c, kong.Name("waybill"), kong.Description("Waybill: a durable job queue. PostgreSQL writes every job down, Redis only carries it."),
+		kong.Writers(out, errs), kong.Exit(func(n int) { code = n }), kong.UsageOnError(), kong.BindTo(ctx, (*context.Context)(nil)))
+	if err != nil {
+		panic(err) // the struct above is wrong
+	}
+	if len(args) == 0 {
+		args = []string{"--help"}
+	}
+	parsed, err := parser.Parse(args)
+	if code >= 0 { // --help
+		return code
+	}
+	if err != nil {
+		fmt.Fprintln(errs, "waybill:", err)
+		return 2
+	}
+	if err := parsed.Run(&streams{in, out, errs}); err != nil {
+		fmt.Fprintln(errs, "waybill:", err)
+		return 1
+	}
+	return 0
+}
+
+type versionCommand struct{}
+
+func (versionCommand) Run(s *streams) error {
+	_, err := fmt.Fprintln(s.out, "waybill", app.Version())
+	return err
+}

@@ -1,0 +1,103 @@
+// Package account is the vocabulary of who is calling: users, roles, principals, keys. Like internal/job it knows nobody
+// but internal/job, so that store, auth and api can share its terms without sharing code.
+package account
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/waybill/waybill/internal/job"
+)
+
+// Role orders what a user may do; each includes the ones before it.
+type Role string
+
+const (
+	RoleUser     Role = "user"     // own jobs
+	RoleViewer   Role = "viewer"   // reads everything
+	RoleOperator Role = "operator" // acts on everything
+	RoleAdmin    Role = "admin"    // users, audit
+)
+
+var rank = map[Role]int{RoleUser: 1, RoleViewer: 2, RoleOperator: 3, RoleAdmin: 4}
+
+// Includes reports whether r may do what needed may; an unknown role may do nothing and is included in nothing.
+func (r Role) Includes(needed Role) bool {
+	return rank[r] > 0 && rank[needed] > 0 && rank[r] >= rank[needed]
+}
+
+// ParseRole reads a role's exact name.
+func ParseRole(s string) (Role, error) {
+	if rank[Role(s)] == 0 {
+		return "", fmt.Errorf("unknown role")
+	}
+	return Role(s), nil
+}
+
+// Scope narrows what an API key may be used for, below what its owner's role allows.
+type Scope string
+
+const (
+	ScopeJobsRead   Scope = "jobs:read"
+	ScopeJobsWrite  Scope = "jobs:write"
+	ScopeQueuesRead Scope = "queues:read"
+	ScopeQueuesAct  Scope = "queues:write"
+	ScopeAdmin      Scope = "admin" // users and audit
+)
+
+// Scopes lists all of them.
+var Scopes = []Scope{ScopeJobsRead, ScopeJobsWrite, ScopeQueuesRead, ScopeQueuesAct, ScopeAdmin}
+
+// User is an account. PasswordHash never leaves store and auth.
+type User struct {
+	ID           job.ID
+	Email        string // lower case, unique
+	Name         string
+	Role         Role
+	PasswordHash string
+	CreatedAt    time.Time
+	DisabledAt   time.Time // zero: enabled
+	// ValidAfter: access tokens issued before it are refused (password change, disabling).
+	ValidAfter time.Time
+}
+
+// Principal is who stands behind one request.
+type Principal struct {
+	UserID job.ID
+	Email  string
+	Role   Role
+	// KeyID is set where an API key was used; then Scopes are all that it may do. Account routes (passwords, keys) take no key.
+	KeyID  job.ID
+	Scopes []Scope
+}
+
+// Allows reports whether p may use a route that needs role and scope.
+func (p *Principal) Allows(role Role, scope Scope) bool {
+	if !p.Role.Includes(role) {
+		return false
+	}
+	if p.KeyID.IsZero() {
+		return true
+	}
+	for _, s := range p.Scopes {
+		if s == scope && scope != "" {
+			return true
+		}
+	}
+	return false
+}
+
+// AuditEntry is one deed: who did what to what, when, from where.
+type AuditEntry struct {
+	ID        job.ID
+	At        time.Time
+	ActorID   job.ID // zero: nobody signed in
+	Actor     string // the e-mail at that time
+	KeyID     job.ID
+	Action    string // noun.verb: "user.login", "job.cancel"
+	Target    string // what it was done to: an id, a queue, an e-mail
+	IP        string
+	UserAgent string
+	RequestID string
+	Detail    map[string]string // never a secret
+}

@@ -1,0 +1,182 @@
+// Package app builds a process of Waybill: an API, a worker, or both in one. It hands the real things to those who only declare what
+// they need, starts everything in order, and stops it in reverse.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/waybill/waybill/internal/auth"
+	"github.com/waybill/waybill/internal/cache"
+	"github.com/waybill/waybill/internal/config"
+	"github.com/waybill/waybill/internal/dispatch"
+	"github.com/waybill/waybill/internal/job"
+	"github.com/waybill/waybill/store"
+	"github.com/waybill/waybill/tasks"
+)
+
+// App is one process, built and ready to run.
+type App struct {
+	cfg      config.Config
+	log      logger
+	store    *store.Store
+	ledger   *ledger
+	redis    redis.UniversalClient
+	carrier  *dispatch.Dispatcher
+	tasks    *tasks.Catalogue
+	auth     *auth.Service
+	services []service
+	closers  []func() error
+	listener net.Listener
+}
+
+// Options say what the process is.
+type Options struct {
+	API     bool
+	Worker  bool
+	Migrate bool         // apply missing migrations instead of refusing to start
+	Listen  net.Listener // for the API; nil: cfg.Addr is opened
+	// Wrap stands before the API's handler; nil: nothing does.
+	Wrap func(http.Handler) http.Handler
+}
+
+// New builds the process. Everything that can be wrong is found here: a taken port, a database that cannot be reached or is not migrated, a
+// Redis that would destroy tasks. What was opened is closed again if it fails.
+func New(ctx context.Context, cfg config.Config, o Options, log logger) (a *App, err error) {
+	a = &App{cfg: cfg, log: log, listener: o.Listen}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, a.Close())
+		}
+	}()
+	if o.API && a.listener == nil {
+		if a.listener, err = listen(cfg.Addr, "WAYBILL_ADDR"); err != nil {
+			return a, err
+		}
+	}
+	if a.listener != nil {
+		a.closers = append(a.closers, func() error { return ignoreClosed(a.listener.Close()) })
+	}
+	if err = a.open(ctx, o); err != nil {
+		return a, err
+	}
+	if o.Worker {
+		if err = a.addWorker(o); err != nil {
+			return a, err
+		}
+	}
+	if o.API {
+		err = a.addAPI(o)
+	}
+	return a, err
+}
+
+// open connects to the ledger and to Redis, and makes what both kinds of process need.
+func (a *App) open(ctx context.Context, o Options) (err error) {
+	if err = a.openStore(ctx, o); err != nil {
+		return err
+	}
+	if a.redis, err = dispatch.Connect(a.cfg.RedisURL.Reveal()); err != nil {
+		return err
+	}
+	a.closers = append(a.closers, a.redis.Close)
+	if err = dispatch.CheckSettings(ctx, a.redis, a.log); err != nil {
+		return err
+	}
+	if a.tasks, err = tasks.Shipped(taskConfig(a.cfg), a.log); err != nil {
+		return err
+	}
+	if a.carrier, err = dispatch.New(dispatch.Config{Private: a.private}, a.redis, a.log); err != nil {
+		return err
+	}
+	a.ledger = newLedger(a.store, cache.NewJobs(a.redis, a.private, a.log), func(string) func(int) { return nil })
+	a.add("ledger", func(ctx context.Context) error { <-ctx.Done(); a.ledger.drain(); return nil })
+	a.add("dispatch", a.carrier.Run)
+	return nil
+}
+
+func (a *App) openStore(ctx context.Context, o Options) (err error) {
+	a.store, err = store.Open(ctx, store.Config{URL: a.cfg.DatabaseURL.Reveal(), MaxConns: a.cfg.DatabaseMaxConns, Log: a.log})
+	if err != nil {
+		return err
+	}
+	a.closers = append(a.closers, a.store.Close)
+	if o.Migrate {
+		applied, err := a.store.Migrate(ctx)
+		if len(applied) > 0 {
+			a.log.InfoContext(ctx, "migrations applied", "count", len(applied))
+		}
+		return plainly(err)
+	}
+	return plainly(a.store.Check(ctx))
+}
+
+// plainly shows the cause of a database that cannot be reached: whoever starts a process may know it.
+func plainly(err error) error {
+	var e *job.Error
+	if errors.As(err, &e) && e.Err != nil {
+		return fmt.Errorf("the database cannot be used (DATABASE_URL): %w", e.Err)
+	}
+	return err
+}
+
+func (a *App) private(taskType string) bool {
+	t, ok := a.tasks.Lookup(taskType)
+	return !ok || t.Private
+}
+
+func (a *App) add(name string, run func(context.Context) error) {
+	a.services = append(a.services, service{name, run})
+}
+
+// Run runs until ctx ends or a part fails, and puts everything away.
+func (a *App) Run(ctx context.Context) error {
+	err := runAll(ctx, a.log, a.services)
+	return errors.Join(err, a.Close())
+}
+
+// Addr is where the API listens.
+func (a *App) Addr() net.Addr { return a.listener.Addr() }
+
+// Close lets go of everything that New opened, last first. Run does it by itself.
+func (a *App) Close() error {
+	var errs []error
+	for i := len(a.closers) - 1; i >= 0; i-- {
+		errs = append(errs, a.closers[i]())
+	}
+	a.closers = nil
+	return errors.Join(errs...)
+}
+
+func ignoreClosed(err error) error {
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+func taskConfig(c config.Config) tasks.Config {
+	return tasks.Config{
+		HTTP: tasks.HTTPConfig{Secret: c.WebhookSecret.Reveal(), Allow: c.HTTPAllow, Version: Version()},
+		SMTP: tasks.SMTPConfig{Addr: c.SMTPAddr, Username: c.SMTPUsername, Password: c.SMTPPassword.Reveal(), From: c.SMTPFrom,
+			TLS: c.SMTPTLS, CAFile: c.SMTPCAFile},
+		Command: tasks.CommandConfig{Allow: c.Commands},
+	}
+}
+
+// Version is the module's, as the build recorded it.
+func Version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
+		return info.Main.Version
+	}
+	return "dev"
+}
+
+const httpGrace = 15 * time.Second

@@ -1,0 +1,123 @@
+package app
+
+import (
+	"context"
+	"time"
+
+	"github.com/waybill/waybill/internal/batch"
+	"github.com/waybill/waybill/internal/cache"
+	"github.com/waybill/waybill/internal/job"
+	"github.com/waybill/waybill/store"
+)
+
+// ledger is the store as api and worker see it: the hot writes of concurrent callers are committed together, reads of finished jobs go past a
+// cache, and waiting for a job costs no query of its own.
+type ledger struct {
+	*store.Store
+	creates *batch.Batcher[job.Submission, job.Created]
+	claims  *batch.Batcher[job.ClaimRequest, job.Claim]
+	settles *batch.Batcher[job.Settlement, job.Settled]
+	waiters *waiters
+	cache   *cache.Jobs
+}
+
+func newLedger(s *store.Store, c *cache.Jobs, observe func(op string) func(n int)) *ledger {
+	l := &ledger{Store: s, cache: c, waiters: newWaiters(s.FinishedAmong)}
+	l.creates = batch.New(batch.Config{Observe: observe("create")}, l.create)
+	l.claims = batch.New(batch.Config{Observe: observe("claim")}, l.claim)
+	l.settles = batch.New(batch.Config{Observe: observe("settle")}, l.settle)
+	return l
+}
+
+// Create writes one job down together with those of other callers.
+func (l *ledger) Create(ctx context.Context, s job.Submission) (job.Created, error) {
+	return l.creates.Do(ctx, s)
+}
+
+func (l *ledger) create(ctx context.Context, subs []job.Submission) ([]batch.Result[job.Created], error) {
+	made, errs, err := l.Store.Create(ctx, subs)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]batch.Result[job.Created], len(subs))
+	for i := range out {
+		out[i] = batch.Result[job.Created]{Value: made[i], Err: errs[i]}
+	}
+	return out, nil
+}
+
+// Claim asks for one job together with other callers.
+func (l *ledger) Claim(ctx context.Context, r job.ClaimRequest) (job.Claim, error) {
+	return l.claims.Do(ctx, r)
+}
+
+func (l *ledger) claim(ctx context.Context, reqs []job.ClaimRequest) ([]batch.Result[job.Claim], error) {
+	return results(l.Store.Claim(ctx, reqs))
+}
+
+// Settle writes one outcome down together with others.
+func (l *ledger) Settle(ctx context.Context, s job.Settlement) (job.Settled, error) {
+	return l.settles.Do(ctx, s)
+}
+
+func (l *ledger) settle(ctx context.Context, sets []job.Settlement) ([]batch.Result[job.Settled], error) {
+	return results(l.Store.Settle(ctx, sets))
+}
+
+func results[T any](values []T, err error) ([]batch.Result[T], error) {
+	if err != nil {
+		return nil, err
+	}
+	out := make([]batch.Result[T], len(values))
+	for i := range values {
+		out[i].Value = values[i]
+	}
+	return out, nil
+}
+
+// Job reads a job, from the cache where it is completed.
+func (l *ledger) Job(ctx context.Context, id job.ID) (*job.Job, error) {
+	if j := l.cache.Job(ctx, id); j != nil {
+		return j, nil
+	}
+	j, err := l.Store.Job(ctx, id)
+	if err == nil {
+		l.cache.Keep(j)
+	}
+	return j, err
+}
+
+// AwaitFinished returns when the job is finished or ctx ends.
+func (l *ledger) AwaitFinished(ctx context.Context, id job.ID) error { return l.waiters.wait(ctx, id) }
+
+// drain waits until everything that was handed over is committed.
+func (l *ledger) drain() {
+	l.creates.Wait()
+	l.claims.Wait()
+	l.settles.Wait()
+}
+
+// purgeLoop deletes what is older than the retention: finished jobs, and heartbeat rows of the dead.
+func (l *ledger) purgeLoop(keep time.Duration, log logger) func(context.Context) error {
+	return every(purgeEvery, func(ctx context.Context) error {
+		now, err := l.Now(ctx)
+		if err != nil {
+			return err
+		}
+		if err := l.PurgeWorkers(ctx, now.Add(-deadWorkers)); err != nil || keep <= 0 {
+			return err
+		}
+		for {
+			n, err := l.PurgeFinished(ctx, now.Add(-keep))
+			if err != nil || n == 0 {
+				return err
+			}
+			log.InfoContext(ctx, "finished jobs purged", "count", n)
+		}
+	}, log)
+}
+
+const (
+	purgeEvery  = 10 * time.Minute
+	deadWorkers = 24 * time.Hour
+)

@@ -1,0 +1,43 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/waybill/waybill/internal/config"
+	"github.com/waybill/waybill/internal/obs"
+)
+
+// Main runs a process from start to exit code: configuration, signals, and one clear line on standard error for whatever keeps it from
+// starting. A second signal ends it at once.
+func Main(load func() (config.Config, error), o Options) int {
+	cfg, err := load()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 2
+	}
+	log := obs.Logger(os.Stderr, cfg.LogLevel, cfg.LogFormat)
+	ctx, stop := Signals(context.Background())
+	defer stop()
+	a, err := New(ctx, cfg, o, log)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "waybill cannot start:", err)
+		return 1
+	}
+	if err := a.Run(ctx); err != nil {
+		log.Error("stopped", "err", err)
+		return 1
+	}
+	log.Info("stopped")
+	return 0
+}
+
+// Signals is a context that ends with the first SIGINT or SIGTERM; the second one ends the process as usual.
+func Signals(parent context.Context) (context.Context, context.CancelFunc) {
+	ctx, stop := signal.NotifyContext(parent, os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	return ctx, stop
+}

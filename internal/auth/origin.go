@@ -1,0 +1,41 @@
+package auth
+
+import (
+	"context"
+	"net/netip"
+)
+
+// Origin is where a request comes from, for the audit log and for counting failed sign-ins.
+type Origin struct {
+	IP        string
+	UserAgent string
+	RequestID string
+}
+
+type originKey struct{}
+
+// WithOrigin hands o down to whatever the request calls.
+func WithOrigin(ctx context.Context, o Origin) context.Context {
+	return context.WithValue(ctx, originKey{}, o)
+}
+
+// OriginOf answers what WithOrigin was given; the zero Origin for what did not come over the network.
+func OriginOf(ctx context.Context) Origin {
+	o, _ := ctx.Value(originKey{}).(Origin)
+	return o
+}
+
+// network is whom failures are counted against: an IPv4 address, or the /64 of an IPv6 one, which one customer has for
+// himself. Empty: nobody to count against.
+func (o Origin) network() string {
+	ip, err := netip.ParseAddr(o.IP)
+	if err != nil {
+		return o.IP
+	}
+	ip = ip.Unmap().WithZone("")
+	if ip.Is4() {
+		return ip.String()
+	}
+	p, _ := ip.Prefix(64) // fails for lengths that no address has
+	return p.String()
+}

@@ -1,0 +1,63 @@
+package auth
+
+import (
+	"context"
+
+	"github.com/waybill/waybill/internal/account"
+	"github.com/waybill/waybill/internal/job"
+)
+
+// Refresh exchanges a refresh token for new tokens. Each is good once: of two callers at once one at most succeeds, and a
+// token that comes a second time ends its family, since somebody else must have it. A client whose answer was lost signs in again.
+func (s *Service) Refresh(ctx context.Context, token string) (Tokens, error) {
+	old, ok := parseRefresh(token)
+	if !ok {
+		return Tokens{}, badRefresh()
+	}
+	now, next := s.stamp(), old.next()
+	done, err := s.ledger.Rotate(ctx, account.Rotation{KeyHash: old.keyHash(), OldHash: old.tokenHash(), NewHash: next.tokenHash(),
+		At: now, ExpiresAt: now.Add(RefreshTTL)})
+	switch {
+	case isNotFound(err):
+		return Tokens{}, badRefresh()
+	case err != nil:
+		return Tokens{}, err
+	case done.User == nil:
+		s.recordReuse(ctx, done.Family)
+		return Tokens{}, badRefresh()
+	case !done.User.DisabledAt.IsZero() || done.Family.CreatedAt.Before(done.User.ValidAfter):
+		// Written at the very moment at which all sign-ins of the user were ended.
+		if _, err := s.ledger.EndFamily(ctx, old.keyHash()); err != nil && !isNotFound(err) {
+			return Tokens{}, err
+		}
+		return Tokens{}, badRefresh()
+	}
+	return s.tokens(done.User, done.Family.ID, next)
+}
+
+func badRefresh() error {
+	return &job.Error{Code: job.CodeUnauthenticated, Message: "the refresh token is wrong, used, revoked or expired: sign in again"}
+}
+
+func (s *Service) recordReuse(ctx context.Context, f *account.Family) {
+	s.log.WarnContext(ctx, "refresh token used twice", "user_id", f.UserID, "family_id", f.ID)
+	s.Record(ctx, by(nil, RefreshReused, f.UserID.String(), map[string]string{"family": f.ID.String()}))
+}
+
+// Logout ends the family of a refresh token, whichever of its tokens it is. To end what does not live is no mistake.
+// Access tokens that were made from it run out by themselves, within AccessTTL.
+func (s *Service) Logout(ctx context.Context, token string) error {
+	t, ok := parseRefresh(token)
+	if !ok {
+		return nil
+	}
+	f, err := s.ledger.EndFamily(ctx, t.keyHash())
+	switch {
+	case isNotFound(err):
+		return nil
+	case err != nil:
+		return err
+	}
+	s.Record(ctx, by(&account.Principal{UserID: f.UserID}, UserSignedOut, f.UserID.String(), map[string]string{"family": f.ID.String()}))
+	return nil
+}

@@ -1,0 +1,73 @@
+package auth
+
+import (
+	"context"
+	"errors"
+
+	"github.com/waybill/waybill/internal/account"
+	"github.com/waybill/waybill/internal/job"
+)
+
+// NewUser is an account as somebody asks for it.
+type NewUser struct {
+	Email    string
+	Password string
+	Name     string
+	Role     account.Role // Register makes it account.RoleUser
+}
+
+// check names every mistake at once, and brings the values into the form in which they are stored. The password stays as it is.
+func (n *NewUser) check() error {
+	var m mistakes
+	email, err := checkEmail(n.Email)
+	m.add(err)
+	name, err := checkLabel("/name", n.Name, 0)
+	m.add(err)
+	m.add(checkNewPassword("/password", n.Password))
+	if _, err := account.ParseRole(string(n.Role)); err != nil {
+		m.add(job.Invalid("/role", "must be user, viewer, operator or admin"))
+	}
+	n.Email, n.Name = email, name
+	return m.err()
+}
+
+// Register makes an account for whoever asks, where registration is open.
+//
+// Where the e-mail has an account already, the answer and its time are the same, with an id that belongs to nobody, and nothing
+// is stored: a stranger does not learn who has an account. (He who then tries to sign in does find out; only a confirmation by
+// e-mail could close that.)
+func (s *Service) Register(ctx context.Context, n NewUser) (*account.User, error) {
+	if !s.cfg.Open {
+		return nil, &job.Error{Code: job.CodeForbidden, Message: "registration is closed: ask an administrator for an account"}
+	}
+	n.Role = account.RoleUser
+	if err := n.check(); err != nil {
+		return nil, err
+	}
+	try, err := s.throttle.one(ctx, "register", OriginOf(ctx).network(), s.cfg.Limits.Register)
+	if err != nil {
+		return nil, err
+	}
+	u, err := s.create(ctx, n)
+	known := errors.Is(err, job.ErrConflict)
+	if err != nil && !known {
+		try.undo(ctx)
+		return nil, err
+	}
+	e := by(nil, UserRegistered, u.ID.String(), map[string]string{"account": "new"})
+	if known {
+		e.Target, e.Detail["account"] = u.Email, "existed before: nothing was changed"
+	}
+	s.Record(ctx, e)
+	return u, nil
+}
+
+// create writes the account. After job.CodeConflict it answers what would have been written.
+func (s *Service) create(ctx context.Context, n NewUser) (*account.User, error) {
+	hash, err := s.hasher.hash(ctx, n.Password)
+	if err != nil {
+		return nil, err
+	}
+	u := &account.User{ID: job.NewID(), Email: n.Email, Name: n.Name, Role: n.Role, PasswordHash: hash, CreatedAt: s.stamp()}
+	return u, s.ledger.CreateUser(ctx, u)
+}

@@ -1,0 +1,73 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+)
+
+const (
+	flushEvery = 5 * time.Second
+	purgeEvery = 10 * time.Minute
+	purgeBatch = 1000
+	lastFlush  = 3 * time.Second // at the end
+)
+
+// Run writes down when keys and sessions were used, and removes what has expired, until ctx ends; then it writes down the rest.
+// What fails is logged, and tried again later.
+func (s *Service) Run(ctx context.Context) error {
+	purged := s.now()
+	for wait(ctx, jitter(flushEvery)) {
+		if err := s.flush(ctx); err != nil {
+			s.log.WarnContext(ctx, "last uses not written down", "err", err)
+		}
+		if s.now().Sub(purged) < jitter(purgeEvery) {
+			continue
+		}
+		purged = s.now()
+		if err := s.purge(ctx); err != nil {
+			s.log.WarnContext(ctx, "expired sign-ins not removed", "err", err)
+		}
+	}
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastFlush)
+	defer cancel()
+	return s.flush(last)
+}
+
+func (s *Service) flush(ctx context.Context) error {
+	return errors.Join(s.usedKeys.flush(ctx), s.usedTabs.flush(ctx))
+}
+
+// purge removes everything that has expired, a batch at a time.
+func (s *Service) purge(ctx context.Context) error {
+	now := s.stamp()
+	for _, step := range []func() (int, error){
+		func() (int, error) { return s.ledger.PurgeFamilies(ctx, now, purgeBatch) },
+		func() (int, error) { return s.ledger.PurgeSessions(ctx, now, idleSince(now), purgeBatch) },
+	} {
+		for n := purgeBatch; n == purgeBatch; {
+			var err error
+			if n, err = step(); err != nil {
+				return fmt.Errorf("purge sign-ins: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+// jitter spreads what all processes do, so that they don't do it together.
+func jitter(d time.Duration) time.Duration { return d*9/10 + rand.N(d/5) }
+
+// wait reports whether d passed before ctx ended.
+func wait(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

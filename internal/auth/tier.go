@@ -1,0 +1,172 @@
+package auth
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"golang.org/x/sync/singleflight"
+
+	"github.com/waybill/waybill/internal/job"
+)
+
+// loadPatience bounds a look-up in the ledger that several requests wait for.
+const loadPatience = 5 * time.Second
+
+// tier answers what is known of a user or key: from this process for localTTL, else from Redis for remoteTTL, else from the
+// ledger. However many ask at once, one look-up is made. Only the ledger's word that there is no such row counts as missing.
+type tier[V any] struct {
+	name   string
+	space  string // of keys in Redis; processes that sign with different keys, as while keys are rotated, don't share copies
+	macKey []byte
+	road   *road
+	now    func() time.Time
+	load   func(context.Context, job.ID) (*V, error)
+
+	flights singleflight.Group
+	local   *cache[job.ID, *V] // a nil value is known to be missing
+	// direct holds what changed here lately: for these Redis is passed by, since another process may just have put an older
+	// copy there.
+	direct *cache[job.ID, struct{}]
+
+	mu    sync.Mutex
+	epoch uint64 // goes up with each change; what was read in an older one is not kept
+}
+
+func newTier[V any](name string, macKey []byte, r *road, now func() time.Time, load func(context.Context, job.ID) (*V, error)) *tier[V] {
+	space := "waybill:auth:" + name + ":" + hex.EncodeToString(hashOf(string(macKey))[:4]) + ":"
+	return &tier[V]{name: name, space: space, macKey: macKey, road: r, now: now, load: load,
+		local: newCache[job.ID, *V](maxCached, now), direct: newCache[job.ID, struct{}](maxCached, now)}
+}
+
+// get answers nil where there is no such row. Nobody may change what it answers: others hold it too.
+func (t *tier[V]) get(ctx context.Context, id job.ID) (*V, error) {
+	if v, ok := t.local.get(id); ok {
+		return v, nil
+	}
+	flight := t.flights.DoChan(id.String(), func() (any, error) {
+		// Others wait for this too: it must not end with the request that happened to be first.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), loadPatience)
+		defer cancel()
+		return t.fetch(ctx, id)
+	})
+	select {
+	case r := <-flight:
+		v, _ := r.Val.(*V)
+		return v, r.Err
+	case <-ctx.Done():
+		return nil, fmt.Errorf("wait for %s: %w", t.name, ctx.Err())
+	}
+}
+
+func (t *tier[V]) fetch(ctx context.Context, id job.ID) (*V, error) {
+	epoch := t.currentEpoch()
+	_, direct := t.direct.get(id)
+	if !direct {
+		if v := t.fromRedis(ctx, id); v != nil {
+			t.keep(id, v, epoch)
+			return v, nil
+		}
+	}
+	v, err := t.load(ctx, id)
+	if err != nil && !isNotFound(err) {
+		return nil, fmt.Errorf("look up %s: %w", t.name, err)
+	}
+	if t.keep(id, v, epoch) && !direct && v != nil {
+		t.toRedis(ctx, id, v)
+	}
+	return v, nil
+}
+
+func (t *tier[V]) currentEpoch() uint64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.epoch
+}
+
+// keep remembers v unless something changed since it was asked for.
+func (t *tier[V]) keep(id job.ID, v *V, epoch uint64) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.epoch != epoch {
+		return false
+	}
+	t.local.put(id, v, localTTL)
+	return true
+}
+
+// changed makes this process look again at once, and the others within localTTL + remoteTTL at the latest.
+func (t *tier[V]) changed(ctx context.Context, id job.ID) {
+	t.mu.Lock()
+	t.epoch++
+	t.local.drop(id)
+	t.direct.put(id, struct{}{}, 2*remoteTTL)
+	t.mu.Unlock()
+	t.flights.Forget(id.String())
+	_, _ = ask(ctx, t.road, func(ctx context.Context, c redis.UniversalClient) (int64, error) {
+		return c.Del(ctx, t.key(id)).Result()
+	})
+}
+
+func (t *tier[V]) key(id job.ID) string { return t.space + id.String() }
+
+// copyOf is what stands in Redis, behind its MAC. ReadAt bounds how long it is believed, whatever happens to its expiry.
+type copyOf[V any] struct {
+	Value  V
+	ReadAt time.Time
+}
+
+func (t *tier[V]) fromRedis(ctx context.Context, id job.ID) *V {
+	raw, err := ask(ctx, t.road, func(ctx context.Context, c redis.UniversalClient) ([]byte, error) {
+		return c.Get(ctx, t.key(id)).Bytes()
+	})
+	if err != nil {
+		return nil
+	}
+	v, err := t.open(id, raw)
+	if err != nil {
+		t.road.log.WarnContext(ctx, "copy in redis refused", "kind", t.name, "err", err)
+		return nil
+	}
+	return v
+}
+
+func (t *tier[V]) toRedis(ctx context.Context, id job.ID, v *V) {
+	raw, err := json.Marshal(copyOf[V]{*v, t.now()})
+	if err != nil { // plain fields only: cannot happen
+		return
+	}
+	sealed := append(t.mac(id, raw), raw...)
+	_, _ = ask(ctx, t.road, func(ctx context.Context, c redis.UniversalClient) (string, error) {
+		return c.Set(ctx, t.key(id), sealed, remoteTTL).Result()
+	})
+}
+
+// open answers nil for a copy that is too old, and an error for one that was not made by us for this id.
+func (t *tier[V]) open(id job.ID, sealed []byte) (*V, error) {
+	if len(sealed) < sha256.Size || !hmac.Equal(sealed[:sha256.Size], t.mac(id, sealed[sha256.Size:])) {
+		return nil, errors.New("its MAC is wrong")
+	}
+	var c copyOf[V]
+	if err := json.Unmarshal(sealed[sha256.Size:], &c); err != nil {
+		return nil, err
+	}
+	if t.now().Sub(c.ReadAt) > 2*remoteTTL {
+		return nil, nil
+	}
+	return &c.Value, nil
+}
+
+func (t *tier[V]) mac(id job.ID, raw []byte) []byte {
+	h := hmac.New(sha256.New, t.macKey)
+	h.Write([]byte(t.key(id))) // of a fixed length for each kind: a copy fits one key only
+	h.Write(raw)
+	return h.Sum(nil)
+}

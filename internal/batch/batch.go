@@ -1,0 +1,174 @@
+// Package batch is group commit: many callers, one round trip. While one flush is on its way, the calls that arrive collect
+// for the next. There is no timer, so that a lone caller waits for nobody.
+package batch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/waybill/waybill/internal/job"
+)
+
+// Flush answers one Result for each input, in order. An error is that of the whole batch.
+type Flush[In, Out any] func(ctx context.Context, in []In) ([]Result[Out], error)
+
+// Result is what became of one input.
+type Result[Out any] struct {
+	Value Out
+	Err   error
+}
+
+// Config bounds a Batcher.
+type Config struct {
+	Max         int           // inputs in one flush; default 500
+	Concurrency int           // flushes on their way at once; default 2
+	Waiting     int           // callers that may wait; more are refused with job.CodeUnavailable; default 20,000
+	Timeout     time.Duration // of one flush; default 20 s
+	Observe     func(n int)   // called with the size of each flush; may be nil
+}
+
+// Batcher is safe for concurrent use.
+type Batcher[In, Out any] struct {
+	cfg   Config
+	flush Flush[In, Out]
+
+	mu      sync.Mutex
+	queue   []call[In, Out]
+	running int
+	idle    sync.Cond
+}
+
+type call[In, Out any] struct {
+	in  In
+	out chan Result[Out] // holds one, so that an answer never waits for a caller who left
+}
+
+// New makes a Batcher that hands what it collects to flush.
+func New[In, Out any](cfg Config, flush Flush[In, Out]) *Batcher[In, Out] {
+	b := &Batcher[In, Out]{cfg: cfg, flush: flush}
+	b.cfg.Max = orDefault(cfg.Max, 500)
+	b.cfg.Concurrency = orDefault(cfg.Concurrency, 2)
+	b.cfg.Waiting = orDefault(cfg.Waiting, 20_000)
+	b.cfg.Timeout = orDefault(cfg.Timeout, 20*time.Second)
+	b.idle.L = &b.mu
+	return b
+}
+
+func orDefault[T int | time.Duration](v, d T) T {
+	if v > 0 {
+		return v
+	}
+	return d
+}
+
+// Do hands one input over and waits for its result. If ctx ends first, the input is flushed all the same and its outcome is
+// unknown to the caller.
+func (b *Batcher[In, Out]) Do(ctx context.Context, in In) (Out, error) {
+	c := call[In, Out]{in: in, out: make(chan Result[Out], 1)}
+	if err := b.enqueue(c); err != nil {
+		var none Out
+		return none, err
+	}
+	select {
+	case r := <-c.out:
+		return r.Value, r.Err
+	case <-ctx.Done():
+		var none Out
+		return none, ctx.Err()
+	}
+}
+
+func (b *Batcher[In, Out]) enqueue(c call[In, Out]) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.queue) >= b.cfg.Waiting {
+		return job.Unavailable("too many requests are waiting for the ledger", nil)
+	}
+	b.queue = append(b.queue, c)
+	if b.running < b.cfg.Concurrency {
+		b.running++
+		go b.drain()
+	}
+	return nil
+}
+
+// Wait returns when everything handed over before is flushed.
+func (b *Batcher[In, Out]) Wait() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for b.running > 0 {
+		b.idle.Wait()
+	}
+}
+
+// drain flushes until nothing is left.
+func (b *Batcher[In, Out]) drain() {
+	for {
+		calls := b.take()
+		if calls == nil {
+			return
+		}
+		if b.cfg.Observe != nil {
+			b.cfg.Observe(len(calls))
+		}
+		b.run(calls)
+	}
+}
+
+func (b *Batcher[In, Out]) take() []call[In, Out] {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	n := min(len(b.queue), b.cfg.Max)
+	if n == 0 {
+		b.queue = nil
+		b.running--
+		b.idle.Broadcast()
+		return nil
+	}
+	calls := b.queue[:n:n]
+	b.queue = b.queue[n:]
+	return calls
+}
+
+// run flushes calls. Where the batch as a whole fails for a reason that lies in one of them, halves are tried, until the
+// culprit is alone: nobody fails for somebody else's input.
+func (b *Batcher[In, Out]) run(calls []call[In, Out]) {
+	results, err := b.try(calls)
+	switch {
+	case err == nil:
+		for i, c := range calls {
+			c.out <- results[i]
+		}
+	case len(calls) > 1 && !errors.Is(err, job.ErrUnavailable) && !errors.Is(err, errPanic):
+		b.run(calls[:len(calls)/2])
+		b.run(calls[len(calls)/2:])
+	default:
+		for _, c := range calls {
+			c.out <- Result[Out]{Err: err}
+		}
+	}
+}
+
+var errPanic = errors.New("panic in a flush")
+
+func (b *Batcher[In, Out]) try(calls []call[In, Out]) (results []Result[Out], err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), b.cfg.Timeout)
+	defer cancel()
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%w: %v", errPanic, p)
+		}
+	}()
+	in := make([]In, len(calls))
+	for i, c := range calls {
+		in[i] = c.in
+	}
+	results, err = b.flush(ctx, in)
+	if err == nil && len(results) != len(in) {
+		err = fmt.Errorf("%w: %d results for %d inputs", errPanic, len(results), len(in))
+	}
+	return results, err
+}

@@ -1,0 +1,58 @@
+// Package config reads the environment, which no other package does, into one struct. A wrong value stops the start, with
+// every mistake named at once and no secret among the words.
+package config
+
+import (
+	"log/slog"
+	"time"
+)
+
+// Config is what a deployment decides, with the variable and the default of each value beside it. An empty variable counts
+// as one that is not set. docs/configuration.md explains each; a test holds it to this list.
+type Config struct {
+	DatabaseURL      Secret `env:"DATABASE_URL"` // postgres://… or sqlite:PATH
+	DatabaseMaxConns int    `env:"WAYBILL_DATABASE_MAX_CONNS" envDefault:"20"`
+	RedisURL         Secret `env:"REDIS_URL"` // one of the schemes in redisSchemes; package dispatch reads the rest
+
+	LogLevel  slog.Level `env:"WAYBILL_LOG_LEVEL" envDefault:"info"`
+	LogFormat string     `env:"WAYBILL_LOG_FORMAT" envDefault:"json"` // json, text
+
+	Addr           string   `env:"WAYBILL_ADDR" envDefault:":8080"`
+	PublicURL      BaseURL  `env:"WAYBILL_PUBLIC_URL"` // where clients reach the API; empty: not known
+	JWTKeys        Keys     `env:"WAYBILL_JWT_KEYS"`   // the first signs, all verify
+	Registration   string   `env:"WAYBILL_REGISTRATION" envDefault:"closed"`
+	TrustedProxies Networks `env:"WAYBILL_TRUSTED_PROXIES"` // whose X-Forwarded-For is believed
+	CORSOrigins    Origins  `env:"WAYBILL_CORS_ORIGINS"`
+	RatePerSecond  float64  `env:"WAYBILL_RATE_PER_SECOND" envDefault:"20000"` // jobs submitted per user and API process
+	MaxOpenJobs    int      `env:"WAYBILL_MAX_OPEN_JOBS" envDefault:"2000000"` // not finished jobs per user
+	MaxBody        int64    `env:"WAYBILL_MAX_BODY_BYTES" envDefault:"1048576"`
+	MaxBatchBody   int64    `env:"WAYBILL_MAX_BATCH_BODY_BYTES" envDefault:"33554432"`
+
+	Queues        Queues        `env:"WAYBILL_QUEUES" envDefault:"critical=6,default=3,low=1"`
+	Concurrency   int           `env:"WAYBILL_CONCURRENCY" envDefault:"64"` // jobs at once in one worker process
+	Lanes         int           `env:"WAYBILL_LANES" envDefault:"0"`        // asynq servers in one worker process; 0: the worker chooses
+	MetricsAddr   string        `env:"WAYBILL_METRICS_ADDR" envDefault:":9464"`
+	ShutdownGrace time.Duration `env:"WAYBILL_SHUTDOWN_GRACE" envDefault:"30s"`
+	CancelGrace   time.Duration `env:"WAYBILL_CANCEL_GRACE" envDefault:"5s"` // how long a handler may go on after its context ended
+	Retention     time.Duration `env:"WAYBILL_RETENTION" envDefault:"720h"`  // of finished jobs; 0: for ever
+
+	HTTPAllow     Networks `env:"WAYBILL_HTTP_ALLOW"`     // private networks that http.request may reach all the same
+	WebhookSecret Secret   `env:"WAYBILL_WEBHOOK_SECRET"` // signs http.request; empty: only payloads that bring their own are signed
+	Commands      Commands `env:"WAYBILL_COMMANDS"`       // what command.run may run; empty: the type is off
+
+	SMTPAddr     string `env:"WAYBILL_SMTP_ADDR"` // empty: email.send is off
+	SMTPUsername string `env:"WAYBILL_SMTP_USERNAME"`
+	SMTPPassword Secret `env:"WAYBILL_SMTP_PASSWORD"`
+	SMTPFrom     string `env:"WAYBILL_SMTP_FROM"`
+	SMTPTLS      string `env:"WAYBILL_SMTP_TLS" envDefault:"starttls"` // starttls, implicit, none
+	SMTPCAFile   string `env:"WAYBILL_SMTP_CA_FILE"`                   // PEM; empty: the system's authorities
+}
+
+// RegistrationOpen reports whether strangers may make an account.
+func (c Config) RegistrationOpen() bool { return c.Registration == "open" }
+
+// inFile lists the variables that NAME_FILE may stand for: the path of a file that holds the value, as Docker and
+// Kubernetes hand out secrets.
+func inFile() []string {
+	return []string{"DATABASE_URL", "REDIS_URL", "WAYBILL_JWT_KEYS", "WAYBILL_SMTP_PASSWORD", "WAYBILL_WEBHOOK_SECRET"}
+}

@@ -1,0 +1,61 @@
+package config
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+)
+
+// MinKey is the least length of a signing key, in bytes.
+const MinKey = 32
+
+// Key signs or verifies access tokens.
+type Key struct {
+	ID     string // ^[A-Za-z0-9_-]{1,64}$: the token's kid
+	Secret Secret // MinKey raw bytes or more
+}
+
+// Keys are in the order they were given, their ids unique.
+type Keys []Key
+
+// UnmarshalText reads "kid:base64,…". What cannot be read is named by its place only: it may be all secret.
+func (k *Keys) UnmarshalText(text []byte) error {
+	var keys Keys
+	seen := make(map[string]bool)
+	for i, item := range strings.Split(string(text), ",") {
+		key, err := parseKey(strings.TrimSpace(item))
+		if err != nil {
+			return fmt.Errorf("key %d: %w", i+1, err)
+		}
+		if seen[key.ID] {
+			return fmt.Errorf("key %d: its kid stands for an earlier key, too", i+1)
+		}
+		seen[key.ID] = true
+		keys = append(keys, key)
+	}
+	*k = keys
+	return nil
+}
+
+func parseKey(item string) (Key, error) {
+	id, encoded, ok := strings.Cut(item, ":")
+	if !ok || !regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`).MatchString(id) {
+		return Key{}, errors.New("want KID:BASE64, KID of 1 to 64 letters, digits, _ and -")
+	}
+	raw, err := decode64(encoded)
+	if err != nil {
+		return Key{}, errors.New("want base64 after the colon")
+	}
+	if len(raw) < MinKey {
+		return Key{}, fmt.Errorf("want %d bytes or more, got %d", MinKey, len(raw))
+	}
+	return Key{ID: id, Secret: NewSecret(string(raw))}, nil
+}
+
+// decode64 reads the standard and the URL alphabet, padded or not.
+func decode64(s string) ([]byte, error) {
+	s = strings.NewReplacer("-", "+", "_", "/").Replace(strings.TrimRight(s, "="))
+	return base64.RawStdEncoding.DecodeString(s)
+}

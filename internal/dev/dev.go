@@ -1,0 +1,85 @@
+// Package dev is `waybill dev`: everything in one process, for trying Waybill out on one's own machine. The ledger is a SQLite file, Redis a
+// private child or built in, and the first administrator, his API key and an inbox are there from the start.
+package dev
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+
+	"github.com/waybill/waybill/internal/app"
+	"github.com/waybill/waybill/internal/config"
+)
+
+// Options of the command; empty URLs mean what dev brings itself.
+type Options struct {
+	Addr        string // 127.0.0.1:8080
+	Data        string // .waybill
+	DatabaseURL string
+	RedisURL    string
+}
+
+// Run starts everything, prints how to use it, and runs until ctx ends. Killed and started again, it goes on where it was.
+func Run(ctx context.Context, cfg config.Config, o Options, out io.Writer, log *slog.Logger) error {
+	listener, err := net.Listen("tcp", o.Addr)
+	if err != nil {
+		return fmt.Errorf("cannot listen on %s (--addr chooses another address): %w", o.Addr, errors.Unwrap(err))
+	}
+	defer listener.Close() // again, where app.New did not get that far
+	dir, err := filepath.Abs(o.Data)
+	if err != nil {
+		return fmt.Errorf("find the data folder: %w", err)
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("make the data folder (--data chooses another): %w", err)
+	}
+	keep, err := loadKeepsake(filepath.Join(dir, "dev.json"))
+	if err != nil {
+		return err
+	}
+	redisKind := "given"
+	if o.RedisURL == "" {
+		var stop func()
+		if o.RedisURL, redisKind, stop, err = startRedis(ctx, dir); err != nil {
+			return err
+		}
+		defer stop()
+	}
+	if o.DatabaseURL == "" {
+		o.DatabaseURL = "sqlite:" + filepath.Join(dir, "waybill.db")
+	}
+	url := "http://" + listener.Addr().String()
+	if err := configure(&cfg, o, keep, url); err != nil {
+		return err
+	}
+	a, err := app.New(ctx, cfg, app.Options{API: true, Worker: true, Migrate: true, Listen: listener, Wrap: withInbox}, log)
+	if err != nil {
+		return err
+	}
+	if err := keep.ensure(ctx, a); err != nil {
+		return errors.Join(err, a.Close())
+	}
+	greet(out, url, keep, o, redisKind)
+	return a.Run(ctx)
+}
+
+func configure(cfg *config.Config, o Options, keep *keepsake, url string) error {
+	cfg.DatabaseURL, cfg.RedisURL = config.NewSecret(o.DatabaseURL), config.NewSecret(o.RedisURL)
+	if len(cfg.JWTKeys) == 0 {
+		cfg.JWTKeys = config.Keys{{ID: "dev", Secret: config.NewSecret(string(keep.SigningKey))}}
+	}
+	if cfg.PublicURL == "" {
+		cfg.PublicURL = config.BaseURL(url)
+	}
+	for _, loopback := range []string{"127.0.0.0/8", "::1/128"} { // so that http.request reaches what runs on this machine
+		cfg.HTTPAllow = append(cfg.HTTPAllow, netip.MustParsePrefix(loopback))
+	}
+	cfg.Registration = "open"
+	return cfg.Validate()
+}

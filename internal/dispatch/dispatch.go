@@ -1,0 +1,234 @@
+package dispatch
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/waybill/waybill/internal/job"
+)
+
+// Names of what we keep in Redis beside asynq's own keys.
+const (
+	BellChannel   = "waybill:bell"   // a queue's name: there is work
+	CancelChannel = "waybill:cancel" // a job's id: stop it
+)
+
+// Config bounds a Dispatcher.
+type Config struct {
+	Private func(taskType string) bool // payloads that Redis must not see; nil: none
+	Buffer  int                        // parcels that may wait to be sent; default 20,000. What does not fit is left to the audit
+	Senders int                        // parcels on their way at once; default 64
+}
+
+// Dispatcher sends parcels to Redis. Nothing that a caller of it does waits for Redis.
+type Dispatcher struct {
+	cfg    Config
+	redis  redis.UniversalClient
+	client *asynq.Client
+	insp   *asynq.Inspector
+	log    *slog.Logger
+	bell   *bell
+	tank   *tank
+
+	parcels   chan job.Parcel
+	errands   chan func(context.Context)
+	downUntil atomic.Int64 // unix nanoseconds; Redis did not answer, parcels are left to the audit until then
+	missed    atomic.Int64
+	sent      atomic.Int64
+}
+
+const (
+	courtesy  = 1 << 10 // bytes of a payload that asynqmon may show
+	backstop  = 10 * time.Minute
+	pauseDown = 500 * time.Millisecond
+)
+
+// New makes a Dispatcher over a client from Connect. Run must run for anything to be sent.
+func New(cfg Config, client redis.UniversalClient, log *slog.Logger) (*Dispatcher, error) {
+	if client == nil || log == nil {
+		return nil, errors.New("dispatch: a Redis client and a logger are needed")
+	}
+	if cfg.Buffer <= 0 {
+		cfg.Buffer = 20_000
+	}
+	if cfg.Senders <= 0 {
+		cfg.Senders = 64
+	}
+	if cfg.Private == nil {
+		cfg.Private = func(string) bool { return false }
+	}
+	fast, err := Pipelined(client)
+	if err != nil {
+		return nil, err
+	}
+	return &Dispatcher{cfg: cfg, redis: client, client: asynq.NewClientFromRedisClient(fast), insp: asynq.NewInspectorFromRedisClient(client), log: log,
+		bell: newBell(client), tank: newTank(client, log), parcels: make(chan job.Parcel, cfg.Buffer), errands: make(chan func(context.Context), 1000)}, nil
+}
+
+// Run sends until ctx ends, and then what is still waiting, for as long as Redis takes it.
+func (d *Dispatcher) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	work := context.WithoutCancel(ctx)
+	for range d.cfg.Senders {
+		wg.Go(func() { d.sendLoop(work, ctx.Done()) })
+	}
+	wg.Go(func() { d.errandLoop(work, ctx.Done()) })
+	wg.Go(func() { d.bell.run(ctx) })
+	wg.Go(func() { d.tank.run(ctx) })
+	wg.Wait()
+	return nil
+}
+
+func (d *Dispatcher) sendLoop(ctx context.Context, done <-chan struct{}) {
+	for {
+		select {
+		case p := <-d.parcels:
+			d.trySend(ctx, p)
+			continue
+		case <-done:
+		}
+		select { // the rest, then leave
+		case p := <-d.parcels:
+			d.trySend(ctx, p)
+		default:
+			return
+		}
+	}
+}
+
+func (d *Dispatcher) errandLoop(ctx context.Context, done <-chan struct{}) {
+	for {
+		select {
+		case f := <-d.errands:
+			short, cancel := context.WithTimeout(ctx, 2*time.Second)
+			f(short)
+			cancel()
+		case <-done:
+			return
+		}
+	}
+}
+
+// Send takes parcels to be sent soon. It never waits and never fails: their rows are committed, and what is missed here (no room, Redis
+// down or full) the audit sends.
+func (d *Dispatcher) Send(parcels ...job.Parcel) {
+	for _, p := range parcels {
+		p.Payload = d.note(p) // so that no large payload waits here
+		if d.Full() || d.down() {
+			d.missed.Add(1)
+			continue
+		}
+		select {
+		case d.parcels <- p:
+		default:
+			d.missed.Add(1)
+		}
+	}
+}
+
+func (d *Dispatcher) down() bool { return time.Now().UnixNano() < d.downUntil.Load() }
+
+// Full reports that Redis nears its memory limit: sending has stopped, so that workers can still drain it.
+func (d *Dispatcher) Full() bool { return d.tank.full.Load() }
+
+func (d *Dispatcher) trySend(ctx context.Context, p job.Parcel) {
+	if d.down() || d.Full() {
+		d.missed.Add(1)
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	if err := d.SendNow(ctx, p); err != nil {
+		d.missed.Add(1)
+		if d.downUntil.Swap(time.Now().Add(pauseDown).UnixNano()) < time.Now().Add(-10*time.Second).UnixNano() {
+			d.log.WarnContext(ctx, "sending failed, jobs stay in the ledger until the audit sends them", "err", err)
+		}
+	}
+}
+
+// SendNow sends one parcel and waits for Redis. A delivery that Redis knows is not sent twice and is no error.
+func (d *Dispatcher) SendNow(ctx context.Context, p job.Parcel) error {
+	opts := []asynq.Option{asynq.TaskID(job.TaskID(p.JobID, p.Delivery)), asynq.Queue(p.Queue), asynq.Timeout(job.MaxTimeout + backstop),
+		asynq.MaxRetry(p.MaxRetries + 1)} // one more than ours, so that asynq never archives on its own account
+	due := p.RunAt.After(time.Now())
+	if due {
+		opts = append(opts, asynq.ProcessAt(wholeSecond(p.RunAt)))
+	}
+	var headers map[string]string
+	if p.Traceparent != "" {
+		headers = map[string]string{"traceparent": p.Traceparent}
+	}
+	task := asynq.NewTaskWithHeaders(p.Type, d.note(p), headers)
+	_, err := d.client.EnqueueContext(ctx, task, opts...)
+	if err != nil && !errors.Is(err, asynq.ErrTaskIDConflict) && !errors.Is(err, asynq.ErrDuplicateTask) {
+		d.tank.noticed(err)
+		return fmt.Errorf("enqueue job %s: %w", p.JobID, err)
+	}
+	d.sent.Add(1)
+	if !due {
+		d.bell.ring(p.Queue)
+	}
+	return nil
+}
+
+// wholeSecond rounds up: asynq cuts times to whole seconds, and no job may start before its time.
+func wholeSecond(t time.Time) time.Time {
+	cut := t.Truncate(time.Second)
+	if cut.Before(t) {
+		cut = cut.Add(time.Second)
+	}
+	return cut
+}
+
+// note is what asynqmon shows of a payload. The handler gets the ledger's, so that this is a courtesy: small payloads whole, for the rest a
+// word, since asynq writes the payloads of running tasks to Redis again every 5 seconds.
+func (d *Dispatcher) note(p job.Parcel) json.RawMessage {
+	switch {
+	case d.cfg.Private(p.Type):
+		return json.RawMessage(`{"waybill":"private: see the ledger"}`)
+	case len(p.Payload) > courtesy:
+		return json.RawMessage(fmt.Sprintf(`{"waybill":"%d bytes: see the ledger"}`, len(p.Payload)))
+	default:
+		return p.Payload
+	}
+}
+
+// Withdraw takes a parcel's task out of Redis soon, if no worker has it. A task that stays is dropped when it is claimed.
+func (d *Dispatcher) Withdraw(p job.Parcel) {
+	d.errand(func(context.Context) {
+		err := d.insp.DeleteTask(p.Queue, job.TaskID(p.JobID, p.Delivery))
+		if err != nil && !errors.Is(err, asynq.ErrTaskNotFound) && !errors.Is(err, asynq.ErrQueueNotFound) {
+			d.log.Debug("withdrawing failed, the task will be dropped when it is claimed", "job_id", p.JobID, "err", err)
+		}
+	})
+}
+
+// SignalCancel tells the workers at once what their heartbeat tells them within a second.
+func (d *Dispatcher) SignalCancel(id job.ID) {
+	d.errand(func(ctx context.Context) { _ = d.redis.Publish(ctx, CancelChannel, id.String()).Err() })
+}
+
+func (d *Dispatcher) errand(f func(context.Context)) {
+	select {
+	case d.errands <- f:
+	default: // both errands are courtesies
+	}
+}
+
+// Missed is how many parcels were left to the audit so far, and Sent how many Redis took.
+func (d *Dispatcher) Missed() int64 { return d.missed.Load() }
+
+// Sent is how many parcels Redis took so far, those it knew already included.
+func (d *Dispatcher) Sent() int64 { return d.sent.Load() }
+
+// Waiting is how many parcels wait to be sent.
+func (d *Dispatcher) Waiting() int { return len(d.parcels) }

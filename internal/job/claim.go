@@ -1,0 +1,141 @@
+package job
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// Verdict is the ledger's answer to a worker that was handed a task by asynq.
+type Verdict int
+
+const (
+	Run    Verdict = iota + 1 // the claim holds: run it
+	Drop                      // finished, unknown or an older delivery: forget the task
+	PutOff                    // not now: a live worker has it, or its time has not come; ask again after Wait
+)
+
+// ClaimRequest asks for the right to run a job; WorkerID is the asking process.
+type ClaimRequest struct {
+	JobID    ID
+	Delivery int
+	WorkerID ID
+}
+
+// Claim is the answer. Job holds everything that a handler needs, its payload the ledger's own; nil unless Verdict is Run.
+type Claim struct {
+	Verdict Verdict
+	Job     *Job
+	Wait    time.Duration // with PutOff
+}
+
+// Settlement is how one attempt ended.
+type Settlement struct {
+	JobID    ID
+	Attempt  int
+	Delivery int // what was claimed
+	WorkerID ID
+	// State that the job shall have: Completed, Archived, Canceled, Retry, Scheduled (snoozed) or Pending (handed back by a
+	// worker that stops). Where a cancel was asked for, an open state becomes Canceled.
+	State  State
+	RunAt  time.Time // with Retry and Scheduled
+	Result json.RawMessage
+	Error  *AttemptError // with Retry, Archived, Canceled; Attempt and At are filled in by the store
+	Failed bool          // uses up one of max_retries
+}
+
+// Settled is what became of one Settlement.
+type Settled struct {
+	// Accepted: this settlement, or an earlier sending of the very same, stands in the ledger.
+	Accepted bool
+	State    State     // the job's state now; empty: no such job
+	Delivery int       // after a hand-back: the delivery to send
+	RunAt    time.Time // when to deliver, with Retry and Scheduled
+}
+
+// Running names one attempt that a worker holds.
+type Running struct {
+	JobID   ID
+	Attempt int
+}
+
+// Beat is what a worker process tells the ledger every second.
+type Beat struct {
+	WorkerID ID
+	Host     string
+	PID      int
+	Queues   []string
+	Slots    int
+	Stopping bool
+}
+
+// Orders is the ledger's answer to a Beat.
+type Orders struct {
+	// Mine lists what the ledger believes that this worker runs. What it runs beyond that was taken from it, and what it does
+	// not run was lost on the way to it.
+	Mine []Lease
+}
+
+// ProgressReport is what a handler said.
+type ProgressReport struct {
+	Running
+	Progress
+}
+
+// Lease is an attempt in the eyes of the ledger.
+type Lease struct {
+	Running
+	CancelRequested bool
+}
+
+// Parcel is what dispatch needs to know to carry a job: the ledger decides, the parcel travels.
+type Parcel struct {
+	JobID       ID
+	Delivery    int
+	Type        string
+	Queue       string
+	State       State
+	RunAt       time.Time
+	MaxRetries  int
+	Payload     json.RawMessage // a courtesy for asynqmon; the handler gets the ledger's
+	Traceparent string
+}
+
+// Parcel is j ready to be carried.
+func (j *Job) Parcel() Parcel {
+	return Parcel{JobID: j.ID, Delivery: j.Delivery, Type: j.Type, Queue: j.Queue, State: j.State, RunAt: j.RunAt,
+		MaxRetries: j.MaxRetries, Payload: j.Payload, Traceparent: j.Traceparent}
+}
+
+// Position is a place in a queue's deliveries, in the order in which they were decided.
+type Position struct {
+	DispatchAt time.Time
+	ID         ID
+}
+
+// Delivery is an open job as the audit looks at it: what should be in Redis.
+type Delivery struct {
+	Position
+	Delivery int
+	State    State
+	RunAt    time.Time
+}
+
+// Worker is a heartbeat row.
+type Worker struct {
+	ID        ID
+	Host      string
+	PID       int
+	Queues    []string
+	Slots     int
+	StartedAt time.Time
+	BeatAt    time.Time
+	Stopping  bool
+}
+
+// Queue is what the ledger keeps of a queue beyond its jobs.
+type Queue struct {
+	Name     string
+	PausedAt time.Time // zero: running
+	PausedBy string
+	Reason   string
+}

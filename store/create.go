@@ -1,0 +1,148 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"github.com/waybill/waybill/internal/job"
+)
+
+// Create writes each submission down, in one commit for all: when it returns without an error, the promise is made. Submissions stand for
+// themselves: one whose Idempotency-Key is known answers the job of then (Replayed), or job.CodeKeyReused in its place in errs where the
+// fingerprints differ. err is that of the database, and then nothing is known to be written: repeat with the same key.
+func (s *Store) Create(ctx context.Context, subs []job.Submission) (made []job.Created, errs []error, err error) {
+	rows, err := s.engine.insertJobs(ctx, subs, false)
+	if err != nil {
+		return nil, nil, s.wrap("insert jobs", err)
+	}
+	made, errs = make([]job.Created, len(subs)), make([]error, len(subs))
+	missing := fill(made, subs, rows)
+	if len(missing) == 0 {
+		return made, errs, nil
+	}
+	known, err := s.byKey(ctx, subs, missing)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, i := range missing {
+		made[i], errs[i] = replay(known[ownedKey{subs[i].OwnerID, subs[i].IdempotencyKey}], &subs[i])
+	}
+	return made, errs, nil
+}
+
+// CreateAll writes all submissions or none. With Idempotency-Keys, a repetition answers the jobs of then, all Replayed.
+func (s *Store) CreateAll(ctx context.Context, subs []job.Submission) ([]job.Created, error) {
+	rows, err := s.engine.insertJobs(ctx, subs, true)
+	if err != nil {
+		return nil, s.wrap("insert jobs", err)
+	}
+	made := make([]job.Created, len(subs))
+	missing := fill(made, subs, rows)
+	if len(missing) == 0 {
+		return made, nil
+	}
+	known, err := s.byKey(ctx, subs, missing)
+	if err != nil {
+		return nil, err
+	}
+	for i := range subs { // one known key undid all the others: every single one must be a repetition
+		if made[i], err = replay(known[ownedKey{subs[i].OwnerID, subs[i].IdempotencyKey}], &subs[i]); err != nil {
+			return nil, err
+		}
+	}
+	return made, nil
+}
+
+// fill lays what was inserted beside what was asked for and answers the places that stayed empty.
+func fill(made []job.Created, subs []job.Submission, rows []inserted) (missing []int) {
+	byID := make(map[job.ID]*inserted, len(rows))
+	for i := range rows {
+		byID[rows[i].ID] = &rows[i]
+	}
+	for i := range subs {
+		if row := byID[subs[i].ID]; row != nil {
+			made[i].Job = row.job(&subs[i])
+		} else {
+			missing = append(missing, i)
+		}
+	}
+	return missing
+}
+
+func (r *inserted) job(s *job.Submission) *job.Job {
+	return &job.Job{ID: s.ID, OwnerID: s.OwnerID, Type: s.Type, Queue: s.Queue, Payload: s.Payload, Labels: s.Labels, Policy: s.Policy,
+		State: r.State, RunAt: r.RunAt, Delivery: 1, CreatedAt: r.CreatedAt, Traceparent: s.Traceparent}
+}
+
+func replay(row *jobRow, s *job.Submission) (job.Created, error) {
+	switch {
+	case row == nil: // its owner's key was there a moment ago: the job went with its retention
+		return job.Created{}, job.Unavailable("the Idempotency-Key is just being released", nil)
+	case !bytes.Equal(row.Fingerprint, s.Fingerprint):
+		return job.Created{}, &job.Error{Code: job.CodeKeyReused, Message: "the Idempotency-Key was used with another request"}
+	default:
+		return job.Created{Job: row.job(), Replayed: true}, nil
+	}
+}
+
+type ownedKey struct {
+	owner job.ID
+	key   string
+}
+
+// byKey finds the jobs that the submissions at these places made before.
+func (s *Store) byKey(ctx context.Context, subs []job.Submission, places []int) (map[ownedKey]*jobRow, error) {
+	keys := map[job.ID][]string{}
+	for _, i := range places {
+		keys[subs[i].OwnerID] = append(keys[subs[i].OwnerID], subs[i].IdempotencyKey)
+	}
+	known := map[ownedKey]*jobRow{}
+	for owner, list := range keys {
+		var rows []*jobRow
+		err := s.db.NewSelect().Model(&rows).Where("owner_id = ?", owner).Where("idempotency_key IN (?)", bun.In(list)).Scan(ctx)
+		if err != nil {
+			return nil, s.wrap("select jobs by idempotency key", err)
+		}
+		for _, row := range rows {
+			known[ownedKey{owner, row.IdempotencyKey}] = row
+		}
+	}
+	return known, s.addErrors(ctx, known)
+}
+
+func (s *Store) addErrors(ctx context.Context, known map[ownedKey]*jobRow) error {
+	for _, row := range known {
+		errs, err := s.jobErrors(ctx, row.ID)
+		if err != nil {
+			return err
+		}
+		row.errors = errs
+	}
+	return nil
+}
+
+func textOrNull(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}
+
+func labelsJSON(labels map[string]string) *string {
+	if len(labels) == 0 {
+		return nil
+	}
+	b, err := json.Marshal(labels)
+	if err != nil {
+		panic(fmt.Sprintf("a map of strings has no JSON: %v", err)) // cannot happen
+	}
+	s := string(b)
+	return &s
+}
+
+func milliseconds(n int64) time.Duration { return time.Duration(n) * time.Millisecond }

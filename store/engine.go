@@ -1,0 +1,54 @@
+package store
+
+import (
+	"context"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"github.com/waybill/waybill/internal/job"
+)
+
+// engine is where PostgreSQL and SQLite differ: how to connect, the three hot writes as one round trip each, and the clock.
+// Everything else is bun, the same for both.
+type engine interface {
+	bun() *bun.DB
+	close() error
+
+	// insertJobs writes all submissions or none and answers those written. One whose (owner, idempotency key) is known is left
+	// out; with strict, that undoes the others too.
+	insertJobs(ctx context.Context, subs []job.Submission, strict bool) ([]inserted, error)
+	// claimJobs makes active what may run and answers it. No two requests name the same job.
+	claimJobs(ctx context.Context, reqs []job.ClaimRequest) ([]*job.Job, error)
+	// settleJobs writes the outcomes that the fence lets through and answers these. No two settlements name the same job.
+	settleJobs(ctx context.Context, sets []job.Settlement) ([]settled, error)
+
+	// now is the database's clock: every time that is compared with another process's comes from it.
+	now(ctx context.Context) (time.Time, error)
+	// clock is the same as a value in a statement.
+	clock() any
+	// settledBefore is a time such that every row whose dispatch_at lies before it is visible to everybody: no transaction that
+	// began earlier is still open.
+	settledBefore(ctx context.Context) (time.Time, error)
+	// withLock runs f while no other process runs it.
+	withLock(ctx context.Context, f func(context.Context) error) error
+	// unavailable tells a database that cannot be reached (now) from a mistake of ours.
+	unavailable(err error) bool
+	// forUpdate is the clause that locks the selected rows and skips those that others hold; empty where one writer is alone.
+	forUpdate() string
+	dialect() string
+}
+
+type inserted struct {
+	ID        job.ID
+	State     job.State
+	RunAt     time.Time
+	CreatedAt time.Time
+}
+
+type settled struct {
+	ID       job.ID
+	State    job.State
+	Delivery int
+	RunAt    time.Time
+}

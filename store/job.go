@@ -1,0 +1,197 @@
+package store
+
+import (
+	"context"
+	"database/sql/driver"
+	"encoding/json"
+	"slices"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"github.com/waybill/waybill/internal/job"
+)
+
+// jobRow is a row of jobs as bun reads it.
+type jobRow struct {
+	bun.BaseModel `bun:"table:jobs,alias:j"`
+
+	ID                job.ID    `bun:"id,pk"`
+	OwnerID           job.ID    `bun:"owner_id"`
+	Type              string    `bun:"type"`
+	Queue             string    `bun:"queue"`
+	State             job.State `bun:"state"`
+	RunAt             time.Time `bun:"run_at"`
+	Delivery          int       `bun:"delivery"`
+	DispatchAt        time.Time `bun:"dispatch_at"`
+	Attempt           int       `bun:"attempt"`
+	SettledAttempt    int       `bun:"settled_attempt"`
+	WorkerID          job.ID    `bun:"worker_id"`
+	Failures          int       `bun:"failures"`
+	Interruptions     int       `bun:"interruptions"`
+	Crashes           int       `bun:"crashes"`
+	MaxRetries        int       `bun:"max_retries"`
+	TimeoutMS         int64     `bun:"timeout_ms"`
+	Deadline          time.Time `bun:"deadline,nullzero"`
+	BackoffKind       string    `bun:"backoff_kind"`
+	BackoffBaseMS     int64     `bun:"backoff_base_ms"`
+	BackoffMaxMS      int64     `bun:"backoff_max_ms"`
+	CreatedAt         time.Time `bun:"created_at"`
+	StartedAt         time.Time `bun:"started_at,nullzero"`
+	FinishedAt        time.Time `bun:"finished_at,nullzero"`
+	CancelRequestedAt time.Time `bun:"cancel_requested_at,nullzero"`
+	ProgressPercent   *float64  `bun:"progress_percent"`
+	ProgressMessage   *string   `bun:"progress_message"`
+	IdempotencyKey    string    `bun:"idempotency_key,nullzero"`
+	Fingerprint       []byte    `bun:"fingerprint"`
+	Traceparent       string    `bun:"traceparent,nullzero"`
+	Labels            rawJSON   `bun:"labels"`
+	Payload           rawJSON   `bun:"payload"`
+	Result            rawJSON   `bun:"result"`
+
+	errors []job.AttemptError
+}
+
+// heavy are the columns that a list leaves out.
+var heavy = []string{"payload", "result", "fingerprint", "traceparent"}
+
+type errorRow struct {
+	bun.BaseModel `bun:"table:job_errors,alias:e"`
+
+	JobID     job.ID    `bun:"job_id,pk"`
+	Attempt   int       `bun:"attempt,pk"`
+	At        time.Time `bun:"at"`
+	Message   string    `bun:"message"`
+	Retryable bool      `bun:"retryable"`
+	Stack     string    `bun:"stack,nullzero"`
+}
+
+func (r *jobRow) job() *job.Job {
+	j := &job.Job{ID: r.ID, OwnerID: r.OwnerID, Type: r.Type, Queue: r.Queue, Payload: json.RawMessage(r.Payload), Result: json.RawMessage(r.Result),
+		Policy: job.Policy{MaxRetries: r.MaxRetries, Timeout: milliseconds(r.TimeoutMS), Deadline: r.Deadline,
+			Backoff: job.Backoff{Kind: r.BackoffKind, Base: milliseconds(r.BackoffBaseMS), Max: milliseconds(r.BackoffMaxMS)}},
+		State: r.State, RunAt: r.RunAt, Delivery: r.Delivery, Attempt: r.Attempt, Failures: r.Failures, Interruptions: r.Interruptions,
+		Errors: r.errors, CreatedAt: r.CreatedAt, StartedAt: r.StartedAt, FinishedAt: r.FinishedAt,
+		CancelRequestedAt: r.CancelRequestedAt, Traceparent: r.Traceparent}
+	if !r.WorkerID.IsZero() {
+		j.Worker = r.WorkerID.String()
+	}
+	if r.ProgressPercent != nil {
+		j.Progress = &job.Progress{Percent: *r.ProgressPercent}
+		if r.ProgressMessage != nil {
+			j.Progress.Message = *r.ProgressMessage
+		}
+	}
+	if len(r.Labels) > 0 {
+		_ = json.Unmarshal(r.Labels, &j.Labels) // written by labelsJSON
+	}
+	return j
+}
+
+// Job reads one job with its payload, result and newest errors.
+func (s *Store) Job(ctx context.Context, id job.ID) (*job.Job, error) {
+	row := new(jobRow)
+	if err := s.db.NewSelect().Model(row).Where("id = ?", id).Scan(ctx); err != nil {
+		return nil, s.found("job", err)
+	}
+	errs, err := s.jobErrors(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	row.errors = errs
+	return row.job(), nil
+}
+
+// jobErrors reads a job's newest errors, oldest first.
+func (s *Store) jobErrors(ctx context.Context, id job.ID) ([]job.AttemptError, error) {
+	var rows []errorRow
+	err := s.db.NewSelect().Model(&rows).Where("job_id = ?", id).OrderExpr("attempt DESC").Limit(job.MaxKeptErrors).Scan(ctx)
+	if err != nil {
+		return nil, s.wrap("select job errors", err)
+	}
+	out := make([]job.AttemptError, 0, len(rows))
+	for _, r := range slices.Backward(rows) {
+		out = append(out, job.AttemptError{Attempt: r.Attempt, At: r.At, Message: r.Message, Retryable: r.Retryable, Stack: r.Stack})
+	}
+	return out, nil
+}
+
+// Jobs reads a page, newest first, without payloads, results and errors.
+func (s *Store) Jobs(ctx context.Context, f job.Filter) ([]*job.Job, error) {
+	var rows []*jobRow
+	q := s.db.NewSelect().Model(&rows).ExcludeColumn(heavy...).OrderExpr("j.id DESC").Limit(int64(f.Limit))
+	q = where(q, f)
+	if err := q.Scan(ctx); err != nil {
+		return nil, s.wrap("select jobs", err)
+	}
+	jobs := make([]*job.Job, len(rows))
+	for i, r := range rows {
+		jobs[i] = r.job()
+	}
+	return jobs, nil
+}
+
+func where(q *bun.SelectQuery, f job.Filter) *bun.SelectQuery {
+	equal := func(column, value string) {
+		if value != "" {
+			q = q.Where("? = ?", bun.Ident(column), value)
+		}
+	}
+	equal("j.state", string(f.State))
+	equal("j.type", f.Type)
+	equal("j.queue", f.Queue)
+	if !f.OwnerID.IsZero() {
+		q = q.Where("j.owner_id = ?", f.OwnerID)
+	}
+	if !f.Before.IsZero() {
+		q = q.Where("j.id < ?", f.Before)
+	}
+	if !f.CreatedAfter.IsZero() {
+		q = q.Where("j.id >= ?", job.FirstIDAt(f.CreatedAfter)).Where("j.created_at > ?", f.CreatedAfter)
+	}
+	for key, value := range f.Labels {
+		q = q.Where("EXISTS (SELECT 1 FROM job_labels l WHERE l.job_id = j.id AND l.owner_id = j.owner_id AND l.key = ? AND l.value = ?)", key, value)
+	}
+	return q
+}
+
+// OpenJobs counts an owner's open jobs, but never beyond limit.
+func (s *Store) OpenJobs(ctx context.Context, owner job.ID, limit int) (int, error) {
+	some := s.db.NewSelect().Table("jobs").ColumnExpr("1").Where("owner_id = ?", owner).Where("finished_at IS NULL").Limit(int64(limit))
+	n, err := s.db.NewSelect().TableExpr("(?) AS some", some).Count(ctx)
+	return int(n), s.wrap("count open jobs", err)
+}
+
+// FinishedAmong answers which of the ids are finished or gone.
+func (s *Store) FinishedAmong(ctx context.Context, ids []job.ID) ([]job.ID, error) {
+	var open []job.ID
+	err := s.db.NewSelect().Table("jobs").Column("id").Where("id IN (?)", bun.In(ids)).Where("finished_at IS NULL").Scan(ctx, &open)
+	if err != nil {
+		return nil, s.wrap("select finished jobs", err)
+	}
+	return slices.DeleteFunc(slices.Clone(ids), func(id job.ID) bool { return slices.Contains(open, id) }), nil
+}
+
+// rawJSON is JSON text that is kept byte for byte.
+type rawJSON json.RawMessage
+
+// Value writes it as text; nothing is NULL.
+func (r rawJSON) Value() (driver.Value, error) {
+	if r == nil {
+		return nil, nil
+	}
+	return string(r), nil
+}
+
+// Scan reads a json or text column.
+func (r *rawJSON) Scan(src any) error {
+	switch v := src.(type) {
+	case nil:
+		*r = nil
+	case string:
+		*r = rawJSON(v)
+	case []byte:
+		*r = slices.Clone(v)
+	}
+	return nil
+}

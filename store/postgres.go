@@ -1,0 +1,134 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/uptrace/bun"
+	"github.com/uptrace/bun/dialect/pgdialect"
+)
+
+// postgres is the engine of the product. bun and the hot writes share one pool of connections; the hot writes go past bun's
+// formatting, as prepared statements on arrays.
+type postgres struct {
+	pool *pgxpool.Pool
+	db   *bun.DB
+}
+
+const (
+	defaultMaxConns  = 20
+	connectTimeout   = 5 * time.Second
+	statementTimeout = "15s" // a statement that takes longer is one that will not end
+	lockTimeout      = "5s"
+	migrationLock    = 0x77617962696c6c // "waybill"
+)
+
+func openPostgres(ctx context.Context, cfg Config) (engine, error) {
+	pc, err := pgxpool.ParseConfig(cfg.URL)
+	if err != nil {
+		return nil, errors.New("the database URL cannot be read") // pgx's own text holds the URL, and that the password
+	}
+	pc.MaxConns = defaultMaxConns
+	if cfg.MaxConns > 0 {
+		pc.MaxConns = int32(cfg.MaxConns)
+	}
+	pc.ConnConfig.ConnectTimeout = connectTimeout
+	for name, value := range map[string]string{
+		"application_name": "waybill", "timezone": "UTC", "statement_timeout": statementTimeout, "lock_timeout": lockTimeout,
+		"idle_in_transaction_session_timeout": "30s",
+	} {
+		if pc.ConnConfig.RuntimeParams[name] == "" {
+			pc.ConnConfig.RuntimeParams[name] = value
+		}
+	}
+	pool, err := pgxpool.NewWithConfig(ctx, pc)
+	if err != nil {
+		return nil, fmt.Errorf("open the database: %w", err)
+	}
+	return &postgres{pool: pool, db: bun.NewDB(stdlib.OpenDBFromPool(pool), pgdialect.New())}, nil
+}
+
+func (p *postgres) bun() *bun.DB      { return p.db }
+func (p *postgres) dialect() string   { return "postgres" }
+func (p *postgres) forUpdate() string { return "UPDATE SKIP LOCKED" }
+func (p *postgres) clock() any        { return bun.Safe("now()") }
+
+func (p *postgres) close() error {
+	err := p.db.Close()
+	p.pool.Close()
+	return err
+}
+
+func (p *postgres) now(ctx context.Context) (now time.Time, err error) {
+	err = p.pool.QueryRow(ctx, "SELECT now()").Scan(&now)
+	return now, err
+}
+
+// settledBefore asks for the oldest transaction that is open in this database. dispatch_at is the start of the transaction that writes it, so
+// a row that nobody can see yet has a dispatch_at at or after that. Sessions of other roles hide their start, and write no jobs.
+func (p *postgres) settledBefore(ctx context.Context) (t time.Time, err error) {
+	err = p.pool.QueryRow(ctx, `SELECT least(now(), (SELECT min(xact_start) FROM pg_stat_activity WHERE datname = current_database()))`).Scan(&t)
+	return t, err
+}
+
+// withLock holds an advisory lock on a connection of its own: it goes with the connection, so a process that dies leaves none behind.
+func (p *postgres) withLock(ctx context.Context, f func(context.Context) error) error {
+	conn, err := p.pool.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Release()
+	if _, err := conn.Exec(ctx, "SET lock_timeout = 0; SET statement_timeout = 0"); err != nil {
+		return err
+	}
+	defer conn.Conn().Close(context.WithoutCancel(ctx)) // with its settings and its lock
+	if _, err := conn.Exec(ctx, "SELECT pg_advisory_lock($1)", int64(migrationLock)); err != nil {
+		return fmt.Errorf("wait for the migration lock: %w", err)
+	}
+	return f(ctx)
+}
+
+// unavailable knows the SQLSTATE classes 08 (connection), 53 (resources), 57 (operator intervention: shutdown, canceled, timeout) and
+// 55P03 (lock timeout), and everything that went wrong on the way there. https://www.postgresql.org/docs/15/errcodes-appendix.html
+func (p *postgres) unavailable(err error) bool {
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) {
+		switch pg.Code[:2] {
+		case "08", "53", "57", "40":
+			return true
+		}
+		return pg.Code == "55P03" || pg.Code == "25006" // read-only: a standby that was just promoted or demoted
+	}
+	var connect *pgconn.ConnectError
+	var network net.Error
+	return errors.As(err, &connect) || errors.As(err, &network) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) ||
+		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, net.ErrClosed) || pgconn.SafeToRetry(err) ||
+		strings.Contains(err.Error(), "conn closed") || strings.Contains(err.Error(), "closed pool")
+}
+
+// collect runs a statement and scans its rows one by one.
+func collect[T any](ctx context.Context, p *postgres, sql string, args []any, scan func(pgx.CollectableRow) (T, error)) ([]T, error) {
+	rows, err := p.pool.Query(ctx, sql, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var out []T
+	for rows.Next() {
+		v, err := scan(rows)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, v)
+	}
+	return out, rows.Err()
+}

@@ -1,0 +1,55 @@
+package store
+
+import (
+	"context"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"github.com/waybill/waybill/internal/job"
+)
+
+// purgeBatch bounds one deletion, and so how long it holds locks.
+const purgeBatch = 1000
+
+// PurgeFinished deletes jobs that finished before the given time, with their labels, errors and Idempotency-Keys: at most a batch of each
+// outcome. It answers how many; call again while it answers any.
+func (s *Store) PurgeFinished(ctx context.Context, before time.Time) (int, error) {
+	total := 0
+	for _, state := range job.FinishedStates {
+		n, err := s.purge(ctx, state, before.UTC())
+		if err != nil {
+			return total, s.wrap("purge finished jobs", err)
+		}
+		total += n
+	}
+	return total, nil
+}
+
+// purge walks the index on (state, id): a job that finished before a time was made before it, and ids rise with time.
+func (s *Store) purge(ctx context.Context, state job.State, before time.Time) (int, error) {
+	var ids []job.ID
+	err := s.db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
+		old := tx.NewSelect().Table("jobs").Column("id").Where("state = ?", state).Where("id < ?", job.FirstIDAt(before)).
+			Where("finished_at < ?", before).OrderExpr("id").Limit(purgeBatch)
+		if clause := s.engine.forUpdate(); clause != "" {
+			old = old.For(clause)
+		}
+		err := tx.NewDelete().Table("jobs").Where("id IN (?)", old).Where("state = ?", state).Returning("id").Scan(ctx, &ids)
+		if err != nil || len(ids) == 0 {
+			return err
+		}
+		if _, err := tx.NewDelete().Table("job_labels").Where("job_id IN (?)", bun.In(ids)).Exec(ctx); err != nil {
+			return err
+		}
+		_, err = tx.NewDelete().Table("job_errors").Where("job_id IN (?)", bun.In(ids)).Exec(ctx)
+		return err
+	})
+	return len(ids), err
+}
+
+// PurgeWorkers deletes heartbeat rows that have been silent since before the given time.
+func (s *Store) PurgeWorkers(ctx context.Context, before time.Time) error {
+	_, err := s.db.NewDelete().Model((*workerRow)(nil)).Where("beat_at < ?", before.UTC()).Exec(ctx)
+	return s.wrap("purge workers", err)
+}

@@ -1,0 +1,76 @@
+package tasks
+
+import (
+	"context"
+	"fmt"
+	"net/mail"
+	"strings"
+
+	"github.com/waybill/waybill/internal/job"
+)
+
+const maxRecipients = 50 // to, cc and bcc together
+
+type emailPayload struct {
+	To      []string `json:"to" jsonschema:"minItems=1,maxItems=50,minLength=3,maxLength=320,example=ann@example.com" jsonschema_description:"Recipients: ann@example.com or Ann <ann@example.com>. At most 50 with cc and bcc."`
+	CC      []string `json:"cc,omitempty" jsonschema:"maxItems=50,minLength=3,maxLength=320" jsonschema_description:"Recipients of a copy."`
+	BCC     []string `json:"bcc,omitempty" jsonschema:"maxItems=50,minLength=3,maxLength=320" jsonschema_description:"Recipients of a copy whom the others don't see."`
+	Subject string   `json:"subject" jsonschema:"minLength=1,maxLength=500" jsonschema_description:"The subject, one line."`
+	Text    string   `json:"text,omitempty" jsonschema_description:"The body as plain text. This, html or both are needed."`
+	HTML    string   `json:"html,omitempty" jsonschema_description:"The body as HTML."`
+	ReplyTo string   `json:"reply_to,omitempty" jsonschema:"minLength=3,maxLength=320" jsonschema_description:"Where answers go; left out: to the sender."`
+}
+
+// emailResult says what was handed over: MessageID is made from the job's id, Response is the server's last word.
+type emailResult struct {
+	MessageID string `json:"message_id"`
+	Response  string `json:"response"`
+}
+
+func emailSend(m *mailer) Definition[emailPayload] {
+	return Definition[emailPayload]{
+		Name: "email.send",
+		Description: "Sends one e-mail through the deployment's SMTP server. The Message-ID is made from the job's id, the same in " +
+			"every attempt.",
+		Private: true, // e-mails carry sign-in links
+		Example: emailPayload{To: []string{"Ann <ann@example.com>"}, Subject: "Your order 1042", Text: "It is on its way."},
+		Check:   checkEmail,
+		Handle: func(ctx context.Context, p emailPayload) (any, error) {
+			return m.send(ctx, Info(ctx).ID, p)
+		},
+	}
+}
+
+func checkEmail(p emailPayload) []job.FieldError {
+	var fields []job.FieldError
+	add := func(pointer, detail string) {
+		fields = append(fields, job.FieldError{Pointer: pointer, Detail: detail})
+	}
+	for field, list := range map[string][]string{"/to": p.To, "/cc": p.CC, "/bcc": p.BCC} {
+		for i, address := range list {
+			if !isMailAddress(address) {
+				add(fmt.Sprintf("%s/%d", field, i), "must be an e-mail address")
+			}
+		}
+	}
+	if len(p.To)+len(p.CC)+len(p.BCC) > maxRecipients {
+		add("/to", fmt.Sprintf("must be at most %d recipients, with cc and bcc", maxRecipients))
+	}
+	if p.ReplyTo != "" && !isMailAddress(p.ReplyTo) {
+		add("/reply_to", "must be an e-mail address")
+	}
+	if strings.ContainsFunc(p.Subject, isControl) {
+		add("/subject", "must be one line without control characters")
+	}
+	if p.Text == "" && p.HTML == "" {
+		add("/text", "this, html or both are required")
+	}
+	return fields
+}
+
+// isMailAddress takes one address, with or without a name; a line break in it could start a header of its own.
+func isMailAddress(s string) bool {
+	a, err := mail.ParseAddress(s)
+	return err == nil && !strings.ContainsFunc(s, isControl) && !strings.ContainsAny(a.Address, "\" \t<>") &&
+		!strings.ContainsFunc(a.Name, isControl)
+}

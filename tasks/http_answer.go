@@ -1,0 +1,77 @@
+package tasks
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/waybill/waybill/internal/job"
+)
+
+const (
+	answerTime       = 5 * time.Second // for the body, once the status is there
+	maxAnswerRead    = 64 << 10        // bytes read before the connection is closed
+	maxAnswerKept    = 16 << 10        // bytes of the body in the result
+	maxAnswerHeaders = 20
+	maxAnswerValue   = 256 // bytes of one header
+)
+
+var errAnswerTime = errors.New("the answer took too long")
+
+// httpResult is what is kept of a good answer: headers in lower case, the first maxAnswerHeaders by name; everything cut and
+// cleaned.
+type httpResult struct {
+	Status  int               `json:"status"`
+	Headers map[string]string `json:"headers"`
+	Body    string            `json:"body"`
+}
+
+// judge turns an answer into an outcome. The status decides alone: a body that breaks off or does not end takes nothing away
+// from it, since repeating a request that was accepted is the worse mistake.
+func judge(ctx context.Context, resp *http.Response) (any, error) {
+	// Read in every case: a body read to its end frees the connection for the next request.
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswerRead))
+	status := resp.StatusCode
+	if status >= 200 && status <= 299 {
+		return httpResult{Status: status, Headers: keptHeaders(resp.Header), Body: job.CleanText(string(body), maxAnswerKept)}, nil
+	}
+	err := fmt.Errorf("the endpoint answered %s", strings.TrimSpace(fmt.Sprint(status, " ", http.StatusText(status))))
+	switch {
+	case status >= 300 && status <= 399:
+		return nil, Permanent(fmt.Errorf("%w; redirects are not followed", err))
+	case !retryable(status):
+		return nil, Permanent(err)
+	}
+	if d, ok := parseRetryAfter(resp.Header.Get("Retry-After"), time.Now()); ok {
+		return nil, RetryAfter(err, d)
+	}
+	return nil, err
+}
+
+func retryable(status int) bool {
+	switch status {
+	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
+		return true
+	}
+	return status >= 500
+}
+
+// keptHeaders leaves out cookies, which are credentials.
+func keptHeaders(h http.Header) map[string]string {
+	kept := make(map[string]string, min(len(h), maxAnswerHeaders))
+	for _, name := range slices.Sorted(maps.Keys(h)) {
+		if len(kept) == maxAnswerHeaders {
+			break
+		}
+		if name != "Set-Cookie" && len(name) <= maxAnswerValue {
+			kept[strings.ToLower(name)] = job.CleanText(strings.Join(h[name], ", "), maxAnswerValue)
+		}
+	}
+	return kept
+}

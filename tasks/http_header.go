@@ -1,0 +1,66 @@
+package tasks
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/waybill/waybill/internal/job"
+)
+
+const (
+	maxHeaders     = 50
+	maxHeaderBytes = 8 << 10 // names and values together
+)
+
+// ownHeaders are decided by the connection or by Waybill, never by a payload.
+var ownHeaders = []string{"Connection", "Content-Length", "Expect", "Host", "Http2-Settings", "Keep-Alive", "Proxy-Authenticate",
+	"Proxy-Authorization", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "Waybill-Attempt"}
+
+// checkHeaders names what is wrong with a payload's headers; no value is repeated.
+func checkHeaders(headers map[string]string) []job.FieldError {
+	if len(headers) > maxHeaders {
+		return []job.FieldError{{Pointer: "/headers", Detail: fmt.Sprintf("must have at most %d headers", maxHeaders)}}
+	}
+	var fields []job.FieldError
+	seen := make(map[string]bool, len(headers))
+	size := 0
+	for name, value := range headers {
+		size += len(name) + len(value)
+		canonical := http.CanonicalHeaderKey(name)
+		if detail := headerMistake(canonical, value, seen[canonical]); detail != "" {
+			fields = append(fields, job.FieldError{Pointer: child("/headers", name), Detail: detail})
+		}
+		seen[canonical] = true
+	}
+	if size > maxHeaderBytes {
+		fields = append(fields, job.FieldError{Pointer: "/headers", Detail: "must have at most 8 KiB, names and values together"})
+	}
+	return fields
+}
+
+func headerMistake(name, value string, again bool) string {
+	switch {
+	case !isToken(name):
+		return "is not a valid header name"
+	case slices.Contains(ownHeaders, name) || strings.HasPrefix(name, "Webhook-"):
+		return "is set by Waybill"
+	case again:
+		return "is given twice, in another case"
+	case strings.ContainsFunc(value, isControl):
+		return "must not hold control characters"
+	}
+	return ""
+}
+
+// isToken follows RFC 9110, section 5.6.2.
+func isToken(s string) bool {
+	const marks = "!#$%&'*+-.^_`|~"
+	return s != "" && !strings.ContainsFunc(s, func(r rune) bool {
+		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune(marks, r))
+	})
+}
+
+// isControl is true of everything below space but the tab, and of DEL: CR and LF would start a header of their own.
+func isControl(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }

@@ -1,0 +1,148 @@
+package tasks
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"time"
+
+	"github.com/waybill/waybill/internal/job"
+	"github.com/waybill/waybill/tasks/internal/guard"
+	"github.com/waybill/waybill/tasks/internal/webhook"
+)
+
+// HTTPConfig is what a deployment decides about http.request.
+type HTTPConfig struct {
+	// Secret ("whsec_…") signs requests whose payload brings no secret of its own; empty: those are not signed.
+	Secret string
+	// Allow lists private networks that may be reached all the same, on any port.
+	Allow   []netip.Prefix
+	Version string // for the User-Agent; empty: "dev"
+}
+
+// Validate names what is wrong, never repeating the secret.
+func (c HTTPConfig) Validate() error {
+	if c.Secret == "" {
+		return nil
+	}
+	if _, err := webhook.ParseSecret(c.Secret); err != nil {
+		return fmt.Errorf("the secret of http.request %w", err)
+	}
+	return nil
+}
+
+type httpPayload struct {
+	URL     string            `json:"url" jsonschema:"minLength=1,maxLength=2048,example=https://example.com/hooks/orders" jsonschema_description:"Where to send it: https:// or http://, a host on the public Internet, port 80, 443 or from 1024."`
+	Method  string            `json:"method,omitempty" jsonschema:"enum=GET,enum=HEAD,enum=POST,enum=PUT,enum=PATCH,enum=DELETE,default=POST" jsonschema_description:"The HTTP method."`
+	Headers map[string]string `json:"headers,omitempty" jsonschema_description:"Further request headers: at most 50, 8 KiB together. Host, Content-Length, hop-by-hop and webhook-* headers are Waybill's own."`
+	Body    json.RawMessage   `json:"body,omitempty" jsonschema_description:"Any JSON value, sent byte for byte with Content-Type: application/json unless headers say otherwise."`
+	Secret  string            `json:"secret,omitempty" jsonschema:"minLength=38,maxLength=94" jsonschema_description:"Signs the request per Standard Webhooks: whsec_ and the base64 of 24 to 64 bytes. Left out: the deployment's secret, if it has one."`
+}
+
+// courier sends http.request jobs.
+type courier struct {
+	client *http.Client
+	guard  *guard.Guard
+	key    webhook.Key // the deployment's; nil: none
+	agent  string
+}
+
+// httpRequest needs a valid cfg.
+func httpRequest(cfg HTTPConfig) Definition[httpPayload] {
+	g := guard.New(cfg.Allow)
+	c := &courier{client: newHTTPClient(g), guard: g, agent: "Waybill/" + cmp.Or(cfg.Version, "dev")}
+	if cfg.Secret != "" {
+		c.key, _ = webhook.ParseSecret(cfg.Secret) // held by Validate
+	}
+	return Definition[httpPayload]{
+		Name: "http.request",
+		Description: "Sends an HTTP request, signed per Standard Webhooks. 2xx is done; 408, 425, 429, 5xx and network errors are " +
+			"retried, honouring Retry-After; other answers, redirects among them, are final.",
+		Private: true, // headers and secret
+		Example: httpPayload{URL: "https://example.com/hooks/orders", Body: json.RawMessage(`{"order":1042}`)},
+		Check:   c.check,
+		Handle:  c.handle,
+	}
+}
+
+func (c *courier) check(p httpPayload) []job.FieldError {
+	var fields []job.FieldError
+	if err := c.guard.CheckURL(p.URL); err != nil {
+		fields = append(fields, job.FieldError{Pointer: "/url", Detail: err.Error()})
+	}
+	if (p.Method == http.MethodGet || p.Method == http.MethodHead) && p.Body != nil {
+		fields = append(fields, job.FieldError{Pointer: "/body", Detail: "must be left out with " + p.Method})
+	}
+	if p.Secret != "" {
+		if _, err := webhook.ParseSecret(p.Secret); err != nil {
+			fields = append(fields, job.FieldError{Pointer: "/secret", Detail: err.Error()})
+		}
+	}
+	return append(fields, checkHeaders(p.Headers)...)
+}
+
+func (c *courier) handle(ctx context.Context, p httpPayload) (any, error) {
+	// Again, since this worker's rules may be stricter than the API's were.
+	if fields := c.check(p); len(fields) > 0 {
+		return nil, Permanent(fmt.Errorf("%s: %s", fields[0].Pointer, fields[0].Detail))
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	req, err := c.request(ctx, p)
+	if err != nil {
+		return nil, Permanent(err)
+	}
+	resp, err := c.client.Do(req)
+	if err != nil {
+		return nil, sendError(ctx, err)
+	}
+	defer resp.Body.Close()
+	// An answer that trickles on is cut off: its status has said what is to be known.
+	defer time.AfterFunc(answerTime, func() { cancel(errAnswerTime) }).Stop()
+	return judge(ctx, resp)
+}
+
+func (c *courier) request(ctx context.Context, p httpPayload) (*http.Request, error) {
+	req, err := http.NewRequestWithContext(ctx, cmp.Or(p.Method, http.MethodPost), p.URL, bytes.NewReader(p.Body))
+	if err != nil {
+		return nil, errors.New("the request cannot be made from the payload") // the cause repeats the URL
+	}
+	j := Info(ctx)
+	req.Header.Set("User-Agent", c.agent)
+	if p.Body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if j.Traceparent != "" {
+		req.Header.Set("Traceparent", j.Traceparent)
+	}
+	for name, value := range p.Headers {
+		req.Header.Set(name, value)
+	}
+	req.Header.Set("Waybill-Attempt", strconv.Itoa(j.Attempt))
+	return req, c.sign(req, j.ID.String(), p)
+}
+
+// sign puts the three headers of Standard Webhooks on req. The message's id is the job's, the same for every attempt, so
+// that a receiver can tell a repetition.
+func (c *courier) sign(req *http.Request, id string, p httpPayload) error {
+	now := time.Now()
+	req.Header.Set(webhook.HeaderID, id)
+	req.Header.Set(webhook.HeaderTimestamp, strconv.FormatInt(now.Unix(), 10))
+	key := c.key
+	if p.Secret != "" {
+		var err error
+		if key, err = webhook.ParseSecret(p.Secret); err != nil {
+			return fmt.Errorf("/secret %w", err)
+		}
+	}
+	if key != nil {
+		req.Header.Set(webhook.HeaderSignature, key.Sign(id, now, p.Body))
+	}
+	return nil
+}

@@ -1,0 +1,11 @@
+//go:build !linux
+
+package process
+
+import "context"
+
+// Supported reports whether Run works on this system.
+const Supported = false
+
+// Run answers ErrUnsupported.
+func Run(context.Context, Command) (Result, error) { return Result{}, ErrUnsupported }

@@ -1,0 +1,74 @@
+package tasks
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+
+	reflector "github.com/invopop/jsonschema"
+	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"github.com/waybill/waybill/internal/job"
+)
+
+const (
+	payloadRoot = "/payload" // where the payload lies in a submission
+	schemaURL   = "waybill:payload"
+)
+
+// schemaOf makes the JSON Schema (2020-12) of a payload from its Go type: the text that is published, and the compiled form
+// that is checked. A json.RawMessage stands for any object. Unknown fields are refused.
+func schemaOf[P any]() (json.RawMessage, *jsonschema.Schema, error) {
+	r := reflector.Reflector{Anonymous: true, ExpandedStruct: true, DoNotReference: true}
+	s := r.ReflectFromType(reflect.TypeFor[P]())
+	if reflect.TypeFor[P]() == reflect.TypeFor[json.RawMessage]() {
+		s.Type = "object"
+	}
+	if s.Type != "object" {
+		return nil, nil, errors.New("its payload is not a JSON object")
+	}
+	text, err := encode(s)
+	if err != nil {
+		return nil, nil, fmt.Errorf("encode the schema: %w", err)
+	}
+	compiled, err := compile(text)
+	return text, compiled, err
+}
+
+func compile(text json.RawMessage) (*jsonschema.Schema, error) {
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+	if err != nil {
+		return nil, fmt.Errorf("read the schema: %w", err)
+	}
+	c := jsonschema.NewCompiler()
+	if err := c.AddResource(schemaURL, doc); err != nil {
+		return nil, fmt.Errorf("add the schema: %w", err)
+	}
+	s, err := c.Compile(schemaURL)
+	if err != nil {
+		return nil, fmt.Errorf("compile the schema: %w", err)
+	}
+	return s, nil
+}
+
+// checkSchema names what does not fit s; readable says whether payload is JSON at all.
+func checkSchema(s *jsonschema.Schema, payload json.RawMessage) (fields []job.FieldError, readable bool) {
+	if len(payload) == 0 {
+		return []job.FieldError{{Pointer: payloadRoot, Detail: "is required"}}, false
+	}
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(payload))
+	if err != nil {
+		return []job.FieldError{{Pointer: payloadRoot, Detail: "must be valid JSON"}}, false
+	}
+	err = s.Validate(doc)
+	var invalid *jsonschema.ValidationError
+	if errors.As(err, &invalid) {
+		return mistakes(invalid), true
+	}
+	if err != nil { // the validator gave up, so nothing vouches for the payload
+		return []job.FieldError{{Pointer: payloadRoot, Detail: "cannot be checked against its schema"}}, false
+	}
+	return nil, true
+}

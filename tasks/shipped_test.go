@@ -1,0 +1,117 @@
+package tasks
+
+import (
+	"encoding/json"
+	"log/slog"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/waybill/waybill/tasks/internal/process"
+)
+
+const testSecret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+// everything is a configuration in which every type exists.
+func everything() Config {
+	cfg := Config{
+		HTTP: HTTPConfig{Secret: testSecret, Allow: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}},
+		SMTP: SMTPConfig{Addr: "mail.example.com:587", From: "Shop <shop@example.com>", Username: "u", Password: "p"},
+	}
+	if process.Supported {
+		cfg.Command.Allow = map[string]string{"report": "/usr/local/bin/report", "backup": "/usr/local/bin/backup"}
+	}
+	return cfg
+}
+
+func namesOf(c *Catalogue) string {
+	var names []string
+	for _, typ := range c.Types() {
+		names = append(names, typ.Name)
+	}
+	return strings.Join(names, " ")
+}
+
+func TestTypesThatNeedConfigurationAreOffWithoutIt(t *testing.T) {
+	t.Parallel()
+	c, err := Shipped(Config{}, discard())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := namesOf(c); got != "debug.echo debug.fail debug.sleep http.request" {
+		t.Errorf("without configuration: %s", got)
+	}
+	if c, err = Shipped(everything(), discard()); err != nil {
+		t.Fatal(err)
+	}
+	if got := namesOf(c); got != "command.run debug.echo debug.fail debug.sleep email.send http.request" {
+		t.Errorf("configured: %s", got)
+	}
+}
+
+func TestEveryShippedTypeExplainsItself(t *testing.T) {
+	t.Parallel()
+	c, err := Shipped(everything(), discard())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, typ := range c.Types() {
+		if !strings.HasSuffix(typ.Description, ".") {
+			t.Errorf("%s: its description is no sentence: %q", typ.Name, typ.Description)
+		}
+		if err := typ.Check(typ.Example); err != nil {
+			t.Errorf("%s: its example %s: %s", typ.Name, typ.Example, fieldsOf(t, err))
+		}
+		var schema struct {
+			Schema     string `json:"$schema"`
+			Type       string
+			Properties map[string]struct{ Description string }
+		}
+		if err := json.Unmarshal(typ.Schema, &schema); err != nil {
+			t.Fatalf("%s: %v", typ.Name, err)
+		}
+		if schema.Type != "object" || !strings.Contains(schema.Schema, "2020-12") {
+			t.Errorf("%s: its schema is %s", typ.Name, typ.Schema)
+		}
+		for _, field := range slices.Sorted(maps.Keys(schema.Properties)) {
+			if len(schema.Properties[field].Description) < 10 {
+				t.Errorf("%s: the field %s has no description", typ.Name, field)
+			}
+		}
+		if typ.Private == strings.HasPrefix(typ.Name, "debug.") {
+			t.Errorf("%s: private is %v", typ.Name, typ.Private)
+		}
+	}
+}
+
+func TestAWrongConfigurationIsRefusedWithEveryMistakeAndNoSecret(t *testing.T) {
+	t.Parallel()
+	_, err := Shipped(Config{
+		HTTP:    HTTPConfig{Secret: "whsec_TOPSECRET"},
+		SMTP:    SMTPConfig{Addr: "mail", From: "nobody", Username: "u", Password: "TOPSECRET", TLS: "none"},
+		Command: CommandConfig{Allow: map[string]string{"a b": "/bin/true", "rel": "bin/true"}},
+	}, discard())
+	if err == nil {
+		t.Fatal("taken")
+	}
+	for _, want := range []string{"secret of http.request", "host:port", "sender", "needs TLS", `"a b"`, `"rel"`} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%q is not named in:\n%v", want, err)
+		}
+	}
+	if strings.Contains(err.Error(), "TOPSECRET") {
+		t.Errorf("a secret is shown:\n%v", err)
+	}
+	for _, smtp := range []SMTPConfig{
+		{Addr: "h:25", From: "a@b.c", TLS: "ssl"}, {Addr: "h:0", From: "a@b.c"}, {Addr: ":25", From: "a@b.c"},
+		{Addr: "h:25", From: "a@b.c", Username: "u"}, {Addr: "h:25", From: "a@b.c", CAFile: "/nonexistent"},
+	} {
+		if _, err := Shipped(Config{SMTP: smtp}, discard()); err == nil {
+			t.Errorf("taken: %+v", smtp)
+		}
+	}
+}

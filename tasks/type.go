@@ -1,0 +1,115 @@
+package tasks
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"unicode/utf8"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"github.com/waybill/waybill/internal/job"
+)
+
+// Type is a registered task type. Its fields are read only.
+type Type struct {
+	Name        string
+	Description string
+	Defaults    Defaults // filled
+	Private     bool     // the payload may hold secrets
+	Schema      json.RawMessage
+	Example     json.RawMessage
+
+	schema *jsonschema.Schema
+	check  func(payload json.RawMessage) []job.FieldError
+	handle func(ctx context.Context, payload json.RawMessage) (any, error)
+}
+
+// Check says whether payload may be submitted: nil, or a *job.Error with CodeInvalid whose Fields name every mistake, at
+// most maxMistakes of them, by pointers that start with "/payload". It never repeats a value of the payload.
+func (t *Type) Check(payload json.RawMessage) error {
+	fields, readable := checkSchema(t.schema, payload)
+	if readable {
+		fields = append(fields, t.check(payload)...)
+	}
+	if len(fields) == 0 {
+		return nil
+	}
+	return &job.Error{Code: job.CodeInvalid, Message: "the payload does not fit " + t.Name, Fields: tidy(fields)}
+}
+
+// Run does j once: it decodes the payload and calls the handler, whose error it passes on. A payload that cannot be decoded
+// is an ordinary failure: it passed Check when it was submitted, so this worker and that API differ in version, and a
+// retry may meet a worker that knows it. A result that is too large or is no JSON is a permanent error, since the work is done
+// and would only be done again.
+func (t *Type) Run(ctx context.Context, j *job.Job) (json.RawMessage, error) {
+	value, err := t.handle(context.WithValue(ctx, infoKey{}, j), j.Payload)
+	if err != nil {
+		return nil, err
+	}
+	result, err := encodeResult(value)
+	if err != nil {
+		return nil, Permanent(fmt.Errorf("the work was done, but its result cannot be kept: %w", err))
+	}
+	return result, nil
+}
+
+func checker[P any](d Definition[P]) func(json.RawMessage) []job.FieldError {
+	return func(payload json.RawMessage) []job.FieldError {
+		var p P
+		if d.Check == nil || json.Unmarshal(payload, &p) != nil { // the schema has named what does not decode
+			return nil
+		}
+		fields := d.Check(p)
+		for i := range fields {
+			fields[i].Pointer = payloadRoot + fields[i].Pointer
+		}
+		return fields
+	}
+}
+
+func handler[P any](d Definition[P]) func(context.Context, json.RawMessage) (any, error) {
+	return func(ctx context.Context, payload json.RawMessage) (any, error) {
+		var p P
+		dec := json.NewDecoder(bytes.NewReader(payload))
+		dec.UseNumber()
+		dec.DisallowUnknownFields() // a field that this worker does not know must not be passed over in silence
+		if err := dec.Decode(&p); err != nil {
+			return nil, errors.New("this worker cannot read the payload; it may be of another version than the API")
+		}
+		return d.Handle(ctx, p)
+	}
+}
+
+func encodeResult(value any) (json.RawMessage, error) {
+	raw, isRaw := value.(json.RawMessage)
+	if value == nil || isRaw && raw == nil {
+		return nil, nil
+	}
+	if !isRaw {
+		var err error
+		if raw, err = encode(value); err != nil {
+			return nil, err
+		}
+	}
+	switch {
+	case len(raw) > job.MaxResult:
+		return nil, fmt.Errorf("%d bytes, %d is the limit", len(raw), job.MaxResult)
+	case !json.Valid(raw) || !utf8.Valid(raw): // PostgreSQL would refuse it, and the settlement with it
+		return nil, errors.New("not valid JSON")
+	}
+	return raw, nil
+}
+
+// encode is json.Marshal without the escapes for HTML, which would alter what a handler said.
+func encode(value any) (json.RawMessage, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(value); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+}

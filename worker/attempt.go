@@ -1,0 +1,94 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"github.com/waybill/waybill/internal/job"
+	"github.com/waybill/waybill/tasks"
+)
+
+// ended is how a handler came back: with a result, an error, a panic, or not at all.
+type ended struct {
+	result    json.RawMessage
+	err       error
+	stack     string // of a panic
+	cause     error  // why its context ended; nil: it did not
+	abandoned bool   // it did not return in time; its goroutine may still run
+}
+
+// run is one attempt: handler, settlement, answer. claimed is called once the attempt is known by its own name.
+func (p *Pool) run(j *job.Job, claimed func()) error {
+	ctx, cancel := context.WithCancelCause(p.base)
+	defer cancel(nil)
+	remove := p.running.add(job.Running{JobID: j.ID, Attempt: j.Attempt}, cancel)
+	defer remove()
+	claimed()
+	p.deps.Observer.Claimed(j)
+	if p.stopping.Load() { // claimed on the last moment: not worth beginning
+		return p.settle(j, ended{err: errStopping, cause: errStopping}, 0)
+	}
+	began := time.Now()
+	end := p.attempt(ctx, j)
+	p.reports.drop(job.Running{JobID: j.ID, Attempt: j.Attempt})
+	return p.settle(j, end, time.Since(began))
+}
+
+// attempt calls the handler and waits for it, but no longer than its context and the grace period allow.
+func (p *Pool) attempt(ctx context.Context, j *job.Job) ended {
+	if !j.Deadline.IsZero() && !time.Now().Before(j.Deadline) {
+		return ended{err: errDeadline, cause: errDeadline}
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, j.Timeout, errTimeout)
+	defer cancel()
+	if !j.Deadline.IsZero() {
+		ctx, cancel = context.WithDeadlineCause(ctx, j.Deadline, errDeadline)
+		defer cancel()
+	}
+	a := job.Running{JobID: j.ID, Attempt: j.Attempt}
+	ctx = tasks.WithProgress(ctx, func(pr job.Progress) { p.reports.put(a, pr) })
+	back := make(chan ended, 1)
+	go func() { back <- guard(ctx, p.deps.Handler, j) }()
+	select {
+	case e := <-back:
+		e.cause = context.Cause(ctx)
+		return e
+	case <-ctx.Done():
+	}
+	return p.outwait(ctx, j, back)
+}
+
+// outwait gives a handler whose context ended the time to return. One that does not is left to itself, and counted.
+func (p *Pool) outwait(ctx context.Context, j *job.Job, back <-chan ended) ended {
+	cause := context.Cause(ctx)
+	timer := time.NewTimer(p.cfg.CancelGrace)
+	defer timer.Stop()
+	select {
+	case e := <-back:
+		e.cause = cause
+		return e
+	case <-timer.C:
+		p.deps.Observer.Abandoned(j)
+		p.log.Error("handler ignores its context, it was left to itself", "job_id", j.ID, "type", j.Type, "attempt", j.Attempt, "cause", cause)
+		return ended{err: cause, cause: cause, abandoned: true}
+	}
+}
+
+// guard turns a panic into an error with its stack. runtime.Goexit in a handler is caught too: it would leave the caller waiting.
+func guard(ctx context.Context, h Handler, j *job.Job) (e ended) {
+	returned := false
+	defer func() {
+		if v := recover(); v != nil {
+			e = ended{err: fmt.Errorf("panic: %v", v), stack: string(debug.Stack())}
+		} else if !returned {
+			e = ended{err: errors.New("the handler ended its goroutine")}
+		}
+	}()
+	e.result, e.err = h(ctx, j)
+	returned = true
+	return e
+}

@@ -1,0 +1,219 @@
+// Package worker is the pool: it takes a task from asynq, claims its job in the ledger, runs it and settles it. asynq decides where
+// and when; the ledger decides whether, and what came of it.
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/waybill/waybill/internal/job"
+)
+
+// ledger is what the pool needs of the store. Claim and Settle are group-committed behind it.
+type ledger interface {
+	// Claim asks for the right to run a job. job.CodeUnavailable: ask again.
+	Claim(ctx context.Context, r job.ClaimRequest) (job.Claim, error)
+	// Settle writes an attempt's outcome down. Sending the same settlement again is harmless.
+	Settle(ctx context.Context, s job.Settlement) (job.Settled, error)
+	Beat(ctx context.Context, b job.Beat) (job.Orders, error)
+	Leave(ctx context.Context, worker job.ID) error
+	ReportProgress(ctx context.Context, reports []job.ProgressReport) error
+}
+
+// carrier sends a job that was handed back on its way again. It does not wait for Redis.
+type carrier interface{ Send(parcels ...job.Parcel) }
+
+// Handler runs one attempt of a job and answers its result.
+type Handler func(ctx context.Context, j *job.Job) (json.RawMessage, error)
+
+// Observer is told what happens, for the metrics.
+type Observer interface {
+	Claimed(j *job.Job)
+	Settled(j *job.Job, outcome string, run time.Duration)
+	Refused(j *job.Job)
+	Abandoned(j *job.Job)
+}
+
+// Config of a Pool.
+type Config struct {
+	ID          job.ID         // of this process's heartbeat row
+	Queues      map[string]int // weights
+	Concurrency int            // handlers at once
+	Lanes       int            // asynq servers to share them; 0: one for every 32 slots, 8 at most
+	Grace       time.Duration  // for handlers to finish once the pool stops; what does not is handed back
+	CancelGrace time.Duration  // for a handler to return once its context ended, before it is abandoned
+	BellChannel string
+	// CancelChannel carries hints that a cancel was asked for; they hasten the heartbeat.
+	CancelChannel string
+}
+
+// Deps are what a Pool works with; all are needed but Observer.
+type Deps struct {
+	Ledger   ledger
+	Carrier  carrier
+	Handler  Handler
+	Redis    redis.UniversalClient // for asynq; may be a pipelined one
+	Signals  redis.UniversalClient // for subscriptions
+	Log      *slog.Logger
+	Observer Observer
+}
+
+// Pool runs jobs until it is stopped.
+type Pool struct {
+	cfg     Config
+	deps    Deps
+	log     *slog.Logger
+	bell    *doorbell
+	running *running
+	reports *reports
+	lanes   []*asynq.Server
+	beatNow chan struct{}
+	// base is the parent of every handler's context: it outlives Run's, and ends when the drain is over.
+	base     context.Context
+	endBase  context.CancelFunc
+	stopping atomic.Bool
+	late     atomic.Int64
+	lost     map[job.Running]int // beats in a row that named an attempt which is not here
+}
+
+// New makes a Pool; Run starts it.
+func New(cfg Config, deps Deps) (*Pool, error) {
+	if deps.Ledger == nil || deps.Carrier == nil || deps.Handler == nil || deps.Redis == nil || deps.Signals == nil || deps.Log == nil {
+		return nil, errors.New("worker: a dependency is missing")
+	}
+	if cfg.ID.IsZero() || len(cfg.Queues) == 0 || cfg.Concurrency < 1 {
+		return nil, errors.New("worker: an id, queues and a concurrency of at least 1 are needed")
+	}
+	if deps.Observer == nil {
+		deps.Observer = silent{}
+	}
+	p := &Pool{cfg: cfg, deps: deps, log: deps.Log, bell: newDoorbell(), running: newRunning(), beatNow: make(chan struct{}, 1), lost: map[job.Running]int{}}
+	p.base, p.endBase = context.WithCancel(context.Background())
+	p.reports = newReports(deps.Ledger, deps.Log)
+	p.makeLanes()
+	return p, nil
+}
+
+func (p *Pool) makeLanes() {
+	n := p.cfg.Lanes
+	if n < 1 {
+		n = min(8, (p.cfg.Concurrency+31)/32)
+	}
+	n = min(n, p.cfg.Concurrency)
+	for i := range n {
+		slots := p.cfg.Concurrency / n
+		if i < p.cfg.Concurrency%n {
+			slots++
+		}
+		client := newLane(p.deps.Redis, p.bell, len(p.cfg.Queues))
+		p.lanes = append(p.lanes, asynq.NewServerFromRedisClient(client, asynq.Config{
+			Concurrency: slots, Queues: p.cfg.Queues, RetryDelayFunc: retryDelay, IsFailure: isFailure,
+			TaskCheckInterval: time.Millisecond, DelayedTaskCheckInterval: forwardEvery, // the doorbell keeps both from being asked of Redis
+			ShutdownTimeout: time.Second, // the pool has waited before
+			Logger:          asynqLog{p.log}, LogLevel: asynq.WarnLevel,
+		}))
+	}
+}
+
+// Run works until ctx ends, then drains: no new tasks, the grace period for what runs, the rest handed back. It returns when everything is
+// settled or given up.
+func (p *Pool) Run(ctx context.Context) error {
+	life, die := context.WithCancel(context.WithoutCancel(ctx))
+	defer die()
+	if err := p.firstBeat(ctx); err != nil { // no claim before the heartbeat row is there: its jobs would look orphaned
+		return err
+	}
+	var loops sync.WaitGroup
+	loops.Go(func() { p.beatLoop(life) })
+	loops.Go(func() { p.listen(life) })
+	loops.Go(func() { p.reports.run(life) })
+	started, err := p.startLanes()
+	if err == nil {
+		p.log.InfoContext(ctx, "worker started", "worker_id", p.cfg.ID, "slots", p.cfg.Concurrency, "lanes", len(p.lanes))
+		<-ctx.Done()
+	}
+	p.drain(life, started)
+	die()
+	loops.Wait()
+	p.leave(ctx)
+	return err
+}
+
+func (p *Pool) startLanes() (started []*asynq.Server, err error) {
+	for _, l := range p.lanes {
+		if err := l.Start(asynq.HandlerFunc(p.process)); err != nil {
+			return started, fmt.Errorf("start an asynq server: %w", err)
+		}
+		started = append(started, l)
+	}
+	return started, nil
+}
+
+// drain stops taking tasks, waits, ends what is left, and lets asynq go.
+func (p *Pool) drain(ctx context.Context, lanes []*asynq.Server) {
+	p.stopping.Store(true)
+	p.hasten()
+	p.bell.close()
+	each(lanes, (*asynq.Server).Stop)
+	grace, cancel := context.WithTimeout(ctx, p.cfg.Grace)
+	defer cancel()
+	if !p.running.wait(grace) {
+		p.log.InfoContext(ctx, "handing back what did not finish", "jobs", p.running.count())
+		p.running.endAll(errStopping)
+		last, cancel := context.WithTimeout(ctx, p.cfg.CancelGrace+settlePatience)
+		defer cancel()
+		p.running.wait(last)
+	}
+	p.endBase()
+	each(lanes, (*asynq.Server).Shutdown)
+}
+
+func each(lanes []*asynq.Server, f func(*asynq.Server)) {
+	var wg sync.WaitGroup
+	for _, l := range lanes {
+		wg.Go(func() { f(l) })
+	}
+	wg.Wait()
+}
+
+func (p *Pool) leave(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
+	defer cancel()
+	if err := p.deps.Ledger.Leave(ctx, p.cfg.ID); err != nil {
+		p.log.WarnContext(ctx, "heartbeat row stays and will go stale", "err", err)
+	}
+}
+
+// Active is how many handlers run.
+func (p *Pool) Active() int { return p.running.count() }
+
+// Slots is how many could.
+func (p *Pool) Slots() int { return p.cfg.Concurrency }
+
+// Late is how many settlements the ledger refused because somebody newer owned the job.
+func (p *Pool) Late() int64 { return p.late.Load() }
+
+func hostname() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return "unknown"
+	}
+	return name
+}
+
+type silent struct{}
+
+func (silent) Claimed(*job.Job)                        {}
+func (silent) Settled(*job.Job, string, time.Duration) {}
+func (silent) Refused(*job.Job)                        {}
+func (silent) Abandoned(*job.Job)                      {}

@@ -1,0 +1,114 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"github.com/waybill/waybill/internal/job"
+)
+
+// Why a handler's context ended.
+var (
+	errTimeout  = errors.New("timed out")
+	errDeadline = errors.New("its deadline passed")
+	errCanceled = errors.New("canceled")
+	errStopping = errors.New("the worker stops")
+	errLost     = errors.New("the job was given to another worker")
+)
+
+// running knows what this process holds, from before the claim until after the settlement.
+type running struct {
+	mu       sync.Mutex
+	claiming map[job.ID]int
+	attempts map[job.Running]context.CancelCauseFunc
+	gone     chan struct{} // closed and replaced whenever an attempt ends
+}
+
+func newRunning() *running {
+	return &running{claiming: map[job.ID]int{}, attempts: map[job.Running]context.CancelCauseFunc{}, gone: make(chan struct{})}
+}
+
+// claim notes that an answer to a claim is awaited: the ledger may show the job as ours before we know it.
+func (r *running) claim(id job.ID) (done func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.claiming[id]++
+	return func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.claiming[id]--; r.claiming[id] == 0 {
+			delete(r.claiming, id)
+		}
+	}
+}
+
+func (r *running) add(a job.Running, cancel context.CancelCauseFunc) (remove func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.attempts[a] = cancel
+	return func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		delete(r.attempts, a)
+		close(r.gone)
+		r.gone = make(chan struct{})
+	}
+}
+
+func (r *running) count() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.attempts)
+}
+
+// held lists the attempts, as they stand before a heartbeat.
+func (r *running) held() map[job.Running]bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	held := make(map[job.Running]bool, len(r.attempts))
+	for a := range r.attempts {
+		held[a] = true
+	}
+	return held
+}
+
+// knows reports whether an attempt is held, or its job's claim is being answered.
+func (r *running) knows(a job.Running) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.attempts[a] != nil || r.claiming[a.JobID] > 0
+}
+
+// end ends the context of one attempt; one that is gone is no error.
+func (r *running) end(a job.Running, cause error) {
+	r.mu.Lock()
+	cancel := r.attempts[a]
+	r.mu.Unlock()
+	if cancel != nil {
+		cancel(cause)
+	}
+}
+
+func (r *running) endAll(cause error) {
+	for a := range r.held() {
+		r.end(a, cause)
+	}
+}
+
+// wait returns true when nothing is held, false when ctx ends first.
+func (r *running) wait(ctx context.Context) bool {
+	for {
+		r.mu.Lock()
+		n, gone := len(r.attempts)+len(r.claiming), r.gone
+		r.mu.Unlock()
+		if n == 0 {
+			return true
+		}
+		select {
+		case <-gone:
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
