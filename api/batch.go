@@ -33,7 +33,7 @@ func (h *jobHandler) createBatch(c *gin.Context) (any, error) {
 		return nil, err
 	}
 	owner := caller(c).UserID
-	lines := isMedia(c.ContentType(), "application/x-ndjson")
+	lines := isMedia(c.GetHeader("Content-Type"), "application/x-ndjson")
 	subs, err := h.check.readBatch(body, lines, owner, h.deps.Now())
 	if err != nil {
 		return nil, err

@@ -84,7 +84,6 @@ func invalid(mistakes []job.FieldError) error {
 func limitBody(n int64) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		if c.Request.ContentLength > n {
-			c.Header("Connection", "close") // rather than to read what is not wanted
 			refuse(c, errTooLarge)
 			return
 		}

@@ -200,7 +200,9 @@ func (h *jobHandler) retry(c *gin.Context) (any, error) {
 	if err != nil {
 		return nil, fmt.Errorf("retry job %s: %w", j.ID, err)
 	}
-	h.carrier.Send(after.Parcel())
+	if after.State != job.Held {
+		h.carrier.Send(after.Parcel())
+	}
 	h.record(c, "job.retry", after)
 	return jobBody{after}, nil
 }

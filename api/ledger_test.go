@@ -141,7 +141,7 @@ func (l *fakeLedger) Retry(_ context.Context, id job.ID) (*job.Job, error) {
 	if l.err != nil {
 		return nil, l.err
 	}
-	if j.State == job.Active || !j.State.CanBecome(job.Pending) {
+	if j.State != job.Archived && j.State != job.Canceled && j.State != job.Retry {
 		return nil, job.Conflict(j.State, "retried")
 	}
 	j.State, j.Delivery, j.FinishedAt = job.Pending, j.Delivery+1, time.Time{}

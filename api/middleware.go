@@ -41,7 +41,7 @@ func (a *API) logAccess(c *gin.Context) {
 	attrs := []slog.Attr{
 		slog.String("method", c.Request.Method), slog.String("route", c.FullPath()),
 		slog.String("path", job.CleanText(c.Request.URL.Path, maxLoggedPath)), slog.Int("status", status),
-		slog.Int("bytes", max(c.Writer.Size(), 0)), slog.Duration("duration", a.deps.Now().Sub(start)),
+		slog.Int("bytes", max(c.Writer.Size(), 0)), slog.Float64("duration_ms", a.deps.Now().Sub(start).Seconds()*1000),
 		slog.String("ip", c.ClientIP()), slog.String("request_id", requestID(c)),
 	}
 	if p, ok := c.Get(callerKey); ok {

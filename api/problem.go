@@ -122,7 +122,8 @@ func refuse(c *gin.Context, err error) {
 	write(c, status, "application/problem+json", append(body, '\n'))
 }
 
-// setProblemHeaders writes what RFC 9110 asks to come with a status: how to sign in, when to come back.
+// setProblemHeaders writes what RFC 9110 asks to come with a status: how to sign in, when to come back,
+// that the connection ends.
 func setProblemHeaders(c *gin.Context, e *job.Error) {
 	switch e.Code {
 	case job.CodeUnauthenticated:
@@ -134,5 +135,7 @@ func setProblemHeaders(c *gin.Context, e *job.Error) {
 	case job.CodeTooMany, job.CodeUnavailable:
 		seconds := math.Ceil(max(e.RetryAfter, time.Second).Seconds())
 		c.Header("Retry-After", strconv.Itoa(int(seconds)))
+	case codeTooLarge:
+		c.Header("Connection", "close") // rather than to read what is not wanted
 	}
 }

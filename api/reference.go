@@ -1,9 +1,7 @@
 package api
 
 import (
-	"encoding/json"
 	"fmt"
-	"html/template"
 	"slices"
 	"strings"
 
@@ -11,66 +9,6 @@ import (
 
 	"github.com/waybill/waybill/internal/job"
 )
-
-// reference is openapi.yaml as the page shows it.
-type reference struct {
-	Version, PublicURL string
-	Style              template.CSS
-
-	Title, Summary string
-	Description    []string // paragraphs
-	Groups         []group
-	Schemas        []schemaView
-	Problems       []problemView
-}
-
-type group struct {
-	Name, Description, Anchor string
-	Operations                []operation
-}
-
-type operation struct {
-	ID, Method, Path, Summary string
-	Description               []string
-	Open                      bool // anybody may call it
-	Parameters                []fieldView
-	Bodies                    []bodyView
-	Answers                   []answerView
-}
-
-type bodyView struct {
-	MediaType string
-	Schema    schemaView
-	Examples  []exampleView
-}
-
-type exampleView struct{ Summary, JSON string }
-
-type answerView struct {
-	Status, Description string
-	Headers             []string
-	Bodies              []bodyView
-}
-
-// schemaView is a schema: a type in words, and its fields where it is an object.
-type schemaView struct {
-	Name, Type  string
-	Description string
-	Link        string // the anchor of the schema it refers to
-	Fields      []fieldView
-}
-
-type fieldView struct {
-	Name, In    string
-	Required    bool
-	Schema      schemaView
-	Description string
-}
-
-type problemView struct {
-	Anchor, Code, Title string
-	Status              int
-}
 
 // node is a mapping of the file, in its order.
 type node yaml.MapSlice
@@ -225,92 +163,4 @@ func (d *document) bodies(content node) []bodyView {
 		views = append(views, view)
 	}
 	return views
-}
-
-// schema shows n; what it refers to is linked rather than shown again.
-func (d *document) schema(n node) schemaView {
-	target, name := d.resolve(n)
-	view := schemaView{Name: name, Type: d.typeOf(target), Description: target.text("description")}
-	if name != "" && n.text("$ref") == "#/components/schemas/"+name {
-		view.Link = name
-		return view
-	}
-	required := target.list("required")
-	for _, item := range target.node("properties") {
-		s := d.schema(toNode(item.Value))
-		view.Fields = append(view.Fields, fieldView{Name: fmt.Sprint(item.Key), Schema: s, Description: s.Description,
-			Required: slices.Contains(required, any(item.Key))})
-	}
-	return view
-}
-
-// typeOf says in words what values n takes.
-func (d *document) typeOf(n node) string {
-	if values := n.list("enum"); len(values) > 0 {
-		return words(values)
-	}
-	if v := n.get("const"); v != nil {
-		return fmt.Sprint(v)
-	}
-	t := orElse(n.text("type"), "any value")
-	if types := n.list("type"); len(types) > 0 {
-		t = words(types)
-	}
-	if t == "array" {
-		items := d.schema(n.node("items"))
-		t = "array of " + orElse(items.Link, items.Type)
-	}
-	if f := n.text("format"); f != "" {
-		t += ", " + f
-	}
-	for _, limit := range []struct{ key, format string }{
-		{"minimum", ", from %s"}, {"maximum", ", to %s"}, {"minLength", ", at least %s characters"},
-		{"maxLength", ", at most %s characters"}, {"minItems", ", at least %s"}, {"maxItems", ", at most %s"},
-		{"default", ", %s where not given"},
-	} {
-		if v := n.text(limit.key); v != "" {
-			t += fmt.Sprintf(limit.format, v)
-		}
-	}
-	return t
-}
-
-func words(values []any) string {
-	list := make([]string, len(values))
-	for i, v := range values {
-		list[i] = fmt.Sprint(v)
-		if v == nil {
-			list[i] = "null"
-		}
-	}
-	return strings.Join(list, " | ")
-}
-
-func paragraphs(text string) []string {
-	var list []string
-	for p := range strings.SplitSeq(text, "\n\n") {
-		if p = strings.TrimSpace(p); p != "" {
-			list = append(list, p)
-		}
-	}
-	return list
-}
-
-// pretty is an example as people like to read it: text as it is, everything else as indented JSON in its order.
-func pretty(v any) string {
-	if text, ok := v.(string); ok {
-		return strings.TrimSpace(text)
-	}
-	compact, err := yaml.MarshalWithOptions(v, yaml.JSON())
-	if err != nil {
-		return fmt.Sprint(v)
-	}
-	var indented strings.Builder
-	enc := json.NewEncoder(&indented)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	if err := enc.Encode(json.RawMessage(strings.TrimSpace(string(compact)))); err != nil {
-		return string(compact)
-	}
-	return strings.TrimSpace(indented.String())
 }

@@ -2,21 +2,15 @@ package api
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"strconv"
-	"unicode/utf8"
 
 	"github.com/waybill/waybill/internal/job"
 )
 
 const (
-	maxNesting   = 100   // levels of objects and arrays in a body
-	maxNumber    = 1_000 // characters of a number
-	maxExponent  = 1_000 // 1e-200000 is a valid number, and a program that computes it exactly never ends
-	fewKeys      = 16    // up to here, looking for a key twice is fastest by looking at all of them
-	maxMistakes  = 100   // field errors in one answer
-	maxPathShown = 64    // bytes of a key that are shown in a pointer
+	maxNesting = 100 // levels of objects and arrays in a body
+	fewKeys    = 16  // up to here, looking for a key twice is fastest by looking at all of them
 )
 
 // scanner walks once over a JSON text (RFC 8259) and refuses what two readers might understand differently: a key twice,
@@ -38,35 +32,6 @@ type scanner struct {
 type step struct {
 	key   []byte
 	index int
-}
-
-func (s *scanner) malformed(format string, args ...any) {
-	if s.stop == nil {
-		s.stop = &job.Error{Code: job.CodeMalformed, Message: fmt.Sprintf("%s, at byte %d of the body",
-			fmt.Sprintf(format, args...), s.pos)}
-	}
-}
-
-// refuse notes a mistake in the value at hand.
-func (s *scanner) refuse(format string, args ...any) {
-	if len(s.mistakes) < maxMistakes {
-		s.mistakes = append(s.mistakes, job.FieldError{Pointer: s.pointer(), Detail: fmt.Sprintf(format, args...)})
-	}
-}
-
-// pointer is the JSON Pointer (RFC 6901) of the value at hand.
-func (s *scanner) pointer() string {
-	var b []byte
-	for _, p := range s.path {
-		b = append(b, '/')
-		if p.key == nil {
-			b = strconv.AppendInt(b, int64(p.index), 10)
-			continue
-		}
-		key := bytes.ReplaceAll([]byte(job.CleanText(string(p.key), maxPathShown)), []byte("~"), []byte("~0"))
-		b = append(b, bytes.ReplaceAll(key, []byte("/"), []byte("~1"))...)
-	}
-	return string(b)
 }
 
 func (s *scanner) space() {
@@ -256,151 +221,4 @@ func (s *scanner) key() []byte {
 		return nil
 	}
 	return unquote(raw, escaped)
-}
-
-// text walks over a string and returns it with its quotes, and whether it has escapes.
-func (s *scanner) text() (raw []byte, escaped bool) {
-	start := s.pos
-	s.pos++
-	for s.pos < len(s.data) && s.stop == nil {
-		switch c := s.data[s.pos]; {
-		case c == '"':
-			s.pos++
-			return s.data[start:s.pos:s.pos], escaped
-		case c == '\\':
-			escaped = true
-			s.escape()
-		case c < 0x20:
-			s.malformed("a control character in a string")
-		case c < utf8.RuneSelf:
-			s.pos++
-		default:
-			r, size := utf8.DecodeRune(s.data[s.pos:])
-			if r == utf8.RuneError && size == 1 {
-				s.malformed("bytes that are not UTF-8")
-			}
-			s.pos += size
-		}
-	}
-	if s.stop == nil {
-		s.malformed("the JSON ends within a string")
-	}
-	return nil, false
-}
-
-func (s *scanner) escape() {
-	s.pos++
-	if s.pos >= len(s.data) {
-		return
-	}
-	if s.data[s.pos] != 'u' {
-		if bytes.IndexByte([]byte(`"\/bfnrt`), s.data[s.pos]) < 0 {
-			s.malformed("an escape that JSON does not know")
-		}
-		s.pos++
-		return
-	}
-	s.pos++
-	switch r := s.hex4(); {
-	case r == 0:
-		s.refuse("holds U+0000, which cannot be stored")
-	case 0xdc00 <= r && r < 0xe000:
-		s.refuse("holds half a surrogate pair")
-	case 0xd800 <= r && r < 0xdc00:
-		s.lowSurrogate()
-	}
-}
-
-func (s *scanner) lowSurrogate() {
-	if bytes.HasPrefix(s.data[s.pos:], []byte(`\u`)) {
-		before := s.pos
-		s.pos += 2
-		if r := s.hex4(); 0xdc00 <= r && r < 0xe000 {
-			return
-		}
-		s.pos = before // it is read again, as an escape of its own
-	}
-	s.refuse("holds half a surrogate pair")
-}
-
-// hex4 reads the four digits of a \u escape; -1 after a stop.
-func (s *scanner) hex4() rune {
-	if s.pos+4 <= len(s.data) {
-		if n, err := strconv.ParseUint(string(s.data[s.pos:s.pos+4]), 16, 16); err == nil {
-			s.pos += 4
-			return rune(n)
-		}
-	}
-	s.malformed(`\u without four hexadecimal digits`)
-	return -1
-}
-
-// number walks over a number and returns its characters.
-func (s *scanner) number() []byte {
-	start := s.pos
-	s.accept('-')
-	if !s.accept('0') && s.digits() == 0 {
-		s.malformed("a number without digits")
-	}
-	if s.accept('.') && s.digits() == 0 {
-		s.malformed("a number that ends with its point")
-	}
-	exponent := s.pos
-	if s.accept('e') || s.accept('E') {
-		if !s.accept('-') {
-			s.accept('+')
-		}
-		if s.digits() == 0 {
-			s.malformed("a number without its exponent")
-		}
-	}
-	n := s.data[start:s.pos]
-	if s.stop == nil && !sane(n, n[exponent-start:]) {
-		s.refuse("is a number that cannot be represented")
-	}
-	return n
-}
-
-// sane reports whether a number fits a double, and is short enough to be computed with exactly. Short numbers without an
-// exponent always are.
-func sane(n, exponent []byte) bool {
-	if len(n) > maxNumber {
-		return false
-	}
-	if len(exponent) > 0 {
-		e, err := strconv.Atoi(string(exponent[1:]))
-		if err != nil || e > maxExponent || e < -maxExponent {
-			return false
-		}
-	} else if len(n) < 300 {
-		return true
-	}
-	_, err := strconv.ParseFloat(string(n), 64)
-	return err == nil
-}
-
-func (s *scanner) accept(c byte) bool {
-	if s.pos < len(s.data) && s.data[s.pos] == c {
-		s.pos++
-		return true
-	}
-	return false
-}
-
-func (s *scanner) digits() (n int) {
-	for s.pos < len(s.data) && '0' <= s.data[s.pos] && s.data[s.pos] <= '9' {
-		s.pos++
-		n++
-	}
-	return n
-}
-
-// unquote is the value of a string that text has walked over. Escapes are rare, and left to encoding/json.
-func unquote(raw []byte, escaped bool) []byte {
-	if !escaped {
-		return raw[1 : len(raw)-1]
-	}
-	var v string
-	_ = json.Unmarshal(raw, &v) // cannot fail: the scanner accepts nothing that encoding/json does not
-	return []byte(v)
 }

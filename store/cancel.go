@@ -18,7 +18,7 @@ func (s *Store) Cancel(ctx context.Context, id job.ID) (*job.Job, error) {
 		Set("settled_attempt = CASE WHEN state = 'active' THEN settled_attempt ELSE attempt END").
 		Set("cancel_requested_at = coalesce(cancel_requested_at, ?)", s.clock()).
 		Set("state = CASE WHEN state = 'active' THEN state ELSE 'canceled' END").
-		Where("id = ?", id).Where("state IN (?)", bun.In(job.OpenStates))
+		Where("id = ?", id).Where("state IN (?)", bun.List(job.OpenStates))
 	return s.steer(ctx, id, q, "canceled", job.Canceled)
 }
 
@@ -38,7 +38,7 @@ func (s *Store) anew(id job.ID, from ...job.State) *bun.UpdateQuery {
 		Set("state = ?", job.Pending).Set("run_at = ?", s.clock()).Set("dispatch_at = ?", s.clock()).
 		Set("delivery = delivery + 1").Set("settled_attempt = attempt").Set("failures = 0").Set("crashes = 0").
 		Set("finished_at = NULL").Set("cancel_requested_at = NULL").Set("result = NULL").
-		Where("id = ?", id).Where("state IN (?)", bun.In(from))
+		Where("id = ?", id).Where("state IN (?)", bun.List(from))
 }
 
 // Archive gives a waiting job up by hand, with the reason among its errors.
@@ -47,7 +47,7 @@ func (s *Store) Archive(ctx context.Context, id job.ID, reason string) (*job.Job
 		row := new(jobRow)
 		err := tx.NewUpdate().Model(row).
 			Set("state = ?", job.Archived).Set("finished_at = ?", s.clock()).Set("settled_attempt = attempt").
-			Where("id = ?", id).Where("state IN (?)", bun.In([]job.State{job.Scheduled, job.Pending, job.Held, job.Retry})).
+			Where("id = ?", id).Where("state IN (?)", bun.List([]job.State{job.Scheduled, job.Pending, job.Held, job.Retry})).
 			Returning("id, attempt, finished_at").Scan(ctx)
 		if err != nil {
 			return err

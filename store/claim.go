@@ -76,7 +76,7 @@ func refuse(row *jobRow, delivery int, now time.Time) job.Claim {
 func (s *Store) standing(ctx context.Context, ids []job.ID) (map[job.ID]*jobRow, time.Time, error) {
 	var list []*jobRow
 	err := s.db.NewSelect().Model(&list).Column("id", "state", "delivery", "run_at", "attempt", "settled_attempt", "worker_id").
-		Where("id IN (?)", bun.In(ids)).Scan(ctx)
+		Where("id IN (?)", bun.List(ids)).Scan(ctx)
 	if err != nil {
 		return nil, time.Time{}, s.wrap("select jobs", err)
 	}

@@ -104,7 +104,7 @@ func (s *Store) byKey(ctx context.Context, subs []job.Submission, places []int) 
 	known := map[ownedKey]*jobRow{}
 	for owner, list := range keys {
 		var rows []*jobRow
-		err := s.db.NewSelect().Model(&rows).Where("owner_id = ?", owner).Where("idempotency_key IN (?)", bun.In(list)).Scan(ctx)
+		err := s.db.NewSelect().Model(&rows).Where("owner_id = ?", owner).Where("idempotency_key IN (?)", bun.List(list)).Scan(ctx)
 		if err != nil {
 			return nil, s.wrap("select jobs by idempotency key", err)
 		}

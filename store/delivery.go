@@ -12,23 +12,43 @@ import (
 // carried are the states in which a task in Redis should stand for a job. It is the predicate of the index jobs_dispatch, to the letter.
 const carried = "state IN ('pending', 'scheduled', 'retry', 'active')"
 
-// Deliveries reads open jobs of a queue in the order in which their deliveries were decided, after one position and before a time.
+// Deliveries reads open jobs of a queue in the order in which their deliveries were decided, after one position (from its time on, where
+// it has no id) and before a time.
 func (s *Store) Deliveries(ctx context.Context, queue string, after job.Position, before time.Time, limit int) ([]job.Delivery, error) {
 	var rows []jobRow
 	q := s.db.NewSelect().Model(&rows).Column("id", "dispatch_at", "delivery", "state", "run_at").
 		Where(carried).Where("queue = ?", queue).Where("dispatch_at < ?", before).
 		OrderExpr("dispatch_at, id").Limit(int64(limit))
-	if !after.DispatchAt.IsZero() {
+	switch {
+	case after.DispatchAt.IsZero():
+	case after.ID.IsZero():
+		q = q.Where("dispatch_at >= ?", after.DispatchAt.UTC())
+	default:
 		q = q.Where("(dispatch_at, id) > (?, ?)", after.DispatchAt.UTC(), after.ID)
 	}
 	if err := q.Scan(ctx); err != nil {
 		return nil, s.wrap("select deliveries", err)
 	}
+	return deliveries(rows), nil
+}
+
+// Standing reads where jobs stand; those that are unknown, finished or held are left out.
+func (s *Store) Standing(ctx context.Context, ids []job.ID) ([]job.Delivery, error) {
+	var rows []jobRow
+	err := s.db.NewSelect().Model(&rows).Column("id", "dispatch_at", "delivery", "state", "run_at").
+		Where(carried).Where("id IN (?)", bun.List(ids)).Scan(ctx)
+	if err != nil {
+		return nil, s.wrap("select deliveries", err)
+	}
+	return deliveries(rows), nil
+}
+
+func deliveries(rows []jobRow) []job.Delivery {
 	out := make([]job.Delivery, len(rows))
 	for i, r := range rows {
 		out[i] = job.Delivery{Position: job.Position{DispatchAt: r.DispatchAt, ID: r.ID}, Delivery: r.Delivery, State: r.State, RunAt: r.RunAt}
 	}
-	return out, nil
+	return out
 }
 
 // SettledBefore is a time before which every dispatch_at is visible: no transaction that began earlier is still open.
@@ -46,7 +66,7 @@ func (s *Store) Now(ctx context.Context) (time.Time, error) {
 // Parcels reads what dispatch needs to carry these jobs; those that are finished or held are left out.
 func (s *Store) Parcels(ctx context.Context, ids []job.ID) ([]job.Parcel, error) {
 	var rows []*jobRow
-	err := s.db.NewSelect().Model(&rows).ExcludeColumn("result", "labels").Where("id IN (?)", bun.In(ids)).Where(carried).Scan(ctx)
+	err := s.db.NewSelect().Model(&rows).ExcludeColumn("result", "labels").Where("id IN (?)", bun.List(ids)).Where(carried).Scan(ctx)
 	if err != nil {
 		return nil, s.wrap("select parcels", err)
 	}
@@ -59,7 +79,7 @@ func (s *Store) Redeliver(ctx context.Context, stuck []job.Delivery) ([]job.Parc
 	for _, d := range stuck {
 		var rows []*jobRow
 		err := s.db.NewUpdate().Model(&rows).Set("delivery = delivery + 1").Set("dispatch_at = ?", s.clock()).
-			Where("id = ?", d.ID).Where("delivery = ?", d.Delivery).Where("state IN (?)", bun.In(job.WaitingStates)).Returning("*").Scan(ctx)
+			Where("id = ?", d.ID).Where("delivery = ?", d.Delivery).Where("state IN (?)", bun.List(job.WaitingStates)).Returning("*").Scan(ctx)
 		if err != nil {
 			return out, s.wrap("redeliver", err)
 		}

@@ -165,7 +165,7 @@ func (s *Store) OpenJobs(ctx context.Context, owner job.ID, limit int) (int, err
 // FinishedAmong answers which of the ids are finished or gone.
 func (s *Store) FinishedAmong(ctx context.Context, ids []job.ID) ([]job.ID, error) {
 	var open []job.ID
-	err := s.db.NewSelect().Table("jobs").Column("id").Where("id IN (?)", bun.In(ids)).Where("finished_at IS NULL").Scan(ctx, &open)
+	err := s.db.NewSelect().Table("jobs").Column("id").Where("id IN (?)", bun.List(ids)).Where("finished_at IS NULL").Scan(ctx, &open)
 	if err != nil {
 		return nil, s.wrap("select finished jobs", err)
 	}

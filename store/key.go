@@ -115,7 +115,7 @@ func (s *Store) TouchKeys(ctx context.Context, ids []job.ID, at time.Time) error
 	if len(ids) == 0 {
 		return nil
 	}
-	_, err := s.db.NewUpdate().Table("api_keys").Set("last_used_at = ?", at).Where("id IN (?)", bun.In(ids)).
+	_, err := s.db.NewUpdate().Table("api_keys").Set("last_used_at = ?", at).Where("id IN (?)", bun.List(ids)).
 		Where("last_used_at IS NULL OR last_used_at < ?", at).Exec(ctx)
 	return s.wrap("touch API keys", err)
 }

@@ -49,9 +49,9 @@ func (s *Store) takeBack(ctx context.Context, tx bun.Tx, judge job.ID, now time.
 	last := "crashes + 1 >= " + fmt.Sprint(job.MaxCrashes)
 	err := tx.NewUpdate().Model(rows).
 		Set("state = CASE WHEN cancel_requested_at IS NOT NULL THEN 'canceled' WHEN "+last+" THEN 'archived' ELSE 'pending' END").
-		Set("finished_at = CASE WHEN cancel_requested_at IS NOT NULL OR "+last+" THEN ? END", now).
+		Set("finished_at = CASE WHEN cancel_requested_at IS NOT NULL OR "+last+" THEN ? END", s.clock()).
 		Set("interruptions = interruptions + 1").Set("crashes = crashes + 1").
-		Set("delivery = delivery + 1").Set("dispatch_at = ?", now).
+		Set("delivery = delivery + 1").Set("dispatch_at = ?", s.clock()).
 		Where("id IN (?)", lost).Returning("*").Scan(ctx)
 	if err != nil || len(*rows) == 0 {
 		return err

@@ -39,10 +39,10 @@ func (s *Store) purge(ctx context.Context, state job.State, before time.Time) (i
 		if err != nil || len(ids) == 0 {
 			return err
 		}
-		if _, err := tx.NewDelete().Table("job_labels").Where("job_id IN (?)", bun.In(ids)).Exec(ctx); err != nil {
+		if _, err := tx.NewDelete().Table("job_labels").Where("job_id IN (?)", bun.List(ids)).Exec(ctx); err != nil {
 			return err
 		}
-		_, err = tx.NewDelete().Table("job_errors").Where("job_id IN (?)", bun.In(ids)).Exec(ctx)
+		_, err = tx.NewDelete().Table("job_errors").Where("job_id IN (?)", bun.List(ids)).Exec(ctx)
 		return err
 	})
 	return len(ids), err

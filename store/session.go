@@ -51,7 +51,7 @@ func (s *Store) TouchSessions(ctx context.Context, ids []job.ID, at time.Time) e
 	if len(ids) == 0 {
 		return nil
 	}
-	_, err := s.db.NewUpdate().Table("sessions").Set("seen_at = ?", at).Where("id IN (?)", bun.In(ids)).Where("seen_at < ?", at).Exec(ctx)
+	_, err := s.db.NewUpdate().Table("sessions").Set("seen_at = ?", at).Where("id IN (?)", bun.List(ids)).Where("seen_at < ?", at).Exec(ctx)
 	return s.wrap("touch sessions", err)
 }
 

@@ -166,7 +166,7 @@ func (s *mailSession) Data(r io.Reader) error {
 
 func (s *mailSession) Reset() {
 	if s.server.hangUp && s.data != "" {
-		s.conn.Close()
+		s.conn.Conn().Close() // conn.Close would wait for the lock that is held here
 	}
 }
 

@@ -16,6 +16,7 @@ type commands struct {
 	Dev     devCommand     `cmd:"" help:"Run everything in one process, for trying out: API, worker, ledger, Redis."`
 	Migrate migrateCommand `cmd:"" help:"Change or show the database's schema."`
 	Admin   adminCommand   `cmd:"" help:"Administrators."`
+	Fsck    fsckCommand    `cmd:"" help:"Compare the ledger with Redis and print where they differ."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 }
 

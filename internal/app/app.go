@@ -30,6 +30,7 @@ type App struct {
 	ledger   *ledger
 	redis    redis.UniversalClient
 	carrier  *dispatch.Dispatcher
+	audit    *dispatch.Audit // nil: this process runs no jobs
 	tasks    *tasks.Catalogue
 	auth     *auth.Service
 	services []service

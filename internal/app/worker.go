@@ -18,8 +18,13 @@ func (a *App) addWorker(o Options) error {
 	if err != nil {
 		return err
 	}
+	id := job.NewID()
+	a.audit, err = dispatch.NewAudit(dispatch.AuditConfig{Queues: a.cfg.Queues.Names(), Judge: id}, a.store, a.carrier)
+	if err != nil {
+		return err
+	}
 	pool, err := worker.New(worker.Config{
-		ID: job.NewID(), Queues: a.cfg.Queues.Weights(), Concurrency: a.cfg.Concurrency, Lanes: a.cfg.Lanes,
+		ID: id, Queues: a.cfg.Queues.Weights(), Concurrency: a.cfg.Concurrency, Lanes: a.cfg.Lanes,
 		Grace: a.cfg.ShutdownGrace, CancelGrace: a.cfg.CancelGrace,
 		BellChannel: dispatch.BellChannel, CancelChannel: dispatch.CancelChannel,
 	}, worker.Deps{Ledger: a.ledger, Carrier: a.carrier, Handler: runTask(a.tasks), Redis: fast, Signals: a.redis, Log: a.log})
@@ -32,6 +37,7 @@ func (a *App) addWorker(o Options) error {
 			return err
 		}
 	}
+	a.add("audit", a.audit.Run)
 	a.add("worker", pool.Run)
 	return nil
 }

@@ -53,7 +53,8 @@ type faultyLedger struct {
 	Ledger
 	mu    sync.Mutex
 	fails error
-	reads int // of users
+	reads int           // of users
+	gate  chan struct{} // reads wait until it is closed; nil: they don't
 }
 
 func (f *faultyLedger) fail(err error) {
@@ -64,9 +65,13 @@ func (f *faultyLedger) fail(err error) {
 
 func (f *faultyLedger) broken() error {
 	f.mu.Lock()
-	defer f.mu.Unlock()
 	f.reads++
-	return f.fails
+	gate, err := f.gate, f.fails
+	f.mu.Unlock()
+	if gate != nil {
+		<-gate
+	}
+	return err
 }
 
 func (f *faultyLedger) User(ctx context.Context, id job.ID) (*account.User, error) {
@@ -325,14 +330,19 @@ func TestAUserIsLookedUpOnceInTwoSeconds(t *testing.T) {
 	b := setup(t)
 	tokens := b.login(b.user("ann@example.com", account.RoleUser).Email)
 	before := b.ledger.reads
-	var all sync.WaitGroup
+	b.ledger.gate = make(chan struct{})
+	var all, begun sync.WaitGroup
+	begun.Add(50)
 	for range 50 {
 		all.Go(func() {
+			begun.Done()
 			if _, err := b.authenticate(tokens.Access); err != nil {
 				t.Error(err)
 			}
 		})
 	}
+	begun.Wait()
+	close(b.ledger.gate)
 	all.Wait()
 	if n := b.ledger.reads - before; n != 1 {
 		t.Errorf("looked up %d times", n)

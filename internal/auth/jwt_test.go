@@ -73,6 +73,7 @@ func TestWrongAccessTokensAreRefused(t *testing.T) {
 	wrong := map[string]string{
 		"cut signature":         good[:len(good)-1],
 		"no signature":          parts[0] + "." + parts[1] + ".",
+		"other spare bits":      good[:len(good)-1] + string(sparing(good[len(good)-1])),
 		"padded signature":      good + "=",
 		"longer signature":      good + "A",
 		"trailing newline":      good + "\n",
@@ -144,6 +145,12 @@ func TestWrongAccessTokensAreRefused(t *testing.T) {
 	if _, err := b.authenticate(good); err != nil {
 		t.Errorf("the good one is refused in the end: %v", err)
 	}
+}
+
+// sparing is another character of base64 that differs from c in the last bit only, which a signature's 43rd character has to spare.
+func sparing(c byte) byte {
+	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+	return alphabet[strings.IndexByte(alphabet, c)^1]
 }
 
 func rsaToken(t *testing.T, user job.ID, now time.Time) string {

@@ -194,3 +194,30 @@ func TestACacheIsBounded(t *testing.T) {
 		t.Error("0 is still there")
 	}
 }
+
+func TestWhatWasReadBeforeAChangeIsNotKept(t *testing.T) {
+	t.Parallel()
+	c := newClock()
+	reading, goOn := make(chan struct{}), make(chan struct{})
+	var reads atomic.Int32
+	tier := newTier("user", []byte("k"), newRoad(nil, testenv.Logger(t), c.now), c.now, func(context.Context, job.ID) (*userState, error) {
+		if reads.Add(1) == 1 {
+			close(reading)
+			<-goOn
+			return &userState{Role: account.RoleAdmin}, nil
+		}
+		return &userState{Role: account.RoleUser}, nil
+	})
+	id, done := job.NewID(), make(chan struct{})
+	go func() {
+		defer close(done)
+		_, _ = tier.get(t.Context(), id)
+	}()
+	<-reading
+	tier.changed(t.Context(), id) // demoted while somebody reads
+	close(goOn)
+	<-done
+	if v, err := tier.get(t.Context(), id); err != nil || v.Role != account.RoleUser {
+		t.Errorf("got %+v, %v", v, err)
+	}
+}

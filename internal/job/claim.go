@@ -138,4 +138,6 @@ type Queue struct {
 	PausedAt time.Time // zero: running
 	PausedBy string
 	Reason   string
+	// ResumedAt is when the last pause ended; zero: never. A pause in Redis that is older is one that has ended.
+	ResumedAt time.Time
 }

@@ -1,0 +1,209 @@
+package dispatch
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/waybill/waybill/internal/job"
+)
+
+// Finding is one place where ledger and Redis differ.
+type Finding struct {
+	Kind   string // one of the Kind constants
+	Queue  string
+	TaskID string
+	What   string
+}
+
+const (
+	fsckPage = 1000
+	fsckWait = 3 * time.Second // before a suspect is looked at again: most were on their way
+)
+
+// Fsck compares the ledger with Redis, all of it, and answers where they differ; what is on its way at that moment is looked at twice. With
+// repair it mends what it finds, as the audit would.
+func (a *Audit) Fsck(ctx context.Context, repair bool) ([]Finding, error) {
+	var all []Finding
+	for _, queue := range a.cfg.Queues {
+		suspects, err := a.openJobs(ctx, queue)
+		if err != nil {
+			return all, err
+		}
+		garbage, err := a.garbage(ctx, queue)
+		if err != nil {
+			return all, err
+		}
+		if len(suspects)+len(garbage) > 0 && !wait(ctx, fsckWait) {
+			return all, ctx.Err()
+		}
+		found, err := a.confirm(ctx, queue, suspects, garbage, repair)
+		all = append(all, found...)
+		if err != nil {
+			return all, err
+		}
+	}
+	return all, nil
+}
+
+// openJobs compares every open job with its task.
+func (a *Audit) openJobs(ctx context.Context, queue string) (suspects []job.ID, err error) {
+	horizon, err := a.horizon(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for at := (job.Position{}); ; {
+		page, err := a.ledger.Deliveries(ctx, queue, at, horizon, fsckPage)
+		if err != nil {
+			return nil, err
+		}
+		f, err := a.compare(ctx, queue, page)
+		if err != nil {
+			return nil, err
+		}
+		for _, list := range [][]job.Delivery{f.missing, f.stuck, f.flipped} {
+			for _, d := range list {
+				suspects = append(suspects, d.ID)
+			}
+		}
+		if len(page) < fsckPage {
+			return suspects, nil
+		}
+		at = page[len(page)-1].Position
+	}
+}
+
+// garbage finds task keys that stand in no list or set of their queue. All members are read first: asking for each would take a walk through
+// the pending list each.
+func (a *Audit) garbage(ctx context.Context, queue string) (ids []string, err error) {
+	places, err := a.places(ctx, queue)
+	if err != nil {
+		return nil, err
+	}
+	prefix := taskKey(queue, "")
+	err = masters(ctx, a.redis, func(ctx context.Context, server *redis.Client) error {
+		scan := server.Scan(ctx, 0, prefix+"*", fsckPage).Iterator()
+		for scan.Next(ctx) {
+			id := strings.TrimPrefix(scan.Val(), prefix)
+			if _, _, err := job.ParseTaskID(id); err == nil && !places[id] {
+				ids = append(ids, id)
+			}
+		}
+		return scan.Err()
+	})
+	return ids, err
+}
+
+func (a *Audit) places(ctx context.Context, queue string) (map[string]bool, error) {
+	places := map[string]bool{}
+	prefix := "asynq:{" + queue + "}:"
+	for _, list := range []string{"pending", "active"} {
+		if err := pages(func(from, to int64) ([]string, error) { return a.redis.LRange(ctx, prefix+list, from, to).Result() }, places); err != nil {
+			return nil, fmt.Errorf("read %s tasks: %w", list, err)
+		}
+	}
+	for _, set := range []string{"scheduled", "retry", "archived", "completed"} {
+		if err := pages(func(from, to int64) ([]string, error) { return a.redis.ZRange(ctx, prefix+set, from, to).Result() }, places); err != nil {
+			return nil, fmt.Errorf("read %s tasks: %w", set, err)
+		}
+	}
+	return places, nil
+}
+
+func pages(read func(from, to int64) ([]string, error), into map[string]bool) error {
+	const size = 10_000
+	for from := int64(0); ; from += size {
+		ids, err := read(from, from+size-1)
+		if err != nil {
+			return err
+		}
+		for _, id := range ids {
+			into[id] = true
+		}
+		if len(ids) < size {
+			return nil
+		}
+	}
+}
+
+// confirm looks at suspects again and, with repair, mends those that remain.
+func (a *Audit) confirm(ctx context.Context, queue string, suspects []job.ID, garbage []string, repair bool) (all []Finding, err error) {
+	for len(suspects) > 0 {
+		some := suspects[:min(len(suspects), fsckPage)]
+		suspects = suspects[len(some):]
+		standing, err := a.ledger.Standing(ctx, some)
+		if err != nil {
+			return all, err
+		}
+		f, err := a.compare(ctx, queue, standing)
+		if err != nil {
+			return all, err
+		}
+		all = append(all, f.findings(queue)...)
+		if repair {
+			if err := a.repair(ctx, queue, f); err != nil {
+				return all, err
+			}
+		}
+	}
+	return a.confirmGarbage(ctx, queue, garbage, all, repair)
+}
+
+func (f found) findings(queue string) (out []Finding) {
+	add := func(kind, what string, list []job.Delivery) {
+		for _, d := range list {
+			out = append(out, Finding{Kind: kind, Queue: queue, TaskID: job.TaskID(d.ID, d.Delivery), What: "the job is " + string(d.State) + "; " + what})
+		}
+	}
+	add(KindMissing, "Redis does not know its task", f.missing)
+	add(KindStuck, "its task stands where nobody will run it", f.stuck)
+	add(KindFlipped, "its task was archived in Redis", f.flipped)
+	return out
+}
+
+func (a *Audit) repair(ctx context.Context, queue string, f found) error {
+	ids := make([]job.ID, len(f.missing))
+	for i, d := range f.missing {
+		ids[i] = d.ID
+	}
+	if len(ids) > 0 {
+		if err := a.resend(ctx, ReasonLost, ids); err != nil {
+			return err
+		}
+	}
+	return a.mend(ctx, queue, f)
+}
+
+func (a *Audit) confirmGarbage(ctx context.Context, queue string, ids []string, all []Finding, repair bool) ([]Finding, error) {
+	if len(ids) == 0 {
+		return all, nil
+	}
+	places, err := a.places(ctx, queue)
+	if err != nil {
+		return all, err
+	}
+	var open []job.ID
+	for _, id := range ids {
+		if n, err := a.redis.Exists(ctx, taskKey(queue, id)).Result(); err != nil || n == 0 || places[id] {
+			if err != nil {
+				return all, err
+			}
+			continue
+		}
+		all = append(all, Finding{Kind: KindGarbage, Queue: queue, TaskID: id, What: "the task stands in no list"})
+		if repair {
+			if err := a.bury(ctx, queue, id); err != nil {
+				return all, err
+			}
+			jobID, _, _ := job.ParseTaskID(id) // garbage took only those that can be read
+			open = append(open, jobID)
+		}
+	}
+	if len(open) == 0 {
+		return all, nil
+	}
+	return all, a.resend(ctx, ReasonStuck, open) // those whose job still waits
+}
