@@ -12,21 +12,33 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
+	"github.com/redis/go-redis/v9"
 
 	"github.com/waybill/waybill/internal/account"
 	"github.com/waybill/waybill/tasks"
 )
 
-// Deps is what the API calls. All but Ready and Now are required.
+// Deps is what the API calls. All but Ready, Watch, Scrape and Now are required.
 type Deps struct {
-	Auth    authenticator
-	Jobs    jobLedger
-	Carrier carrier
-	Audit   auditor
-	Tasks   *tasks.Catalogue
-	Ready   []Check // what must answer for /readyz to say yes
-	Log     *slog.Logger
-	Now     func() time.Time // time.Now
+	Auth     authenticator
+	Accounts accounts
+	Jobs     jobLedger
+	Carrier  carrier
+	Audit    auditor
+	Sessions sessions
+	Steering steering
+	Queues   queueLedger
+	Road     road
+	// Schedules changes schedules, ScheduleLedger reads them.
+	Schedules      scheduler
+	ScheduleLedger scheduleLedger
+	Redis          redis.UniversalClient // for asynqmon; not closed
+	Tasks          *tasks.Catalogue
+	Ready          []Check      // what must answer for /readyz to say yes
+	Watch          watcher      // nil: requests are not measured
+	Scrape         http.Handler // of /metrics; nil: an empty answer
+	Log            *slog.Logger
+	Now            func() time.Time // time.Now
 }
 
 // auditor keeps a record of deeds. It does not fail the deed: what cannot be recorded is logged by the auditor.
@@ -37,7 +49,9 @@ type auditor interface {
 func (d Deps) validate() error {
 	var errs []error
 	for name, missing := range map[string]bool{
-		"auth": d.Auth == nil, "jobs": d.Jobs == nil, "carrier": d.Carrier == nil, "audit": d.Audit == nil,
+		"auth": d.Auth == nil, "accounts": d.Accounts == nil, "jobs": d.Jobs == nil, "carrier": d.Carrier == nil, "audit": d.Audit == nil,
+		"sessions": d.Sessions == nil, "steering": d.Steering == nil, "queues": d.Queues == nil, "road": d.Road == nil, "redis": d.Redis == nil,
+		"schedules": d.Schedules == nil, "schedule ledger": d.ScheduleLedger == nil,
 		"tasks": d.Tasks == nil, "log": d.Log == nil,
 	} {
 		if missing {
@@ -49,11 +63,12 @@ func (d Deps) validate() error {
 
 // API answers HTTP requests. It is safe for concurrent use and has nothing to stop: the server that runs it has.
 type API struct {
-	cfg    Config
-	deps   Deps
-	bound  *bound
-	routes []route
-	engine *gin.Engine
+	cfg      Config
+	deps     Deps
+	bound    *bound
+	browsers *browsers
+	routes   []route
+	engine   *gin.Engine
 }
 
 // New builds the API. It fails where a required dependency is missing or a setting makes no sense, naming every mistake.
@@ -70,16 +85,41 @@ func New(cfg Config, deps Deps) (*API, error) {
 	if err != nil {
 		return nil, fmt.Errorf("build api: %w", err)
 	}
+	pages, err := a.pages()
+	if err != nil {
+		return nil, fmt.Errorf("build api: %w", err)
+	}
 	a.routes = slices.Concat(
 		newJobHandler(cfg, deps, a.bound).routes(),
 		newTaskTypeHandler(deps.Tasks).routes(),
+		newQueueHandler(cfg, deps).routes(),
+		newScheduleHandler(cfg, deps).routes(),
+		pages,
+		accountRoutes(deps.Accounts),
 		newHealthHandler(deps).routes(),
+		newMetricsHandler(deps).routes(),
 		docs.routes(),
 	)
 	if a.engine, err = a.newEngine(); err != nil {
 		return nil, fmt.Errorf("build api: %w", err)
 	}
 	return a, nil
+}
+
+// pages are the routes that people use with a browser.
+func (a *API) pages() (routes []route, err error) {
+	if a.browsers, err = newBrowsers(a.cfg, a.deps.Sessions); err != nil {
+		return nil, err
+	}
+	login, err := newLoginHandler(a.browsers)
+	if err != nil {
+		return nil, err
+	}
+	monitor, err := newMonitor(a.cfg, a.deps, a.browsers)
+	if err != nil {
+		return nil, err
+	}
+	return slices.Concat(login.routes(), monitor.routes()), nil
 }
 
 // Handler is the whole API.
@@ -91,7 +131,7 @@ func (a *API) Server() *http.Server {
 	return &http.Server{
 		Handler:           a.Handler(),
 		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       60 * time.Second,                                         // a 32 MiB batch at 4.5 Mbit/s; the long wait lifts it for itself
+		ReadTimeout:       60 * time.Second,                                         // a 32 MiB batch at 4.5 Mbit/s; it ends with the body
 		WriteTimeout:      maxWait + 30*time.Second,                                 // must outlast the longest wait for a job
 		IdleTimeout:       120 * time.Second,                                        // longer than the 60 s that load balancers keep connections
 		MaxHeaderBytes:    2*maxHeaderBytes + maxURI,                                // above our own limits, so that 414 and 431 are answered as problems

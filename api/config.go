@@ -16,6 +16,8 @@ type Config struct {
 	Version   string
 	PublicURL string   // where clients reach this API, without a trailing slash; empty: not known
 	Queues    []string // the queues that jobs may be sent to; at least one
+	// PrometheusURL is where the monitor's metrics page gets its figures; empty: it has none.
+	PrometheusURL string
 
 	MaxBody      int64 // bytes of a body; 1 MiB
 	MaxBatchBody int64 // bytes of the body of POST /v1/jobs/batch; 32 MiB

@@ -16,6 +16,7 @@ import (
 
 	"github.com/pb33f/libopenapi"
 	validator "github.com/pb33f/libopenapi-validator"
+	"github.com/redis/go-redis/v9"
 
 	"github.com/waybill/waybill/internal/account"
 	"github.com/waybill/waybill/internal/job"
@@ -34,6 +35,9 @@ type apiTest struct {
 	log     *syncBuffer
 	clock   *fakeClock
 	ready   []Check
+	queues  *fakeQueues
+	road    *fakeRoad
+	redis   redis.UniversalClient // nobody answers
 }
 
 func newAPITest(t *testing.T, changes ...func(*apiTest)) *apiTest {
@@ -41,8 +45,9 @@ func newAPITest(t *testing.T, changes ...func(*apiTest)) *apiTest {
 	h := &apiTest{
 		t: t, cfg: Config{Queues: []string{"critical", "default", "low"}, Version: "test"},
 		ledger: newFakeLedger(), carrier: &fakeCarrier{}, audit: &fakeAudit{}, auth: newFakeAuth(), log: &syncBuffer{},
-		clock: &fakeClock{at: time.Now()},
+		clock: &fakeClock{at: time.Now()}, road: newFakeRoad(), redis: unreachableRedis(t),
 	}
+	h.queues = &fakeQueues{ledger: h.ledger}
 	for _, change := range changes {
 		change(h)
 	}
@@ -55,7 +60,7 @@ func newAPITest(t *testing.T, changes ...func(*apiTest)) *apiTest {
 }
 
 func (h *apiTest) deps() Deps {
-	return Deps{Auth: h.auth, Jobs: h.ledger, Carrier: h.carrier, Audit: h.audit, Tasks: testCatalogue(h.t), Ready: h.ready,
+	return Deps{Auth: h.auth, Accounts: struct{ accounts }{}, Jobs: h.ledger, Carrier: h.carrier, Audit: h.audit, Sessions: h.auth, Steering: h.ledger, Queues: h.queues, Road: h.road, Redis: h.redis, Tasks: testCatalogue(h.t), Ready: h.ready,
 		Log: slog.New(slog.NewJSONHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug})), Now: h.clock.now}
 }
 
@@ -279,6 +284,7 @@ func (c *fakeClock) add(d time.Duration) {
 // fakeAuth knows a few tokens.
 type fakeAuth struct {
 	principals map[string]*account.Principal
+	ended      []string // sessions
 	err        error
 }
 

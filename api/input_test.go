@@ -2,6 +2,7 @@ package api
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -241,4 +242,33 @@ func TestIdempotencyKeysAreVisibleASCII(t *testing.T) {
 	h.call("POST", "/v1/jobs", alice, echo, "Idempotency-Key", strings.Repeat("~", 255)).want(202)
 	h.call("POST", "/v1/jobs/batch", alice, "["+echo+"]", "Idempotency-Key", strings.Repeat("k", 251)).want(400)
 	h.call("POST", "/v1/jobs/batch", alice, "["+echo+"]", "Idempotency-Key", strings.Repeat("k", 250)).want(202)
+}
+
+func TestWhatTheScannerRefusedIsNotCalledMissingToo(t *testing.T) {
+	t.Parallel()
+	h := newAPITest(t)
+	for _, body := range []string{`{"type":7,"payload":{}}`, with(`"queue":7`), with(`"type":"debug.echo"`),
+		`{"type":"debug.echo","payload":{"a":"` + strings.Repeat("x", job.MaxPayload) + `"}}`} {
+		if list := h.call("POST", "/v1/jobs", alice, body).want(422).problem().Errors; len(list) != 1 {
+			t.Errorf("%.80s: %+v", body, list)
+		}
+	}
+}
+
+// unread fails the test that reads it.
+type unread struct{ t *testing.T }
+
+func (u unread) Read([]byte) (int, error) {
+	u.t.Error("the body is read")
+	return 0, io.EOF
+}
+
+func TestABodyThatIsAnnouncedAsTooLargeIsNotRead(t *testing.T) {
+	t.Parallel()
+	h := newAPITest(t)
+	req := h.request("POST", "/v1/jobs", alice, unread{t})
+	req.ContentLength = 1<<20 + 1
+	if a := h.do(req).want(413); a.header.Get("Connection") != "close" {
+		t.Errorf("headers: %v", a.header)
+	}
 }

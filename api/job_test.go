@@ -1,9 +1,12 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"net/http/httptest"
 	"slices"
 	"strings"
@@ -236,5 +239,32 @@ func TestAClientThatLeavesEndsItsWait(t *testing.T) {
 	h.api.Handler().ServeHTTP(rec, req)
 	if rec.Code != statusClientGone || rec.Body.Len() != 0 {
 		t.Errorf("status %d: %s", rec.Code, rec.Body)
+	}
+}
+
+// nullLedger writes nothing down, to measure the API alone.
+type nullLedger struct{ *fakeLedger }
+
+func (nullLedger) Create(_ context.Context, s job.Submission) (job.Created, error) {
+	return job.Created{Job: &job.Job{ID: s.ID, OwnerID: s.OwnerID, Type: s.Type, Queue: s.Queue, Payload: s.Payload, Labels: s.Labels,
+		Policy: s.Policy, State: job.Held, RunAt: s.RunAt, CreatedAt: s.ID.Time()}}, nil
+}
+
+func BenchmarkCreate(b *testing.B) {
+	auth := newFakeAuth()
+	a, err := New(Config{Queues: []string{"default", "critical"}, Quota: QuotaConfig{RatePerSecond: 1e9, Burst: 1e9}}, Deps{Auth: auth,
+		Jobs: nullLedger{newFakeLedger()}, Carrier: &fakeCarrier{}, Audit: &fakeAudit{}, Tasks: testCatalogue(b), Log: slog.New(slog.NewJSONHandler(io.Discard, nil))})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		req := httptest.NewRequest("POST", "/v1/jobs", bytes.NewReader(benchBody))
+		req.Header.Set("Authorization", "Bearer alice")
+		req.Header.Set("Content-Type", "application/json")
+		rec := httptest.NewRecorder()
+		if a.Handler().ServeHTTP(rec, req); rec.Code != 202 {
+			b.Fatal(rec.Body)
+		}
 	}
 }

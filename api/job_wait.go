@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -39,9 +38,6 @@ func (h *jobHandler) get(c *gin.Context) (any, error) {
 
 // await returns when the job is finished or the wait is over, and with an error where the client has gone.
 func (h *jobHandler) await(c *gin.Context, id job.ID, wait time.Duration) error {
-	// The server's read timeout would end the wait: while a handler runs, net/http reads ahead to see the client go, takes
-	// the timeout for that, and cancels the context. A writer without deadlines (in tests) has no such timeout either.
-	_ = http.NewResponseController(c.Writer).SetReadDeadline(time.Time{})
 	ctx, cancel := context.WithTimeout(c.Request.Context(), wait)
 	defer cancel()
 	err := h.bound.wait(ctx, func(ctx context.Context) error { return h.jobs.AwaitFinished(ctx, id) })

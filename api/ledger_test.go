@@ -18,6 +18,7 @@ type fakeLedger struct {
 	finished map[job.ID]chan struct{}
 	counts   int // calls of OpenJobs
 	waiting  chan job.ID
+	paused   []job.Queue
 
 	err error // what every method answers
 }

@@ -114,6 +114,18 @@ func TestAPanicIsAnsweredLoggedAndForgotten(t *testing.T) {
 	h.call("GET", "/healthz", "", "").want(200)
 }
 
+// receive takes what comes from c, and gives up where nothing does.
+func receive[T any](t *testing.T, c <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-c:
+		return v
+	case <-time.After(10 * time.Second):
+		t.Fatal("nothing comes")
+		panic("unreachable")
+	}
+}
+
 func TestTooManyAtOnceAreRefusedAtOnce(t *testing.T) {
 	t.Parallel()
 	h := newAPITest(t, func(h *apiTest) { h.cfg.MaxInFlight, h.cfg.MaxWaiters = 2, 1 })
@@ -126,14 +138,14 @@ func TestTooManyAtOnceAreRefusedAtOnce(t *testing.T) {
 	id := h.submit(alice, echo)
 	waiting := make(chan int)
 	go func() { waiting <- h.call("GET", "/v1/jobs/"+id.String()+"?wait=60s", alice, "").status }()
-	<-h.ledger.waiting // one waits, which takes no place
+	receive(t, h.ledger.waiting) // one waits, which takes no place
 	h.call("GET", "/v1/jobs/"+id.String()+"?wait=60s", alice, "").want(503)
 	for range 2 {
 		go func() {
 			_ = h.api.Handler
 			h.api.Handler().ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/busy", nil))
 		}()
-		<-busy
+		receive(t, busy)
 	}
 	if a := h.call("GET", "/v1/jobs", alice, "").want(503); a.header.Get("Retry-After") != "1" {
 		t.Errorf("%v", a.header)
@@ -142,7 +154,7 @@ func TestTooManyAtOnceAreRefusedAtOnce(t *testing.T) {
 	h.call("GET", "/readyz", "", "").want(200)
 	close(free)
 	h.ledger.set(id, func(j *job.Job) { j.State = job.Completed })
-	if got := <-waiting; got != 200 {
+	if got := receive(t, waiting); got != 200 {
 		t.Errorf("the waiting one: %d", got)
 	}
 	deadline := time.Now().Add(10 * time.Second)

@@ -21,7 +21,11 @@ const (
 // query reads the query string strictly: only the parameters named, each at most once and with a value. A name that ends
 // in "." stands for all that begin with it.
 func query(c *gin.Context, names ...string) (url.Values, error) {
-	q, err := url.ParseQuery(c.Request.URL.RawQuery)
+	return parseQuery(c.Request.URL.RawQuery, names...)
+}
+
+func parseQuery(raw string, names ...string) (url.Values, error) {
+	q, err := url.ParseQuery(raw)
 	if err != nil {
 		return nil, &job.Error{Code: job.CodeMalformed, Message: "the query string cannot be read"}
 	}

@@ -14,10 +14,13 @@ type route struct {
 	Method string
 	Path   string // in Gin's form: "/v1/jobs/:id"
 
-	Public bool          // anybody may call it; Role, Scope and AnyKey mean nothing
-	Role   account.Role  // the least role; empty: admin
-	Scope  account.Scope // what an API key must carry; empty: no API key will do
-	AnyKey bool          // any API key will do, whatever its scopes
+	Public bool // anybody may call it; Role, Scope and AnyKey mean nothing
+	// Browser: people call it with a browser. A foreign origin is refused, and who is calling is who signed in on the sign-in page;
+	// no token will do.
+	Browser bool
+	Role    account.Role  // the least role; empty: admin
+	Scope   account.Scope // what an API key must carry; empty: no API key will do
+	AnyKey  bool          // any API key will do, whatever its scopes
 
 	MaxBody   int64 // bytes of the body; 0: Config.MaxBody
 	Unbounded bool  // answered even when too many requests are in flight: health, metrics
@@ -49,7 +52,7 @@ func (a *API) newEngine() (*gin.Engine, error) {
 	if err := e.SetTrustedProxies(proxies); err != nil {
 		return nil, err
 	}
-	e.Use(a.identify, a.logAccess, a.recoverPanic, secureHeaders, limitHead, a.cors())
+	e.Use(a.watch, a.identify, a.logAccess, a.recoverPanic, secureHeaders, limitHead, a.cors())
 	e.NoRoute(handle(func(*gin.Context) (any, error) { return nil, errNoRoute }))
 	e.NoMethod(handle(func(*gin.Context) (any, error) { return nil, errNoMethod }))
 	for _, r := range a.routes {
@@ -62,13 +65,21 @@ func (a *API) newEngine() (*gin.Engine, error) {
 	return e, nil
 }
 
-// chain is what a request to r passes, in this order: is there room, who is asking and may they, how much may they send.
+// chain is what a request to r passes, in this order: is there room, from where does it come, who is asking and may they,
+// how much may they send.
 func (a *API) chain(r route) []gin.HandlerFunc {
 	var chain []gin.HandlerFunc
 	if !r.Unbounded {
-		chain = append(chain, a.bound.limit)
+		chain = append(chain, a.bound.limit, origin)
 	}
-	if !r.Public {
+	if r.Browser {
+		chain = append(chain, a.browsers.sameOrigin)
+	}
+	switch {
+	case r.Public:
+	case r.Browser:
+		chain = append(chain, a.browsers.authenticate(r))
+	default:
 		chain = append(chain, a.authenticate, authorize(r))
 	}
 	chain = append(chain, limitBody(orElse(r.MaxBody, a.cfg.MaxBody)))

@@ -16,6 +16,7 @@ func (s *Store) Cancel(ctx context.Context, id job.ID) (*job.Job, error) {
 	q := s.db.NewUpdate().Table("jobs").
 		Set("finished_at = CASE WHEN state = 'active' THEN NULL ELSE ? END", s.clock()).
 		Set("settled_attempt = CASE WHEN state = 'active' THEN settled_attempt ELSE attempt END").
+		Set("worker_id = CASE WHEN state = 'active' THEN worker_id END"). // so that no late worker takes this end for his
 		Set("cancel_requested_at = coalesce(cancel_requested_at, ?)", s.clock()).
 		Set("state = CASE WHEN state = 'active' THEN state ELSE 'canceled' END").
 		Where("id = ?", id).Where("state IN (?)", bun.List(job.OpenStates))
@@ -36,7 +37,7 @@ func (s *Store) RunNow(ctx context.Context, id job.ID) (*job.Job, error) {
 func (s *Store) anew(id job.ID, from ...job.State) *bun.UpdateQuery {
 	return s.db.NewUpdate().Table("jobs").
 		Set("state = ?", job.Pending).Set("run_at = ?", s.clock()).Set("dispatch_at = ?", s.clock()).
-		Set("delivery = delivery + 1").Set("settled_attempt = attempt").Set("failures = 0").Set("crashes = 0").
+		Set("delivery = delivery + 1").Set("settled_attempt = attempt").Set("worker_id = NULL").Set("failures = 0").Set("crashes = 0").
 		Set("finished_at = NULL").Set("cancel_requested_at = NULL").Set("result = NULL").
 		Where("id = ?", id).Where("state IN (?)", bun.List(from))
 }
@@ -46,7 +47,7 @@ func (s *Store) Archive(ctx context.Context, id job.ID, reason string) (*job.Job
 	err := s.db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
 		row := new(jobRow)
 		err := tx.NewUpdate().Model(row).
-			Set("state = ?", job.Archived).Set("finished_at = ?", s.clock()).Set("settled_attempt = attempt").
+			Set("state = ?", job.Archived).Set("finished_at = ?", s.clock()).Set("settled_attempt = attempt").Set("worker_id = NULL").
 			Where("id = ?", id).Where("state IN (?)", bun.List([]job.State{job.Scheduled, job.Pending, job.Held, job.Retry})).
 			Returning("id, attempt, finished_at").Scan(ctx)
 		if err != nil {

@@ -18,6 +18,8 @@ type engine interface {
 	// insertJobs writes all submissions or none and answers those written. One whose (owner, idempotency key) is known is left
 	// out; with strict, that undoes the others too.
 	insertJobs(ctx context.Context, subs []job.Submission, strict bool) ([]inserted, error)
+	// insertWithin is insertJobs for submissions without idempotency keys, within a transaction.
+	insertWithin(ctx context.Context, tx bun.Tx, subs []job.Submission) ([]inserted, error)
 	// claimJobs makes active what may run and answers it. No two requests name the same job.
 	claimJobs(ctx context.Context, reqs []job.ClaimRequest) ([]*job.Job, error)
 	// settleJobs writes the outcomes that the fence lets through and answers these. No two settlements name the same job.
@@ -37,6 +39,8 @@ type engine interface {
 	// forUpdate is the clause that locks the selected rows and skips those that others hold; empty where one writer is alone.
 	forUpdate() string
 	dialect() string
+	// poolStats says how busy the connections are; it asks nobody.
+	poolStats() PoolStats
 }
 
 type inserted struct {

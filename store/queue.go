@@ -12,10 +12,11 @@ import (
 type queueRow struct {
 	bun.BaseModel `bun:"table:queues,alias:q"`
 
-	Name     string    `bun:"name,pk"`
-	PausedAt time.Time `bun:"paused_at,nullzero"`
-	PausedBy string    `bun:"paused_by,nullzero"`
-	Reason   string    `bun:"reason,nullzero"`
+	Name      string    `bun:"name,pk"`
+	PausedAt  time.Time `bun:"paused_at,nullzero"`
+	PausedBy  string    `bun:"paused_by,nullzero"`
+	Reason    string    `bun:"reason,nullzero"`
+	ResumedAt time.Time `bun:"resumed_at,nullzero"`
 }
 
 // Pause writes down who paused a queue and why. A queue that is paused keeps its first pause.
@@ -32,10 +33,15 @@ func (s *Store) Pause(ctx context.Context, queue, by, reason string) error {
 	return s.wrap("pause queue", err)
 }
 
-// Resume ends a pause; a queue that is not paused stays so.
+// Resume ends a pause and writes down when, for a queue that the ledger did not know to be paused too: every pause in Redis that is older
+// has ended.
 func (s *Store) Resume(ctx context.Context, queue string) error {
-	_, err := s.db.NewUpdate().Model((*queueRow)(nil)).Set("paused_at = NULL").Set("paused_by = NULL").Set("reason = NULL").
-		Where("name = ?", queue).Exec(ctx)
+	now, err := s.Now(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = s.db.NewInsert().Model(&queueRow{Name: queue, ResumedAt: now}).On("CONFLICT (name) DO UPDATE").
+		Set("paused_at = NULL").Set("paused_by = NULL").Set("reason = NULL").Set("resumed_at = EXCLUDED.resumed_at").Exec(ctx)
 	return s.wrap("resume queue", err)
 }
 
@@ -47,7 +53,25 @@ func (s *Store) Queues(ctx context.Context) ([]job.Queue, error) {
 	}
 	out := make([]job.Queue, len(rows))
 	for i, r := range rows {
-		out[i] = job.Queue{Name: r.Name, PausedAt: r.PausedAt, PausedBy: r.PausedBy, Reason: r.Reason}
+		out[i] = job.Queue{Name: r.Name, PausedAt: utc(r.PausedAt), PausedBy: r.PausedBy, Reason: r.Reason, ResumedAt: utc(r.ResumedAt)}
+	}
+	return out, nil
+}
+
+// maxArchived bounds how many archived jobs are counted.
+const maxArchived = 100_000
+
+// ArchivedCounts counts the archived jobs of every queue that has any: the newest 100,000 over all queues.
+func (s *Store) ArchivedCounts(ctx context.Context) (map[string]int, error) {
+	some := s.db.NewSelect().Table("jobs").Column("queue").Where("state = ?", job.Archived).OrderExpr("id DESC").Limit(maxArchived)
+	var rows []countRow
+	err := s.db.NewSelect().TableExpr("(?) AS a", some).Column("queue").ColumnExpr("count(*) AS jobs").Group("queue").Scan(ctx, &rows)
+	if err != nil {
+		return nil, s.wrap("count archived jobs", err)
+	}
+	out := make(map[string]int, len(rows))
+	for _, r := range rows {
+		out[r.Queue] = r.Jobs
 	}
 	return out, nil
 }

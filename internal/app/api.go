@@ -3,6 +3,7 @@ package app
 import (
 	"github.com/waybill/waybill/api"
 	"github.com/waybill/waybill/internal/auth"
+	"github.com/waybill/waybill/internal/obs"
 )
 
 func (a *App) addAPI(o Options) error {
@@ -11,11 +12,14 @@ func (a *App) addAPI(o Options) error {
 		return err
 	}
 	h, err := api.New(api.Config{
-		Version: Version(), PublicURL: string(a.cfg.PublicURL), Queues: a.cfg.Queues.Names(),
+		Version: Version(), PublicURL: string(a.cfg.PublicURL), Queues: a.cfg.Queues.Names(), PrometheusURL: string(a.cfg.PrometheusURL),
 		MaxBody: a.cfg.MaxBody, MaxBatchBody: a.cfg.MaxBatchBody,
 		TrustedProxies: a.cfg.TrustedProxies, CORSOrigins: a.cfg.CORSOrigins,
 		Quota: api.QuotaConfig{RatePerSecond: a.cfg.RatePerSecond, MaxOpen: a.cfg.MaxOpenJobs},
-	}, api.Deps{Auth: a.auth, Jobs: a.ledger, Carrier: a.carrier, Audit: a.auth, Tasks: a.tasks, Ready: a.ready(), Log: a.log})
+	}, api.Deps{Auth: a.auth, Accounts: a.auth, Jobs: watched{a.ledger, a.watch}, Carrier: a.carrier, Audit: a.auth, Sessions: a.auth, Steering: a.ledger,
+		Queues: &figures{ledger: a.ledger, road: a.carrier, queues: a.cfg.Queues.Names(), log: a.log}, Road: a.carrier, Redis: a.redis,
+		Tasks: a.tasks, Ready: a.ready(),
+		Watch: a.watch.http, Scrape: obs.Handler(a.watch.registry), Log: a.log})
 	if err != nil {
 		return err
 	}

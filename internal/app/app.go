@@ -33,6 +33,7 @@ type App struct {
 	audit    *dispatch.Audit // nil: this process runs no jobs
 	tasks    *tasks.Catalogue
 	auth     *auth.Service
+	watch    *watch
 	services []service
 	closers  []func() error
 	listener net.Listener
@@ -46,6 +47,8 @@ type Options struct {
 	Listen  net.Listener // for the API; nil: cfg.Addr is opened
 	// Wrap stands before the API's handler; nil: nothing does.
 	Wrap func(http.Handler) http.Handler
+	// Extra registers task types of one's own beside those that are shipped; nil: there are none. API and worker must be given the same.
+	Extra func(*tasks.Catalogue) error
 }
 
 // New builds the process. Everything that can be wrong is found here: a taken port, a database that cannot be reached or is not migrated, a
@@ -81,6 +84,9 @@ func New(ctx context.Context, cfg config.Config, o Options, log logger) (a *App,
 
 // open connects to the ledger and to Redis, and makes what both kinds of process need.
 func (a *App) open(ctx context.Context, o Options) (err error) {
+	if err = a.addWatch(ctx, o); err != nil {
+		return err
+	}
 	if err = a.openStore(ctx, o); err != nil {
 		return err
 	}
@@ -94,12 +100,18 @@ func (a *App) open(ctx context.Context, o Options) (err error) {
 	if a.tasks, err = tasks.Shipped(taskConfig(a.cfg), a.log); err != nil {
 		return err
 	}
+	if o.Extra != nil {
+		if err = o.Extra(a.tasks); err != nil {
+			return err
+		}
+	}
 	if a.carrier, err = dispatch.New(dispatch.Config{Private: a.private}, a.redis, a.log); err != nil {
 		return err
 	}
-	a.ledger = newLedger(a.store, cache.NewJobs(a.redis, a.private, a.log), func(string) func(int) { return nil })
+	a.ledger = newLedger(a.store, cache.NewJobs(a.redis, a.private, a.log), a.watch.batches)
 	a.add("ledger", func(ctx context.Context) error { <-ctx.Done(); a.ledger.drain(); return nil })
 	a.add("dispatch", a.carrier.Run)
+	a.addMetrics()
 	return nil
 }
 

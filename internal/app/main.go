@@ -22,6 +22,13 @@ func Main(load func() (config.Config, error), o Options) int {
 	log := obs.Logger(os.Stderr, cfg.LogLevel, cfg.LogFormat)
 	ctx, stop := Signals(context.Background())
 	defer stop()
+	if args := os.Args[1:]; len(args) > 0 {
+		if err := command(ctx, cfg, o, args); err != nil {
+			fmt.Fprintln(os.Stderr, "waybill:", err)
+			return 1
+		}
+		return 0
+	}
 	a, err := New(ctx, cfg, o, log)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "waybill cannot start:", err)

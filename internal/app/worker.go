@@ -19,7 +19,7 @@ func (a *App) addWorker(o Options) error {
 		return err
 	}
 	id := job.NewID()
-	a.audit, err = dispatch.NewAudit(dispatch.AuditConfig{Queues: a.cfg.Queues.Names(), Judge: id}, a.store, a.carrier)
+	a.audit, err = dispatch.NewAudit(dispatch.AuditConfig{Queues: a.cfg.Queues.Names(), Judge: id}, watched{a.ledger, a.watch}, a.carrier)
 	if err != nil {
 		return err
 	}
@@ -27,10 +27,12 @@ func (a *App) addWorker(o Options) error {
 		ID: id, Queues: a.cfg.Queues.Weights(), Concurrency: a.cfg.Concurrency, Lanes: a.cfg.Lanes,
 		Grace: a.cfg.ShutdownGrace, CancelGrace: a.cfg.CancelGrace,
 		BellChannel: dispatch.BellChannel, CancelChannel: dispatch.CancelChannel,
-	}, worker.Deps{Ledger: a.ledger, Carrier: a.carrier, Handler: runTask(a.tasks), Redis: fast, Signals: a.redis, Log: a.log})
+	}, worker.Deps{Ledger: a.ledger, Carrier: a.carrier, Handler: a.watch.handler(runTask(a.tasks)), Redis: fast, Signals: a.redis,
+		Log: a.log, Observer: a.watch.jobs})
 	if err != nil {
 		return err
 	}
+	a.addWorkerMetrics(pool.Slots())
 	a.add("purge", a.ledger.purgeLoop(a.cfg.Retention, a.log))
 	if !o.API { // one process has one port to be watched at
 		if err := a.addWorkerHTTP(); err != nil {
@@ -49,9 +51,8 @@ func (a *App) addWorkerHTTP() error {
 		return err
 	}
 	a.closers = append(a.closers, func() error { return ignoreClosed(l.Close()) })
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
-	a.add("metrics", serve(&http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}, l, time.Second))
+	server := &http.Server{Handler: a.watchMux(), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second}
+	a.add("metrics", serve(server, l, time.Second))
 	return nil
 }
 

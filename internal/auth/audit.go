@@ -25,15 +25,27 @@ const (
 
 const auditPatience = 5 * time.Second
 
-// Record writes an entry to the audit log, filled up with its time and the request's origin. The deed has been done: it is
-// recorded though the client goes away, and a ledger that refuses is somebody's to look at, not the client's.
+// Record writes an entry to the audit log; an id, a time and an origin that it lacks are filled in. The deed has been done: it
+// is recorded though the client goes away, and a ledger that refuses is somebody's to look at, not the client's.
 func (s *Service) Record(ctx context.Context, e account.AuditEntry) {
-	o := OriginOf(ctx)
-	e.ID, e.At, e.IP, e.UserAgent, e.RequestID = job.NewID(), s.stamp(), o.IP, o.UserAgent, o.RequestID
+	s.fill(ctx, &e)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), auditPatience)
 	defer cancel()
 	if err := s.ledger.Record(ctx, e); err != nil {
 		s.log.ErrorContext(ctx, "audit entry lost", "action", e.Action, "actor_id", e.ActorID, "target", e.Target, "err", err)
+	}
+}
+
+func (s *Service) fill(ctx context.Context, e *account.AuditEntry) {
+	if e.ID.IsZero() {
+		e.ID = job.NewID()
+	}
+	if e.At.IsZero() {
+		e.At = s.now()
+	}
+	e.At = e.At.UTC().Truncate(time.Microsecond)
+	if o := OriginOf(ctx); e.IP == "" && e.UserAgent == "" && e.RequestID == "" {
+		e.IP, e.UserAgent, e.RequestID = o.IP, o.UserAgent, o.RequestID
 	}
 }
 

@@ -29,7 +29,7 @@ func (l Limit) take(t, now time.Time) (empty time.Time, wait time.Duration) {
 	return next, 0
 }
 
-// takeScript is Limit.take by the clock of Redis, and fillScript's opposite.
+// takeScript is Limit.take by the clock of Redis, and putBackScript its opposite.
 //
 //	KEYS[1]  the bucket: the time at which it is empty, in microseconds since 1970
 //	ARGV[1]  Every, in microseconds
@@ -63,7 +63,8 @@ else
 end
 return 0`
 
-// buckets keeps them in Redis, where all API processes see them, and in this process while Redis is away.
+// buckets counts in this process first and then in Redis, where all API processes see it. A try must find room in both, so a
+// Redis that goes away, comes back empty, or is slow for a moment gives nobody a fresh start.
 type buckets struct {
 	road          *road
 	take, putBack *redis.Script
@@ -77,24 +78,30 @@ func newBuckets(r *road, now func() time.Time) *buckets {
 }
 
 // add puts one into a bucket, or answers how long to wait for room.
-func (b *buckets) add(ctx context.Context, name string, l Limit) time.Duration {
-	micros, err := b.run(ctx, b.take, name, l.Every.Microseconds(), l.Burst)
-	if err == nil {
-		return time.Duration(micros) * time.Microsecond
-	}
-	var wait time.Duration
+func (b *buckets) add(ctx context.Context, name string, l Limit) (wait time.Duration) {
 	b.local.update(name, l.full(), func(empty time.Time) time.Time {
 		empty, wait = l.take(empty, b.now())
 		return empty
 	})
-	return wait
+	if wait > 0 {
+		return wait
+	}
+	micros, err := b.run(ctx, b.take, name, l.Every.Microseconds(), l.Burst)
+	if err != nil || micros == 0 {
+		return 0
+	}
+	b.removeLocal(name, l)
+	return time.Duration(micros) * time.Microsecond
 }
 
-// remove takes one out again.
+// remove takes one out again. If Redis does not hear of it, the bucket there is empty a little later.
 func (b *buckets) remove(ctx context.Context, name string, l Limit) {
-	if _, err := b.run(ctx, b.putBack, name, l.Every.Microseconds()); err != nil {
-		b.local.update(name, l.full(), func(empty time.Time) time.Time { return empty.Add(-l.Every) })
-	}
+	b.removeLocal(name, l)
+	_, _ = b.run(ctx, b.putBack, name, l.Every.Microseconds())
+}
+
+func (b *buckets) removeLocal(name string, l Limit) {
+	b.local.update(name, l.full(), func(empty time.Time) time.Time { return empty.Add(-l.Every) })
 }
 
 func (b *buckets) run(ctx context.Context, script *redis.Script, name string, args ...any) (int64, error) {

@@ -135,7 +135,7 @@ func TestWrongAccessTokensAreRefused(t *testing.T) {
 		if job.CodeOf(err) != job.CodeUnauthenticated {
 			t.Errorf("%s: %v", name, err)
 		}
-		if took := time.Since(start); took > 100*time.Millisecond {
+		if took := time.Since(start); took > time.Second {
 			t.Errorf("%s: took %s", name, took)
 		}
 		if err != nil && strings.Contains(err.Error(), "kid") {

@@ -21,18 +21,19 @@ var errNoRedis = errors.New("redis is not asked at the moment")
 // road leads to Redis, and is closed for a moment after Redis failed, so that a dead Redis costs one request a second some
 // milliseconds, and not each request.
 type road struct {
-	client redis.UniversalClient // nil: there is none
-	log    *slog.Logger
-	now    func() time.Time
+	client   redis.UniversalClient // nil: there is none
+	patience time.Duration
+	log      *slog.Logger
+	now      func() time.Time
 	// closedUntil, in Unix nanoseconds; 0: open.
 	closedUntil atomic.Int64
 }
 
 func newRoad(client redis.UniversalClient, log *slog.Logger, now func() time.Time) *road {
-	return &road{client: client, log: log, now: now}
+	return &road{client: client, patience: redisPatience, log: log, now: now}
 }
 
-// ask runs f against Redis and waits for it no longer than redisPatience. Whatever keeps it from an answer is an error, and
+// ask runs f against Redis and waits for it no longer than its patience. Whatever keeps it from an answer is an error, and
 // the caller goes on without Redis. redis.Nil is an answer.
 func ask[T any](ctx context.Context, r *road, f func(context.Context, redis.UniversalClient) (T, error)) (T, error) {
 	var none T
@@ -44,7 +45,7 @@ func ask[T any](ctx context.Context, r *road, f func(context.Context, redis.Univ
 		err   error
 	}
 	got := make(chan answer, 1)
-	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), redisPatience)
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.patience)
 	go func() { // the client may look at its context late or never; we don't wait for that
 		defer cancel()
 		defer func() {

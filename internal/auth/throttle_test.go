@@ -97,6 +97,38 @@ func TestManyGuessesAtOnceDoNotSlipThrough(t *testing.T) {
 	})
 }
 
+func TestARedisThatGoesAwayGivesNobodyAFreshStart(t *testing.T) {
+	t.Parallel()
+	server := testenv.Redis(t)
+	b := setup(t, withRedis(patientClient(t, server)))
+	u := b.user("ann@example.com", account.RoleUser)
+	for i := range b.cfg.Limits.Account.Burst {
+		if i == b.cfg.Limits.Account.Burst/2 {
+			b.throttle.buckets.road.patience = redisPatience
+			server.Kill()
+		}
+		_, err := b.Login(t.Context(), u.Email, "wrong horse")
+		wantCode(t, err, job.CodeUnauthenticated)
+	}
+	_, err := b.Login(t.Context(), u.Email, goodPassword)
+	wantCode(t, err, job.CodeTooMany)
+}
+
+func TestProcessesCountFailuresTogether(t *testing.T) {
+	t.Parallel()
+	ledger, server := openLedger(t, sqliteURL(t)), testenv.Redis(t)
+	one, two := setupOn(t, ledger, withRedis(patientClient(t, server))), setupOn(t, ledger, withRedis(patientClient(t, server)))
+	name, l, taken := throttleName("account", "ann@example.com"), Limit{Every: time.Hour, Burst: 4}, 0
+	for i := range 2 * l.Burst {
+		if []*bench{one, two}[i%2].throttle.buckets.add(t.Context(), name, l) == 0 {
+			taken++
+		}
+	}
+	if taken != l.Burst {
+		t.Errorf("two processes took %d, want %d", taken, l.Burst)
+	}
+}
+
 func TestFailuresAreForgotten(t *testing.T) {
 	t.Parallel()
 	b := setup(t) // in the process, where the clock can be moved

@@ -67,6 +67,9 @@ func (t *tier[V]) get(ctx context.Context, id job.ID) (*V, error) {
 }
 
 func (t *tier[V]) fetch(ctx context.Context, id job.ID) (*V, error) {
+	if v, ok := t.local.get(id); ok { // a look-up ended between our asking for it and joining it
+		return v, nil
+	}
 	epoch := t.currentEpoch()
 	_, direct := t.direct.get(id)
 	if !direct {

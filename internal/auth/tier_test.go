@@ -106,6 +106,7 @@ func TestEverythingWorksWithRedisGoneAndNobodyWaitsForIt(t *testing.T) {
 			b := setup(t, withRedis(patientClient(t, server)), func(_ *Config, d *Deps) { d.Now = time.Now })
 			u := b.user("ann@example.com", account.RoleUser)
 			tokens := b.login(u.Email)
+			b.throttle.buckets.road.patience = redisPatience
 			ask := func() error {
 				b.users.local.drop(u.ID)
 				_, err := b.authenticate(tokens.Access)

@@ -14,7 +14,7 @@ import (
 )
 
 // The schemes of REDIS_URL.
-const redisSchemes = "redis, rediss, unix, redis+sentinel, redis+cluster"
+const redisSchemes = "redis, rediss, unix, redis+sentinel, rediss+sentinel, redis+cluster, rediss+cluster"
 
 // mistakes collects what is wrong, one line for each variable: the first that was found, since later ones follow from it.
 type mistakes struct{ found map[string]string }

@@ -17,9 +17,15 @@ type Config struct {
 	LogLevel  slog.Level `env:"WAYBILL_LOG_LEVEL" envDefault:"info"`
 	LogFormat string     `env:"WAYBILL_LOG_FORMAT" envDefault:"json"` // json, text
 
+	// Where spans are sent; the second wins and is taken as it stands. Both empty: nowhere.
+	OTLPEndpoint       BaseURL `env:"OTEL_EXPORTER_OTLP_ENDPOINT"`
+	OTLPTracesEndpoint BaseURL `env:"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"`
+	OTLPHeaders        Headers `env:"OTEL_EXPORTER_OTLP_HEADERS"`
+
 	Addr           string   `env:"WAYBILL_ADDR" envDefault:":8080"`
-	PublicURL      BaseURL  `env:"WAYBILL_PUBLIC_URL"` // where clients reach the API; empty: not known
-	JWTKeys        Keys     `env:"WAYBILL_JWT_KEYS"`   // the first signs, all verify
+	PublicURL      BaseURL  `env:"WAYBILL_PUBLIC_URL"`     // where clients reach the API; empty: not known
+	JWTKeys        Keys     `env:"WAYBILL_JWT_KEYS"`       // the first signs, all verify
+	PrometheusURL  BaseURL  `env:"WAYBILL_PROMETHEUS_URL"` // for the monitor's metrics page; empty: it has none
 	Registration   string   `env:"WAYBILL_REGISTRATION" envDefault:"closed"`
 	TrustedProxies Networks `env:"WAYBILL_TRUSTED_PROXIES"` // whose X-Forwarded-For is believed
 	CORSOrigins    Origins  `env:"WAYBILL_CORS_ORIGINS"`

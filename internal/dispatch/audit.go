@@ -37,6 +37,8 @@ type AuditConfig struct {
 	Judge  job.ID        // the heartbeat row of this process: who is not heard himself calls nobody dead
 	Every  time.Duration // between passes; default 1 s
 	Grace  time.Duration // how long the fast path is left alone with a delivery; default 2 s
+	// Overdue is how old a delivery is before its task's place in Redis is compared; default 10 s.
+	Overdue time.Duration
 }
 
 // Reasons for which the audit sends a job again.
@@ -92,6 +94,9 @@ func NewAudit(cfg AuditConfig, l Ledger, d *Dispatcher) (*Audit, error) {
 	if cfg.Grace <= 0 {
 		cfg.Grace = 2 * time.Second
 	}
+	if cfg.Overdue <= 0 {
+		cfg.Overdue = 10 * time.Second
+	}
 	return &Audit{cfg: cfg, ledger: l, d: d, redis: d.redis, log: d.log, sweeps: map[string]job.Position{},
 		resent: counters(ReasonLost, ReasonOrphaned, ReasonStuck), divergent: counters(KindMissing, KindStuck, KindFlipped, KindGarbage)}, nil
 }
@@ -108,7 +113,7 @@ func counters(names ...string) map[string]*atomic.Int64 {
 func (a *Audit) Run(ctx context.Context) error {
 	failing := false
 	for wait(ctx, a.cfg.Every*9/10+rand.N(a.cfg.Every/5)) {
-		err := a.pass(ctx)
+		err := a.Pass(ctx)
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -131,8 +136,8 @@ func wait(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// pass is one audit of everything. Orphans need no Redis, so they come first; each queue is audited even if another failed.
-func (a *Audit) pass(ctx context.Context) error {
+// Pass is one audit of everything. Orphans need no Redis, so they come first; each queue is audited even if another failed.
+func (a *Audit) Pass(ctx context.Context) error {
 	a.passes.Add(1)
 	errs := []error{a.orphans(ctx)}
 	if err := a.redis.Ping(ctx).Err(); err != nil { // nothing can be compared, and nothing is wrong with the ledger

@@ -4,8 +4,10 @@ package dispatch
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"strings"
 	"time"
@@ -16,9 +18,12 @@ import (
 // Connect makes a client for the kind of Redis that the URL names:
 //
 //	redis://[user:pass@]host:port[/db]      rediss:// the same with TLS      unix:///path/to.sock
-//	redis+sentinel://[user:pass@]host:port,host:port/master[?db=n]
-//	redis+cluster://[user:pass@]host:port,host:port
+//	redis+sentinel://[user:pass@]host[:26379],host/master[?db=n&sentinel_username=…&sentinel_password=…]
+//	redis+cluster://[user:pass@]host[:6379],host
+//	rediss+sentinel:// and rediss+cluster:// the same with TLS
 //
+// User and password are those of the servers that hold keys; sentinels have their own. With TLS, each server is known by the name or address
+// under which it is reached.
 // It does not connect: a Redis that is down is met later and waited for. Errors never hold the URL, which holds a password.
 func Connect(rawURL string) (redis.UniversalClient, error) {
 	scheme, _, _ := strings.Cut(rawURL, "://")
@@ -46,7 +51,7 @@ func tune(dial, read, write *time.Duration) {
 }
 
 func connectSentinel(rawURL string) (redis.UniversalClient, error) {
-	hosts, u, err := manyHosts(rawURL)
+	hosts, u, err := manyHosts(rawURL, "26379")
 	if err != nil {
 		return nil, err
 	}
@@ -56,6 +61,9 @@ func connectSentinel(rawURL string) (redis.UniversalClient, error) {
 	}
 	u.Host, u.Path = hosts[0], ""
 	q := u.Query()
+	user, password := q.Get("sentinel_username"), q.Get("sentinel_password")
+	q.Del("sentinel_username")
+	q.Del("sentinel_password")
 	q.Set("master_name", master)
 	for _, h := range hosts[1:] {
 		q.Add("addr", h)
@@ -65,13 +73,16 @@ func connectSentinel(rawURL string) (redis.UniversalClient, error) {
 	if err != nil {
 		return nil, errors.New("the Redis URL cannot be read")
 	}
+	// ParseFailoverURL takes the user of a URL for the sentinels'.
+	opt.Username, opt.Password, opt.SentinelUsername, opt.SentinelPassword = opt.SentinelUsername, opt.SentinelPassword, user, password
+	anyName(opt.TLSConfig)
 	tune(&opt.DialTimeout, &opt.ReadTimeout, &opt.WriteTimeout)
 	opt.ContextTimeoutEnabled, opt.MaxRetries = true, 1
 	return redis.NewFailoverClient(opt), nil
 }
 
 func connectCluster(rawURL string) (redis.UniversalClient, error) {
-	hosts, u, err := manyHosts(rawURL)
+	hosts, u, err := manyHosts(rawURL, "6379")
 	if err != nil {
 		return nil, err
 	}
@@ -86,12 +97,25 @@ func connectCluster(rawURL string) (redis.UniversalClient, error) {
 		return nil, errors.New("the Redis URL cannot be read")
 	}
 	tune(&opt.DialTimeout, &opt.ReadTimeout, &opt.WriteTimeout)
+	anyName(opt.TLSConfig)
 	opt.ContextTimeoutEnabled = true
+	opt.ClusterStateReloadInterval = clusterLook
 	return redis.NewClusterClient(opt), nil
 }
 
-// manyHosts takes a URL with a comma-separated list of hosts apart; net/url reads only one.
-func manyHosts(rawURL string) (hosts []string, u *url.URL, err error) {
+// clusterLook is how often a client asks who is master where. The library's default is a minute, and a master that only stopped answering
+// does not make it ask: for so long nothing would reach the replica that took its place.
+const clusterLook = time.Second
+
+// anyName lets each server prove the name under which it was dialed; parsed from a URL, all of them would have to prove the first one's.
+func anyName(c *tls.Config) {
+	if c != nil {
+		c.ServerName, c.MinVersion = "", tls.VersionTLS12
+	}
+}
+
+// manyHosts takes a URL with a comma-separated list of hosts apart; net/url reads only one. Hosts without a port get the one given.
+func manyHosts(rawURL, port string) (hosts []string, u *url.URL, err error) {
 	scheme, rest, _ := strings.Cut(rawURL, "://")
 	kind, _, _ := strings.Cut(scheme, "+")
 	end := strings.IndexAny(rest, "/?")
@@ -104,7 +128,15 @@ func manyHosts(rawURL string) (hosts []string, u *url.URL, err error) {
 		user, list = authority[:at+1], authority[at+1:]
 	}
 	hosts = strings.Split(list, ",")
-	if u, err = url.Parse(kind + "://" + user + hosts[0] + tail); err != nil || hosts[0] == "" {
+	for i, h := range hosts {
+		if h == "" {
+			return nil, nil, errors.New("the Redis URL lacks a host")
+		}
+		if _, _, err := net.SplitHostPort(h); err != nil {
+			hosts[i] = net.JoinHostPort(strings.Trim(h, "[]"), port)
+		}
+	}
+	if u, err = url.Parse(kind + "://" + user + hosts[0] + tail); err != nil {
 		return nil, nil, errors.New("the Redis URL cannot be read")
 	}
 	return hosts, u, nil

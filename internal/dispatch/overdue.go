@@ -14,8 +14,6 @@ import (
 const (
 	// A worker extends the lease of what it holds to 30 s every 5 s. A lease with less than this left is held by nobody.
 	leaseLeft = 18 * time.Second
-	// overdueBy is how late a task may be in Redis's own sorted sets before somebody must have moved it.
-	overdueBy = 10 * time.Second
 	// sweepPage is how many open jobs one pass compares, so that a pass costs the same however many are open.
 	sweepPage  = 500
 	leaseBatch = 500
@@ -124,7 +122,7 @@ func (a *Audit) overdue(ctx context.Context, queue string) error {
 	if err != nil {
 		return err
 	}
-	page, err := a.ledger.Deliveries(ctx, queue, a.sweeps[queue], now.Add(-overdueBy), sweepPage)
+	page, err := a.ledger.Deliveries(ctx, queue, a.sweeps[queue], now.Add(-a.cfg.Overdue), sweepPage)
 	if err != nil {
 		return err
 	}

@@ -102,7 +102,8 @@ func TestNoChildSurvivesAProgramThatEndedByItself(t *testing.T) {
 
 func TestAProcessThatLeftTheGroupIsNotWaitedFor(t *testing.T) {
 	t.Parallel()
-	c := sh(`setsid sleep 5 & echo done`)
+	// It keeps all three pipes open, and has left before the leader ends.
+	c := sh(fmt.Sprintf(`exec 3<&0; setsid sh -c 'echo > %[1]s/left; exec sleep 5' <&3 & while [ ! -e %[1]s/left ]; do sleep 0.01; done; echo done`, t.TempDir()))
 	c.Stdin = strings.Repeat("x", 1<<20)
 	start := time.Now()
 	got, err := Run(t.Context(), c)

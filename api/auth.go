@@ -1,0 +1,153 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/waybill/waybill/internal/account"
+	"github.com/waybill/waybill/internal/auth"
+	"github.com/waybill/waybill/internal/job"
+)
+
+// accounts is everything that people may do with accounts. Its errors are a job.Error where the caller may know them.
+type accounts interface {
+	signIns
+	ownAccount
+	keyRing
+	userAdmin
+	auditReader
+}
+
+// signIns is how strangers become callers.
+type signIns interface {
+	// Register answers alike whether the e-mail has an account or not.
+	Register(ctx context.Context, n auth.NewUser) (*account.User, error)
+	Login(ctx context.Context, email, password string) (auth.Tokens, error)
+	Refresh(ctx context.Context, refreshToken string) (auth.Tokens, error)
+	// Logout is no mistake for a token that is not good any more.
+	Logout(ctx context.Context, refreshToken string) error
+}
+
+type authHandler struct{ signIns signIns }
+
+func (h *authHandler) routes() []route {
+	return []route{
+		{Method: "POST", Path: "/v1/auth/register", Public: true, Handler: h.register},
+		{Method: "POST", Path: "/v1/auth/login", Public: true, Handler: h.login},
+		{Method: "POST", Path: "/v1/auth/refresh", Public: true, Handler: h.refresh},
+		{Method: "POST", Path: "/v1/auth/logout", Public: true, Handler: h.logout},
+	}
+}
+
+// accountRoutes are all routes that deal with accounts.
+func accountRoutes(a accounts) []route {
+	var all []route
+	for _, h := range []interface{ routes() []route }{
+		&authHandler{a}, &meHandler{a}, &keyHandler{a}, &userHandler{a}, &auditHandler{a},
+	} {
+		all = append(all, h.routes()...)
+	}
+	return all
+}
+
+func (h *authHandler) register(c *gin.Context) (any, error) {
+	var in auth.NewUser
+	if err := bindJSON(c, fields{"email": text(&in.Email), "password": text(&in.Password), "name": text(&in.Name)}); err != nil {
+		return nil, err
+	}
+	u, err := h.signIns.Register(c.Request.Context(), in)
+	if err != nil {
+		return nil, fmt.Errorf("register: %w", err)
+	}
+	return reply{Status: http.StatusCreated, Body: newUserBody(u)}, nil
+}
+
+func (h *authHandler) login(c *gin.Context) (any, error) {
+	var email, password string
+	if err := bindJSON(c, fields{"email": text(&email), "password": text(&password)}); err != nil {
+		return nil, err
+	}
+	if err := required("/email", email, "/password", password); err != nil {
+		return nil, err
+	}
+	t, err := h.signIns.Login(c.Request.Context(), email, password)
+	if err != nil {
+		return nil, fmt.Errorf("login: %w", err)
+	}
+	return tokenReply(t), nil
+}
+
+func (h *authHandler) refresh(c *gin.Context) (any, error) {
+	token, err := bindRefreshToken(c)
+	if err != nil {
+		return nil, err
+	}
+	t, err := h.signIns.Refresh(c.Request.Context(), token)
+	if err != nil {
+		return nil, fmt.Errorf("refresh: %w", err)
+	}
+	return tokenReply(t), nil
+}
+
+func (h *authHandler) logout(c *gin.Context) (any, error) {
+	token, err := bindRefreshToken(c)
+	if err != nil {
+		return nil, err
+	}
+	if err := h.signIns.Logout(c.Request.Context(), token); err != nil {
+		return nil, fmt.Errorf("logout: %w", err)
+	}
+	return nil, nil
+}
+
+func bindRefreshToken(c *gin.Context) (token string, err error) {
+	if err := bindJSON(c, fields{"refresh_token": text(&token)}); err != nil {
+		return "", err
+	}
+	return token, required("/refresh_token", token)
+}
+
+// tokenBody is the answer of RFC 6749, section 5.1, which also asks that nobody caches it.
+type tokenBody struct {
+	AccessToken  string `json:"access_token"`
+	RefreshToken string `json:"refresh_token"`
+	TokenType    string `json:"token_type"`
+	ExpiresIn    int    `json:"expires_in"` // seconds
+}
+
+func tokenReply(t auth.Tokens) reply {
+	return reply{
+		Header: map[string]string{"Cache-Control": "no-store"},
+		Body:   tokenBody{AccessToken: t.Access, RefreshToken: t.Refresh, TokenType: "Bearer", ExpiresIn: int(t.ExpiresIn.Seconds())},
+	}
+}
+
+// fields is an object whose members are read by one function each.
+type fields map[string]func(s *scanner)
+
+func (f fields) member(s *scanner, name []byte) bool {
+	read, ok := f[string(name)]
+	if ok {
+		read(s)
+	}
+	return ok
+}
+
+// text reads a string of any length that a body can have: whoever uses it knows better what it may be.
+func text(to *string) func(*scanner) {
+	return func(s *scanner) { s.str(to, 0, len(s.data)) }
+}
+
+// required takes pointers and values in turn, and refuses the values that are empty.
+func required(pairs ...string) error {
+	var missing []job.FieldError
+	for i := 0; i < len(pairs); i += 2 {
+		if pairs[i+1] == "" {
+			missing = append(missing, job.FieldError{Pointer: pairs[i], Detail: "is required"})
+		}
+	}
+	return invalid(missing)
+}

@@ -1,0 +1,112 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/waybill/waybill/internal/job"
+)
+
+// steer does to one task what o says; who is the operator. Where the task stands for a job, the ledger decides and the task follows; else it is
+// somebody else's, or of a job that was forgotten, and Redis alone has it.
+func (h *helm) steer(ctx context.Context, who string, o order, task string) error {
+	id, delivery, err := job.ParseTaskID(task)
+	if err != nil {
+		return h.foreign(ctx, o, task)
+	}
+	j, err := h.ledger.Job(ctx, id)
+	switch {
+	case errors.Is(err, job.ErrNotFound):
+		return h.foreign(ctx, o, task)
+	case err != nil:
+		return fmt.Errorf("read job %s: %w", id, err)
+	}
+	current := j.Delivery == delivery
+	switch o.verb {
+	case "run":
+		return h.run(ctx, o, task, id)
+	case "archive":
+		return h.archive(ctx, who, o, task, j, current)
+	case "delete":
+		return h.remove(ctx, o, task, j, current)
+	default:
+		return h.cancel(ctx, j, current)
+	}
+}
+
+func (h *helm) foreign(ctx context.Context, o order, task string) error {
+	switch o.verb {
+	case "run":
+		return h.road.RunTask(ctx, o.queue, task)
+	case "archive":
+		return h.road.ArchiveTask(ctx, o.queue, task)
+	case "delete":
+		return h.road.DeleteTask(ctx, o.queue, task)
+	default:
+		return h.road.CancelTask(ctx, task)
+	}
+}
+
+// run starts the job anew: a new delivery is sent, and the old task stands for nothing any more.
+func (h *helm) run(ctx context.Context, o order, task string, id job.ID) error {
+	after, err := h.ledger.RunNow(ctx, id)
+	if err != nil {
+		return fmt.Errorf("run job %s: %w", id, err)
+	}
+	h.carrier.Send(after.Parcel())
+	h.followed(ctx, h.road.DeleteTask(ctx, o.queue, task), "job_id", id)
+	return nil
+}
+
+func (h *helm) archive(ctx context.Context, who string, o order, task string, j *job.Job, current bool) error {
+	if !current {
+		return superseded(j)
+	}
+	if _, err := h.ledger.Archive(ctx, j.ID, "archived by "+who+" in the monitor"); err != nil {
+		return fmt.Errorf("archive job %s: %w", j.ID, err)
+	}
+	h.followed(ctx, h.road.ArchiveTask(ctx, o.queue, task), "job_id", j.ID)
+	return nil
+}
+
+// remove takes the task away. If the job still waited for it, that cancels the job; a job that has its outcome keeps it.
+func (h *helm) remove(ctx context.Context, o order, task string, j *job.Job, current bool) error {
+	finishedInRedis := o.list == job.Archived || o.list == job.Completed
+	if !current || j.State.Finished() || j.State == job.Active && finishedInRedis {
+		return h.road.DeleteTask(ctx, o.queue, task)
+	}
+	after, err := h.ledger.Cancel(ctx, j.ID)
+	switch {
+	case errors.Is(err, job.ErrConflict): // it came to its outcome meanwhile
+		return h.road.DeleteTask(ctx, o.queue, task)
+	case err != nil:
+		return fmt.Errorf("cancel job %s: %w", j.ID, err)
+	case after.State == job.Active: // a worker took it meanwhile
+		h.carrier.SignalCancel(j.ID)
+		return nil
+	}
+	h.followed(ctx, h.road.DeleteTask(ctx, o.queue, task), "job_id", j.ID)
+	return nil
+}
+
+func (h *helm) cancel(ctx context.Context, j *job.Job, current bool) error {
+	if !current {
+		return superseded(j)
+	}
+	after, err := h.ledger.Cancel(ctx, j.ID)
+	if err != nil {
+		return fmt.Errorf("cancel job %s: %w", j.ID, err)
+	}
+	if after.State.Finished() {
+		h.carrier.Withdraw(after.Parcel())
+	} else {
+		h.carrier.SignalCancel(j.ID)
+	}
+	return nil
+}
+
+// superseded is the answer where the task is an older delivery's: to act on the job by it would surprise whoever sees the newer one.
+func superseded(j *job.Job) error {
+	return &job.Error{Code: job.CodeConflict, State: j.State, Message: fmt.Sprintf("the job is %s under a newer task: this one stands for nothing", j.State)}
+}

@@ -1,0 +1,1 @@
+(function(){var send=XMLHttpRequest.prototype.send;XMLHttpRequest.prototype.send=function(){this.addEventListener("load",function(){if(this.status===401)location.assign("/login?next="+encodeURIComponent(location.pathname+location.search))});return send.apply(this,arguments)}})()

@@ -1,0 +1,203 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/waybill/waybill/internal/account"
+	"github.com/waybill/waybill/internal/job"
+	"github.com/waybill/waybill/internal/schedule"
+)
+
+// scheduler changes schedules. What it answers with is a job.Error where the caller may know it.
+type scheduler interface {
+	Create(ctx context.Context, s job.Schedule) (*job.Schedule, error)
+	// Change lets alter change a schedule as it stands; an error of alter changes nothing and comes back.
+	Change(ctx context.Context, id job.ID, alter func(*job.Schedule) error) (*job.Schedule, error)
+	Pause(ctx context.Context, id job.ID, by, reason string) (*job.Schedule, error)
+	Resume(ctx context.Context, id job.ID) (*job.Schedule, error)
+	Delete(ctx context.Context, id job.ID) (*job.Schedule, error)
+	Trigger(ctx context.Context, id job.ID) (*job.Tick, error)
+	Backfill(ctx context.Context, id job.ID, b schedule.Backfill) (*schedule.Backfilled, error)
+	Preview(ctx context.Context, s *job.Schedule, after time.Time, n int) ([]time.Time, error)
+	// Mistakes names what is wrong with when a schedule runs.
+	Mistakes(s *job.Schedule) []job.FieldError
+}
+
+// scheduleLedger is where schedules and what became of their planned times are read.
+type scheduleLedger interface {
+	Schedule(ctx context.Context, id job.ID) (*job.Schedule, error)
+	Schedules(ctx context.Context, f job.ScheduleFilter) ([]*job.Schedule, error)
+	Ticks(ctx context.Context, f job.TickFilter) ([]job.Tick, error)
+}
+
+type scheduleHandler struct {
+	check     checker
+	schedules scheduler
+	ledger    scheduleLedger
+	audit     auditor
+	now       func() time.Time
+}
+
+func newScheduleHandler(cfg Config, deps Deps) *scheduleHandler {
+	return &scheduleHandler{check: checker{tasks: deps.Tasks, queues: cfg.Queues}, schedules: deps.Schedules, ledger: deps.ScheduleLedger,
+		audit: deps.Audit, now: deps.Now}
+}
+
+func (h *scheduleHandler) routes() []route {
+	const read, write = account.ScopeJobsRead, account.ScopeJobsWrite
+	user := account.RoleUser
+	return []route{
+		{Method: "POST", Path: "/v1/schedules", Role: user, Scope: write, Handler: h.create},
+		{Method: "GET", Path: "/v1/schedules", Role: user, Scope: read, Handler: h.list},
+		{Method: "POST", Path: "/v1/schedules/preview", Role: user, Scope: read, Handler: h.previewNew},
+		{Method: "GET", Path: "/v1/schedules/:id", Role: user, Scope: read, Handler: h.get},
+		{Method: "PATCH", Path: "/v1/schedules/:id", Role: user, Scope: write, Handler: h.change},
+		{Method: "DELETE", Path: "/v1/schedules/:id", Role: user, Scope: write, Handler: h.delete},
+		{Method: "POST", Path: "/v1/schedules/:id/pause", Role: user, Scope: write, Handler: h.pause},
+		{Method: "POST", Path: "/v1/schedules/:id/resume", Role: user, Scope: write, Handler: h.resume},
+		{Method: "POST", Path: "/v1/schedules/:id/trigger", Role: user, Scope: write, Handler: h.trigger},
+		{Method: "POST", Path: "/v1/schedules/:id/backfill", Role: user, Scope: write, Handler: h.backfill},
+		{Method: "GET", Path: "/v1/schedules/:id/preview", Role: user, Scope: read, Handler: h.preview},
+		{Method: "GET", Path: "/v1/schedules/:id/ticks", Role: user, Scope: read, Handler: h.ticks},
+	}
+}
+
+func (h *scheduleHandler) create(c *gin.Context) (any, error) {
+	body, err := readBody(c, "application/json")
+	if err != nil {
+		return nil, err
+	}
+	sch := newSchedule(caller(c).UserID)
+	if err := h.read(body, newScheduleInput(sch, h.now()), sch); err != nil {
+		return nil, err
+	}
+	made, err := h.schedules.Create(c.Request.Context(), *sch)
+	if err != nil {
+		return nil, fmt.Errorf("create schedule: %w", err)
+	}
+	h.record(c, "schedule.create", made, nil)
+	return reply{Status: http.StatusCreated, Header: map[string]string{"Location": "/v1/schedules/" + made.ID.String()}, Body: scheduleBody{made}}, nil
+}
+
+// change takes the fields that are given; the schedule plans anew from now on.
+func (h *scheduleHandler) change(c *gin.Context) (any, error) {
+	sch, err := h.own(c, true)
+	if err != nil {
+		return nil, err
+	}
+	body, err := readBody(c, "application/json")
+	if err != nil {
+		return nil, err
+	}
+	after, err := h.schedules.Change(c.Request.Context(), sch.ID, func(sch *job.Schedule) error {
+		in := newScheduleInput(sch, h.now())
+		in.change = true
+		return h.read(body, in, sch)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("change schedule %s: %w", sch.ID, err)
+	}
+	h.record(c, "schedule.change", after, nil)
+	return scheduleBody{after}, nil
+}
+
+// own is the schedule named in the path, if the caller may see it. To everybody else it does not exist. Where act is set the caller
+// must also be allowed to change it.
+func (h *scheduleHandler) own(c *gin.Context, act bool) (*job.Schedule, error) {
+	id, err := job.ParseID(c.Param("id"))
+	if err != nil {
+		return nil, job.NotFound("schedule")
+	}
+	sch, err := h.ledger.Schedule(c.Request.Context(), id)
+	if err != nil {
+		return nil, fmt.Errorf("read schedule %s: %w", id, err)
+	}
+	p := caller(c)
+	switch {
+	case sch.OwnerID == p.UserID:
+		return sch, nil
+	case !p.Role.Includes(account.RoleViewer):
+		return nil, job.NotFound("schedule")
+	case act && !p.Role.Includes(account.RoleOperator):
+		return nil, forbidden("this needs the role operator")
+	}
+	return sch, nil
+}
+
+func (h *scheduleHandler) get(c *gin.Context) (any, error) {
+	sch, err := h.own(c, false)
+	if err != nil {
+		return nil, err
+	}
+	return scheduleBody{sch}, nil
+}
+
+func (h *scheduleHandler) delete(c *gin.Context) (any, error) {
+	sch, err := h.own(c, true)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := h.schedules.Delete(c.Request.Context(), sch.ID); err != nil {
+		return nil, fmt.Errorf("delete schedule %s: %w", sch.ID, err)
+	}
+	h.record(c, "schedule.delete", sch, nil)
+	return nil, nil
+}
+
+func (h *scheduleHandler) pause(c *gin.Context) (any, error) {
+	sch, err := h.own(c, true)
+	if err != nil {
+		return nil, err
+	}
+	var in pauseSchedule
+	if err := bindJSON(c, &in); err != nil {
+		return nil, err
+	}
+	after, err := h.schedules.Pause(c.Request.Context(), sch.ID, caller(c).Email, in.reason)
+	if err != nil {
+		return nil, fmt.Errorf("pause schedule %s: %w", sch.ID, err)
+	}
+	h.record(c, "schedule.pause", after, map[string]string{"reason": in.reason})
+	return scheduleBody{after}, nil
+}
+
+func (h *scheduleHandler) resume(c *gin.Context) (any, error) {
+	sch, err := h.own(c, true)
+	if err != nil {
+		return nil, err
+	}
+	after, err := h.schedules.Resume(c.Request.Context(), sch.ID)
+	if err != nil {
+		return nil, fmt.Errorf("resume schedule %s: %w", sch.ID, err)
+	}
+	h.record(c, "schedule.resume", after, nil)
+	return scheduleBody{after}, nil
+}
+
+// trigger makes a job now. Like POST /v1/jobs it answers when the job is committed.
+func (h *scheduleHandler) trigger(c *gin.Context) (any, error) {
+	sch, err := h.own(c, true)
+	if err != nil {
+		return nil, err
+	}
+	tick, err := h.schedules.Trigger(c.Request.Context(), sch.ID)
+	if err != nil {
+		return nil, fmt.Errorf("trigger schedule %s: %w", sch.ID, err)
+	}
+	h.record(c, "schedule.trigger", sch, map[string]string{"job_id": tick.JobID.String()})
+	return reply{Status: http.StatusAccepted, Header: map[string]string{"Location": "/v1/jobs/" + tick.JobID.String()}, Body: tickBody(*tick)}, nil
+}
+
+func (h *scheduleHandler) record(c *gin.Context, action string, s *job.Schedule, detail map[string]string) {
+	e := deed(c, h.now(), action, s.ID.String())
+	e.Detail = map[string]string{"name": s.Name, "owner_id": s.OwnerID.String()}
+	for k, v := range detail {
+		e.Detail[k] = v
+	}
+	h.audit.Record(c.Request.Context(), e)
+}

@@ -1,0 +1,69 @@
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/waybill/waybill/internal/job"
+	"github.com/waybill/waybill/internal/obs"
+	"github.com/waybill/waybill/worker"
+)
+
+// watch is how a process is watched: its metrics and its traces.
+type watch struct {
+	registry *prometheus.Registry
+	jobs     *obs.Jobs
+	http     *obs.HTTP
+	spans    obs.Spans
+	batches  func(op string) func(n int)
+}
+
+// addWatch comes before everything that is watched, and is put away after it, so that the last spans are sent.
+func (a *App) addWatch(ctx context.Context, o Options) error {
+	tracer, stop, err := obs.NewTracer(ctx, obs.TraceConfig{Endpoint: string(a.cfg.OTLPEndpoint), TracesEndpoint: string(a.cfg.OTLPTracesEndpoint),
+		Headers: a.cfg.OTLPHeaders.Reveal(), Service: serviceName(o), Version: Version()}, a.log)
+	if err != nil {
+		return err
+	}
+	a.closers = append(a.closers, func() error {
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		if err := stop(last); err != nil { // spans are nobody's promise
+			a.log.WarnContext(last, "the last traces were not sent", "err", err)
+		}
+		return nil
+	})
+	r := obs.NewRegistry(Version())
+	a.watch = &watch{registry: r, jobs: obs.NewJobs(r, a.cfg.Queues.Names()), http: obs.NewHTTP(r, tracer), spans: obs.Spans{Tracer: tracer}, batches: obs.Batches(r)}
+	return nil
+}
+
+// serviceName is what traces call this process.
+func serviceName(o Options) string {
+	switch {
+	case o.API && o.Worker:
+		return "waybill"
+	case o.API:
+		return "waybill-api"
+	default:
+		return "waybill-worker"
+	}
+}
+
+// handler counts the handlers that run and puts each into a span; what the handler sends on carries that span.
+func (w *watch) handler(next worker.Handler) worker.Handler {
+	return func(ctx context.Context, j *job.Job) (result json.RawMessage, err error) {
+		defer w.jobs.Running(j)()
+		ctx, end := w.spans.Run(ctx, j)
+		err = fmt.Errorf("panic") // unless the handler returns
+		defer func() { end(err) }()
+		own := *j
+		own.Traceparent = obs.Traceparent(ctx)
+		result, err = next(ctx, &own)
+		return result, err
+	}
+}

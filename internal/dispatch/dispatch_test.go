@@ -1,0 +1,179 @@
+package dispatch
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/waybill/waybill/internal/job"
+	"github.com/waybill/waybill/internal/testenv"
+)
+
+// newDispatcher runs a Dispatcher on a Redis of its own until the test ends.
+func newDispatcher(t *testing.T, cfg Config, args ...string) (*Dispatcher, *testenv.RedisServer, redis.UniversalClient) {
+	t.Helper()
+	server := testenv.Redis(t, args...)
+	client, err := Connect(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { client.Close() })
+	d, err := New(cfg, client, testenv.Logger(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { defer close(done); d.Run(ctx) }()
+	t.Cleanup(func() { cancel(); <-done })
+	return d, server, client
+}
+
+func parcel(change ...func(*job.Parcel)) job.Parcel {
+	p := job.Parcel{JobID: job.NewID(), Delivery: 1, Type: "debug.echo", Queue: "default", State: job.Pending, RunAt: time.Now(), MaxRetries: 3, Payload: json.RawMessage(`{"a":1}`)}
+	for _, c := range change {
+		c(&p)
+	}
+	return p
+}
+
+func taskInfo(t *testing.T, d *Dispatcher, p job.Parcel) *asynq.TaskInfo {
+	t.Helper()
+	info, err := d.insp.GetTaskInfo(p.Queue, job.TaskID(p.JobID, p.Delivery))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info
+}
+
+func TestAParcelBecomesATaskOnce(t *testing.T) {
+	t.Parallel()
+	d, _, client := newDispatcher(t, Config{})
+	bells := client.Subscribe(t.Context(), BellChannel)
+	defer bells.Close()
+	if _, err := bells.Receive(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	p := parcel(func(p *job.Parcel) { p.Traceparent = "00-trace" })
+	for range 2 {
+		if err := d.SendNow(t.Context(), p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := client.LLen(t.Context(), "asynq:{default}:pending").Val(); n != 1 {
+		t.Errorf("%d tasks are pending", n)
+	}
+	info := taskInfo(t, d, p)
+	if info.MaxRetry != 4 || string(info.Payload) != `{"a":1}` || info.Headers["traceparent"] != "00-trace" {
+		t.Errorf("the task is %+v", info)
+	}
+	m, err := bells.ReceiveMessage(t.Context())
+	if err != nil || m.Payload != "default" {
+		t.Errorf("the bell said %v, %v", m, err)
+	}
+}
+
+func TestATaskIsNeverDueBeforeItsJob(t *testing.T) {
+	t.Parallel()
+	d, _, _ := newDispatcher(t, Config{})
+	p := parcel(func(p *job.Parcel) { p.RunAt = time.Now().Truncate(time.Second).Add(10*time.Second + time.Millisecond) })
+	if err := d.SendNow(t.Context(), p); err != nil {
+		t.Fatal(err)
+	}
+	at := taskInfo(t, d, p).NextProcessAt
+	if at.Before(p.RunAt) || at.Sub(p.RunAt) > time.Second {
+		t.Errorf("a job for %s is due %s", p.RunAt, at)
+	}
+}
+
+func TestRedisSeesNoPrivateOrLargePayload(t *testing.T) {
+	t.Parallel()
+	d, _, _ := newDispatcher(t, Config{Private: func(k string) bool { return k == "secret.type" }})
+	large := parcel(func(p *job.Parcel) { p.Payload = json.RawMessage(`"` + strings.Repeat("x", 5000) + `"`) })
+	private := parcel(func(p *job.Parcel) { p.Type, p.Payload = "secret.type", json.RawMessage(`{"password":"hunter2"}`) })
+	for _, p := range []job.Parcel{large, private} {
+		if err := d.SendNow(t.Context(), p); err != nil {
+			t.Fatal(err)
+		}
+		if got := string(taskInfo(t, d, p).Payload); !strings.Contains(got, "see the ledger") || strings.Contains(got, "hunter2") || len(got) > 100 {
+			t.Errorf("redis holds %s", got)
+		}
+	}
+}
+
+func TestACallerNeverWaitsForRedis(t *testing.T) {
+	t.Parallel()
+	d, server, _ := newDispatcher(t, Config{Buffer: 10, Senders: 1})
+	server.Pause()
+	defer server.Resume()
+	began := time.Now()
+	for range 1000 {
+		d.Send(parcel())
+	}
+	if took := time.Since(began); took > time.Second {
+		t.Errorf("a thousand sends took %s", took)
+	}
+	if d.Missed() < 900 {
+		t.Errorf("%d were left to the audit", d.Missed())
+	}
+}
+
+func TestAWithdrawnTaskIsGone(t *testing.T) {
+	t.Parallel()
+	d, _, client := newDispatcher(t, Config{})
+	p := parcel()
+	if err := d.SendNow(t.Context(), p); err != nil {
+		t.Fatal(err)
+	}
+	d.Withdraw(p)
+	testenv.Eventually(t, 5*time.Second, func() bool {
+		return client.Exists(t.Context(), taskKey("default", job.TaskID(p.JobID, 1))).Val() == 0
+	}, "the task is gone")
+}
+
+func TestSendingStopsBeforeRedisIsFull(t *testing.T) {
+	t.Parallel()
+	d, _, client := newDispatcher(t, Config{}, "--maxmemory", "8mb", "--maxmemory-policy", "noeviction")
+	ballast := strings.Repeat("x", 64<<10)
+	for i := range 200 { // until it says no
+		client.Set(t.Context(), fmt.Sprint("ballast", i), ballast, 0)
+	}
+	testenv.Eventually(t, 5*time.Second, d.Full, "sending stops")
+	d.Send(parcel())
+	if n := client.LLen(t.Context(), "asynq:{default}:pending").Val(); n != 0 || d.Missed() != 1 {
+		t.Errorf("%d tasks were sent, %d left to the audit", n, d.Missed())
+	}
+	client.FlushAll(t.Context())
+	testenv.Eventually(t, 5*time.Second, func() bool { return !d.Full() }, "sending goes on")
+}
+
+func TestARedisThatEvictsIsRefused(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name    string
+		args    []string
+		refused bool
+	}{
+		{"evicts", []string{"--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru"}, true},
+		{"would evict, but has no limit", []string{"--maxmemory-policy", "allkeys-lru"}, false},
+		{"does not evict", []string{"--maxmemory", "100mb", "--maxmemory-policy", "noeviction"}, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			client, err := Connect(testenv.Redis(t, c.args...).URL)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer client.Close()
+			if err := CheckSettings(t.Context(), client, testenv.Logger(t)); (err != nil) != c.refused {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}

@@ -1,0 +1,61 @@
+package obs
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Audit is what a process's audit has found.
+type Audit struct {
+	Resent    map[string]int64 // by reason, since the process began
+	Divergent map[string]int64 // by kind, at its last look
+	Adopted   int64
+	Passes    int64
+	LastPass  time.Time // that found everything it needed to ask; zero: none yet
+	Horizon   time.Duration
+}
+
+// Audits registers the metrics of this process's audit.
+func Audits(r prometheus.Registerer, stats func() Audit) {
+	r.MustRegister(&auditCollector{
+		stats:     stats,
+		resent:    prometheus.NewDesc("waybill_audit_resent_total", "Jobs that the audit sent to Redis again, by reason: lost, orphaned, stuck.", []string{"reason"}, nil),
+		divergent: prometheus.NewDesc("waybill_divergent_jobs", "Jobs whose ledger and Redis disagree, as the audit saw it last. Aggregate with max by (kind).", []string{"kind"}, nil),
+		adopted:   prometheus.NewDesc("waybill_audit_adopted_total", "Deeds done in Redis behind the ledger's back that the audit wrote down.", nil, nil),
+		passes:    prometheus.NewDesc("waybill_audit_passes_total", "Audits begun.", nil, nil),
+		last:      prometheus.NewDesc("waybill_audit_last_pass_timestamp_seconds", "When an audit last got all the answers it needed (Unix time); 0: not yet.", nil, nil),
+		horizon:   prometheus.NewDesc("waybill_audit_horizon_seconds", "How young a delivery may be to be left to the fast path; grows with the longest open transaction.", nil, nil),
+	})
+}
+
+type auditCollector struct {
+	stats                                             func() Audit
+	resent, divergent, adopted, passes, last, horizon *prometheus.Desc
+}
+
+// Describe implements prometheus.Collector.
+func (c *auditCollector) Describe(out chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{c.resent, c.divergent, c.adopted, c.passes, c.last, c.horizon} {
+		out <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *auditCollector) Collect(out chan<- prometheus.Metric) {
+	s := c.stats()
+	for reason, n := range s.Resent {
+		out <- counter(c.resent, float64(n), reason)
+	}
+	for kind, n := range s.Divergent {
+		out <- gauge(c.divergent, float64(n), kind)
+	}
+	last := 0.0
+	if !s.LastPass.IsZero() {
+		last = float64(s.LastPass.UnixMilli()) / 1000
+	}
+	out <- gauge(c.last, last)
+	out <- counter(c.adopted, float64(s.Adopted))
+	out <- counter(c.passes, float64(s.Passes))
+	out <- gauge(c.horizon, s.Horizon.Seconds())
+}

@@ -1,0 +1,104 @@
+package obs
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/waybill/waybill/internal/job"
+)
+
+// Jobs counts what becomes of jobs in this process. It is what worker.Observer asks for. Types and queues are those of the deployment, never a
+// stranger's words.
+type Jobs struct {
+	created, reopened, settled, refused, abandoned *prometheus.CounterVec
+	wait, run                                      *prometheus.HistogramVec
+	active                                         *prometheus.GaugeVec
+}
+
+// NewJobs registers the metrics of jobs. The queues are shown from the start, idle ones too.
+func NewJobs(r prometheus.Registerer, queues []string) *Jobs {
+	count := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+	}
+	j := &Jobs{
+		created:  count("waybill_jobs_created_total", "Jobs written down; repetitions of a known Idempotency-Key are none.", "type", "queue"),
+		reopened: count("waybill_jobs_reopened_total", "Finished jobs that somebody ran anew.", "type", "queue"),
+		settled: count("waybill_jobs_settled_total",
+			"Attempts that ended, by outcome: completed, archived, canceled, retry, snoozed, handed_back. Jobs that were finished while they waited count too.",
+			"type", "queue", "outcome"),
+		refused:   count("waybill_settlements_refused_total", "Outcomes that came late: somebody newer owned the job.", "type"),
+		abandoned: count("waybill_handlers_abandoned_total", "Handlers that ignored the end of their context and were left to themselves.", "type"),
+		wait: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "waybill_job_wait_seconds",
+			Help:    "From the time a job was due until a worker had it. Jobs that were interrupted are left out: their wait began twice.",
+			Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600}}, []string{"queue"}),
+		run: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "waybill_job_run_seconds", Help: "How long a handler ran, whatever came of it.",
+			Buckets: []float64{.001, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600}}, []string{"type"}),
+		active: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "waybill_jobs_active",
+			Help: "Handlers that run in this process, abandoned ones included."}, []string{"queue"}),
+	}
+	r.MustRegister(j.created, j.reopened, j.settled, j.refused, j.abandoned, j.wait, j.run, j.active)
+	for _, q := range queues {
+		j.active.WithLabelValues(q)
+	}
+	return j
+}
+
+// Created counts jobs that were just written down.
+func (m *Jobs) Created(taskType, queue string) { m.created.WithLabelValues(taskType, queue).Inc() }
+
+// Reopened counts a finished job that is open again.
+func (m *Jobs) Reopened(j *job.Job) { m.reopened.WithLabelValues(j.Type, j.Queue).Inc() }
+
+// Finished counts a job that was finished without an attempt: canceled or archived while it waited, or taken from a lost worker for good.
+func (m *Jobs) Finished(j *job.Job) { m.count(j, string(j.State)) }
+
+// Running notes that a handler runs until the returned function is called.
+func (m *Jobs) Running(j *job.Job) (done func()) {
+	g := m.active.WithLabelValues(j.Queue)
+	g.Inc()
+	return g.Dec
+}
+
+// Claimed implements worker.Observer.
+func (m *Jobs) Claimed(j *job.Job) {
+	if j.Interruptions == 0 {
+		m.wait.WithLabelValues(j.Queue).Observe(max(0, j.StartedAt.Sub(j.RunAt).Seconds()))
+	}
+}
+
+// Settled implements worker.Observer. An attempt that was never begun has no run time.
+func (m *Jobs) Settled(j *job.Job, outcome string, run time.Duration) {
+	m.count(j, outcome)
+	if run > 0 {
+		m.run.WithLabelValues(j.Type).Observe(run.Seconds())
+	}
+}
+
+// Refused implements worker.Observer.
+func (m *Jobs) Refused(j *job.Job) { m.refused.WithLabelValues(j.Type).Inc() }
+
+// Abandoned implements worker.Observer.
+func (m *Jobs) Abandoned(j *job.Job) { m.abandoned.WithLabelValues(j.Type).Inc() }
+
+// count speaks of attempts where the state that follows would mislead.
+func (m *Jobs) count(j *job.Job, outcome string) {
+	switch job.State(outcome) {
+	case job.Scheduled:
+		outcome = "snoozed"
+	case job.Pending:
+		outcome = "handed_back"
+	}
+	m.settled.WithLabelValues(j.Type, j.Queue, outcome).Inc()
+}
+
+// Batches registers waybill_batch_size and answers, for an operation, what is to be called with the size of each of its batches.
+func Batches(r prometheus.Registerer) func(op string) func(n int) {
+	sizes := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "waybill_batch_size", Help: "Jobs that were written to the ledger in one commit.",
+		Buckets: []float64{1, 2, 5, 10, 20, 50, 100, 200, 500}}, []string{"op"})
+	r.MustRegister(sizes)
+	return func(op string) func(n int) {
+		h := sizes.WithLabelValues(op)
+		return func(n int) { h.Observe(float64(n)) }
+	}
+}

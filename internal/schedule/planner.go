@@ -1,0 +1,68 @@
+package schedule
+
+import (
+	"sync"
+	"time"
+
+	"github.com/waybill/waybill/internal/job"
+)
+
+// fits says whether a job made from a template could be run here: nil, or what is wrong with it.
+type fits func(s job.Submission) error
+
+// plan is what a process knows of one revision of a schedule.
+type plan struct {
+	revision int
+	timing   *timing
+	misfit   error // why its job cannot be run
+}
+
+// planner decides on schedules. It remembers how it read each: reading a zone and checking a payload cost more than a decision.
+type planner struct {
+	fits  fits
+	mu    sync.Mutex
+	plans map[job.ID]plan
+}
+
+// maxPlans bounds what a planner remembers.
+const maxPlans = 50_000
+
+func newPlanner(f fits) *planner { return &planner{fits: f, plans: map[job.ID]plan{}} }
+
+func (p *planner) plan(s *job.Schedule) plan {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if known, ok := p.plans[s.ID]; ok && known.revision == s.Revision {
+		return known
+	}
+	made := plan{revision: s.Revision}
+	if made.timing, made.misfit = readTiming(s.Timing, s.CreatedAt); made.misfit == nil {
+		made.misfit = p.fits(*fill(s, made.timing.loc, sampleTime()))
+	}
+	if len(p.plans) >= maxPlans {
+		clear(p.plans)
+	}
+	p.plans[s.ID] = made
+	return made
+}
+
+// decide says what becomes of the due times of one schedule.
+func (p *planner) decide(due *job.DueSchedule, now time.Time, left *budget) job.ScheduleDecision {
+	known := p.plan(&due.Schedule)
+	if known.timing == nil { // a zone that this process does not know: nothing can be said of the times to come
+		d := newDecision(due, nil, now, left)
+		if d.due() {
+			d.tick(due.NextAt, job.Missed)
+		}
+		d.pause(job.ByItself, known.misfit.Error())
+		return d.ScheduleDecision
+	}
+	d := newDecision(due, known.timing, now, left)
+	if !d.due() && due.BufferedAt.IsZero() {
+		return d.ScheduleDecision
+	}
+	if known.misfit != nil {
+		return d.misfit(known.misfit.Error())
+	}
+	return d.decide()
+}

@@ -1,0 +1,239 @@
+package schedule
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/waybill/waybill/internal/job"
+)
+
+// ledger is where schedules and their ticks are written down. Each judge is called within a transaction that holds the schedule's lock.
+type ledger interface {
+	Now(ctx context.Context) (time.Time, error)
+	CreateSchedule(ctx context.Context, s *job.Schedule) error
+	ChangeSchedule(ctx context.Context, id job.ID, judge func(now time.Time, due *job.DueSchedule) (job.ScheduleDecision, error)) (*job.Decided, error)
+	DecideSchedules(ctx context.Context, limit int, judge func(now time.Time, due *job.DueSchedule) (job.ScheduleDecision, bool)) (*job.Decided, error)
+	ScheduleAgenda(ctx context.Context) (next time.Time, buffered bool, now time.Time, err error)
+	Ticks(ctx context.Context, f job.TickFilter) ([]job.Tick, error)
+}
+
+// carrier takes recorded jobs to the workers, and canceled ones back. None of its methods blocks or fails.
+type carrier interface {
+	Send(p ...job.Parcel)
+	Withdraw(p job.Parcel)
+	SignalCancel(id job.ID)
+}
+
+// Observer is told what happens, for the metrics.
+type Observer interface {
+	Ticked(outcome job.Outcome)
+}
+
+// Config of a Service.
+type Config struct {
+	MinInterval time.Duration // the shortest time between two planned times of a schedule; 0: 1 s, the least there is
+}
+
+// Deps are what a Service works with; all are needed but Observer.
+type Deps struct {
+	Ledger  ledger
+	Carrier carrier
+	// Fits says whether a job made from a template could be run: nil, or what is wrong with it.
+	Fits     func(s job.Submission) error
+	Log      *slog.Logger
+	Observer Observer
+}
+
+// Service changes schedules, and runs them where Run is called. It is safe for concurrent use.
+type Service struct {
+	cfg  Config
+	deps Deps
+	plan *planner
+}
+
+// New makes a Service.
+func New(cfg Config, deps Deps) (*Service, error) {
+	if deps.Ledger == nil || deps.Carrier == nil || deps.Fits == nil || deps.Log == nil {
+		return nil, errors.New("schedule: a dependency is missing")
+	}
+	if deps.Observer == nil {
+		deps.Observer = silent{}
+	}
+	cfg.MinInterval = max(cfg.MinInterval, time.Second)
+	return &Service{cfg: cfg, deps: deps, plan: newPlanner(deps.Fits)}, nil
+}
+
+type silent struct{}
+
+func (silent) Ticked(job.Outcome) {}
+
+// Create checks a schedule and writes it down; what the ledger decides (id, times, revision) is filled in. Its first planned time lies
+// after now. Errors: job.CodeInvalid with the pointers, job.CodeConflict where its owner has one of that name.
+func (s *Service) Create(ctx context.Context, sch job.Schedule) (*job.Schedule, error) {
+	now, err := s.deps.Ledger.Now(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read the clock: %w", err)
+	}
+	sch.ID, sch.Revision, sch.CreatedAt, sch.UpdatedAt = job.NewID(), 1, now, now
+	t, err := s.check(&sch)
+	if err != nil {
+		return nil, err
+	}
+	if sch.NextAt = t.next(now); sch.NextAt.IsZero() {
+		return nil, job.Invalid("/end_at", "leaves no planned time that lies ahead")
+	}
+	if err := s.deps.Ledger.CreateSchedule(ctx, &sch); err != nil {
+		return nil, err
+	}
+	return &sch, nil
+}
+
+// Change lets alter change what people may set, under the schedule's lock, and plans anew from now on. What was due before is decided by
+// the old rules.
+func (s *Service) Change(ctx context.Context, id job.ID, alter func(*job.Schedule) error) (*job.Schedule, error) {
+	return s.change(ctx, id, func(d *decision) error {
+		sch, before := &d.Schedule, d.Schedule.Overlap
+		if err := alter(sch); err != nil {
+			return err
+		}
+		t, err := s.check(sch)
+		if err != nil {
+			return err
+		}
+		if sch.PausedAt.IsZero() {
+			sch.NextAt = t.next(d.now)
+		}
+		if before == job.OverlapAllow && sch.Overlap != before { // until now nobody kept track
+			sch.OpenFrom = job.FirstIDAt(sch.CreatedAt)
+		}
+		return nil
+	})
+}
+
+// Pause stops planning from now on. A planned time that waits for earlier jobs is passed over. Pausing again changes the reason.
+func (s *Service) Pause(ctx context.Context, id job.ID, by, reason string) (*job.Schedule, error) {
+	return s.change(ctx, id, func(d *decision) error {
+		d.pause(by, reason)
+		return nil
+	})
+}
+
+// Resume plans from now on; what lay in the pause was never planned. It answers job.CodeInvalid where the schedule's job could not be
+// run, and changes nothing about a schedule that is not paused.
+func (s *Service) Resume(ctx context.Context, id job.ID) (*job.Schedule, error) {
+	return s.change(ctx, id, func(d *decision) error {
+		sch := &d.Schedule
+		if sch.PausedAt.IsZero() {
+			return nil
+		}
+		t, err := s.check(sch)
+		if err != nil {
+			return err
+		}
+		sch.PausedAt, sch.PausedBy, sch.PauseReason, sch.NextAt = time.Time{}, "", "", t.next(d.now)
+		return nil
+	})
+}
+
+// Delete ends a schedule. Its jobs go on, and its ticks stay until their retention ends.
+func (s *Service) Delete(ctx context.Context, id job.ID) (*job.Schedule, error) {
+	return s.change(ctx, id, func(d *decision) error {
+		d.unbuffer()
+		d.Schedule.NextAt, d.Schedule.DeletedAt = time.Time{}, d.now
+		return nil
+	})
+}
+
+// Trigger makes a job now, whatever the overlap policy says, paused or not.
+func (s *Service) Trigger(ctx context.Context, id job.ID) (*job.Tick, error) {
+	out, err := s.commit(s.deps.Ledger.ChangeSchedule(ctx, id, func(now time.Time, due *job.DueSchedule) (job.ScheduleDecision, error) {
+		d, err := s.byHand(now, due)
+		if err != nil {
+			return job.ScheduleDecision{}, err
+		}
+		d.run(betweenSeconds(now), job.Triggered)
+		d.keepOpen()
+		return d.ScheduleDecision, nil
+	}))
+	if err != nil {
+		return nil, err
+	}
+	if len(out.Ticks) == 0 {
+		return nil, job.Unavailable("the schedule was triggered by somebody else at this very moment", nil)
+	}
+	return &out.Ticks[0], nil
+}
+
+// betweenSeconds is now, or right after it: planned times are whole seconds, and this is none of them.
+func betweenSeconds(now time.Time) time.Time {
+	now = now.Truncate(time.Microsecond)
+	if now.Equal(now.Truncate(time.Second)) {
+		now = now.Add(time.Microsecond)
+	}
+	return now
+}
+
+// byHand begins a decision that somebody asked for: one that cannot be carried out is an error, not a pause.
+func (s *Service) byHand(now time.Time, due *job.DueSchedule) (*decision, error) {
+	known := s.plan.plan(&due.Schedule)
+	if known.timing == nil {
+		return nil, &job.Error{Code: job.CodeConflict, Message: "this process cannot read the schedule", Err: known.misfit}
+	}
+	if wrong := s.checkJob(&due.Schedule, known.timing); len(wrong) > 0 {
+		return nil, &job.Error{Code: job.CodeInvalid, Message: "the schedule's job could not be run", Fields: wrong}
+	}
+	return newDecision(due, known.timing, now, fullBudget()), nil
+}
+
+// change decides what is due, as far as one transaction goes, and again until nothing is; then it lets apply change the rest.
+func (s *Service) change(ctx context.Context, id job.ID, apply func(*decision) error) (*job.Schedule, error) {
+	for {
+		done := false
+		out, err := s.commit(s.deps.Ledger.ChangeSchedule(ctx, id, func(now time.Time, due *job.DueSchedule) (job.ScheduleDecision, error) {
+			decided := s.plan.decide(due, now, fullBudget())
+			d := &decision{ScheduleDecision: decided, now: now, left: fullBudget()}
+			if done = !d.due(); !done {
+				return decided, nil
+			}
+			d.Settings = true
+			if err := apply(d); err != nil {
+				return job.ScheduleDecision{}, err
+			}
+			d.Schedule.Revision++
+			d.Schedule.UpdatedAt = now
+			return d.ScheduleDecision, nil
+		}))
+		if err != nil {
+			return nil, err
+		}
+		if done {
+			return &out.Schedules[0], nil
+		}
+	}
+}
+
+// commit does after a commit what needs no transaction: jobs are sent, canceled ones taken back, ticks counted.
+func (s *Service) commit(out *job.Decided, err error) (*job.Decided, error) {
+	if err != nil {
+		return nil, err
+	}
+	parcels := make([]job.Parcel, len(out.Created))
+	for i, j := range out.Created {
+		parcels[i] = j.Parcel()
+	}
+	s.deps.Carrier.Send(parcels...)
+	for _, j := range out.Canceled {
+		if j.State.Finished() {
+			s.deps.Carrier.Withdraw(j.Parcel())
+		} else {
+			s.deps.Carrier.SignalCancel(j.ID)
+		}
+	}
+	for _, t := range out.Ticks {
+		s.deps.Observer.Ticked(t.Outcome)
+	}
+	return out, nil
+}

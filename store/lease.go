@@ -1,0 +1,41 @@
+package store
+
+import (
+	"context"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"github.com/waybill/waybill/internal/job"
+)
+
+type leaseRow struct {
+	bun.BaseModel `bun:"table:leases,alias:l"`
+
+	Name   string    `bun:"name,pk"`
+	Holder job.ID    `bun:"holder"`
+	Until  time.Time `bun:"until"`
+}
+
+// Lease gives the named duty to holder for a while, if nobody else has it; who has it asks again in time to keep it. Times are the
+// database's own.
+func (s *Store) Lease(ctx context.Context, name string, holder job.ID, ttl time.Duration) (held bool, err error) {
+	now, err := s.Now(ctx)
+	if err != nil {
+		return false, err
+	}
+	res, err := s.db.NewInsert().Model(&leaseRow{Name: name, Holder: holder, Until: now.Add(ttl)}).On("CONFLICT (name) DO UPDATE").
+		Set("holder = EXCLUDED.holder").Set("until = EXCLUDED.until").
+		Where("l.holder = EXCLUDED.holder OR l.until < ?", now).Exec(ctx)
+	if err != nil {
+		return false, s.wrap("lease "+name, err)
+	}
+	n, err := res.RowsAffected()
+	return n > 0, s.wrap("lease "+name, err)
+}
+
+// Release gives a duty up; one that somebody else has by now stays with them.
+func (s *Store) Release(ctx context.Context, name string, holder job.ID) error {
+	_, err := s.db.NewDelete().Model((*leaseRow)(nil)).Where("name = ?", name).Where("holder = ?", holder).Exec(ctx)
+	return s.wrap("release "+name, err)
+}

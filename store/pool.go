@@ -1,0 +1,26 @@
+package store
+
+import "time"
+
+// PoolStats says how busy the connections to the database are.
+type PoolStats struct {
+	Max    int // connections that there may be
+	InUse  int
+	Idle   int
+	Waits  int64         // times that somebody had to wait for one, since the process began
+	Waited time.Duration // in all
+}
+
+// PoolStats asks nobody.
+func (s *Store) PoolStats() PoolStats { return s.engine.poolStats() }
+
+func (p *postgres) poolStats() PoolStats {
+	st := p.pool.Stat()
+	return PoolStats{Max: int(st.MaxConns()), InUse: int(st.AcquiredConns()), Idle: int(st.IdleConns()),
+		Waits: st.EmptyAcquireCount(), Waited: st.EmptyAcquireWaitTime()}
+}
+
+func (l *lite) poolStats() PoolStats {
+	st := l.db.DB.Stats()
+	return PoolStats{Max: st.MaxOpenConnections, InUse: st.InUse, Idle: st.Idle, Waits: st.WaitCount, Waited: st.WaitDuration}
+}
