@@ -38,6 +38,9 @@ type apiTest struct {
 	queues  *fakeQueues
 	road    *fakeRoad
 	redis   redis.UniversalClient // nobody answers
+
+	schedules      scheduler // the real one where a test is about schedules
+	scheduleLedger scheduleLedger
 }
 
 func newAPITest(t *testing.T, changes ...func(*apiTest)) *apiTest {
@@ -48,6 +51,7 @@ func newAPITest(t *testing.T, changes ...func(*apiTest)) *apiTest {
 		clock: &fakeClock{at: time.Now()}, road: newFakeRoad(), redis: unreachableRedis(t),
 	}
 	h.queues = &fakeQueues{ledger: h.ledger}
+	h.schedules, h.scheduleLedger = struct{ scheduler }{}, struct{ scheduleLedger }{}
 	for _, change := range changes {
 		change(h)
 	}
@@ -60,7 +64,7 @@ func newAPITest(t *testing.T, changes ...func(*apiTest)) *apiTest {
 }
 
 func (h *apiTest) deps() Deps {
-	return Deps{Auth: h.auth, Accounts: struct{ accounts }{}, Jobs: h.ledger, Carrier: h.carrier, Audit: h.audit, Sessions: h.auth, Steering: h.ledger, Queues: h.queues, Road: h.road, Redis: h.redis, Tasks: testCatalogue(h.t), Ready: h.ready,
+	return Deps{Auth: h.auth, Accounts: struct{ accounts }{}, Jobs: h.ledger, Carrier: h.carrier, Audit: h.audit, Sessions: h.auth, Steering: h.ledger, Queues: h.queues, Road: h.road, Redis: h.redis, Schedules: h.schedules, ScheduleLedger: h.scheduleLedger, Tasks: testCatalogue(h.t), Ready: h.ready,
 		Log: slog.New(slog.NewJSONHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug})), Now: h.clock.now}
 }
 

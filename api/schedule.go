@@ -155,8 +155,10 @@ func (h *scheduleHandler) pause(c *gin.Context) (any, error) {
 		return nil, err
 	}
 	var in pauseSchedule
-	if err := bindJSON(c, &in); err != nil {
-		return nil, err
+	if c.Request.ContentLength != 0 { // a reason is welcome, not required
+		if err := bindJSON(c, &in); err != nil {
+			return nil, err
+		}
 	}
 	after, err := h.schedules.Pause(c.Request.Context(), sch.ID, caller(c).Email, in.reason)
 	if err != nil {

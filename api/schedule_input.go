@@ -153,19 +153,28 @@ func (h *scheduleHandler) readJob(in *scheduleInput, sch *job.Schedule) []job.Fi
 		}
 		return []job.FieldError{{Pointer: "/job", Detail: "is required"}}
 	}
+	mistakes := in.job.untimed()
 	payload := in.job.payload
 	if payload != nil {
 		in.job.payload = schedule.Sample(payload, sch.Timezone)
 	}
-	sub, mistakes := h.check.check(in.job, "/job", sch.OwnerID)
-	for field, given := range map[string]bool{"/job/run_at": !in.job.runAt.IsZero(), "/job/delay": in.job.delay != 0, "/job/deadline": !in.job.deadline.IsZero()} {
+	sub, more := h.check.check(in.job, "/job", sch.OwnerID)
+	sub.ID, sub.OwnerID, sub.Payload = job.ID{}, job.ID{}, payload
+	sch.Job = sub
+	return append(mistakes, more...)
+}
+
+// untimed takes away what a schedule's job cannot have, and refuses it.
+func (in *createJob) untimed() (mistakes []job.FieldError) {
+	refuse := func(given bool, field string) {
 		if given {
-			mistakes = append(mistakes, job.FieldError{Pointer: field, Detail: "cannot be given: the schedule says when its jobs run"})
+			mistakes = append(mistakes, job.FieldError{Pointer: "/job/" + field, Detail: "cannot be given: the schedule says when its jobs run"})
 		}
 	}
-	sub.ID, sub.OwnerID, sub.Payload = job.ID{}, job.ID{}, payload
-	sub.RunAt, sub.Deadline = time.Time{}, time.Time{}
-	sch.Job = sub
+	refuse(!in.runAt.IsZero(), "run_at")
+	refuse(in.delay != 0, "delay")
+	refuse(!in.deadline.IsZero(), "deadline")
+	in.runAt, in.delay, in.deadline = time.Time{}, 0, time.Time{}
 	return mistakes
 }
 

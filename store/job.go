@@ -157,8 +157,8 @@ func where(q *bun.SelectQuery, f job.Filter) *bun.SelectQuery {
 
 // OpenJobs counts an owner's open jobs, but never beyond limit.
 func (s *Store) OpenJobs(ctx context.Context, owner job.ID, limit int) (int, error) {
-	some := s.db.NewSelect().Table("jobs").ColumnExpr("1").Where("owner_id = ?", owner).Where("finished_at IS NULL").Limit(int64(limit))
-	n, err := s.db.NewSelect().TableExpr("(?) AS some", some).Count(ctx)
+	bounded := s.db.NewSelect().Table("jobs").ColumnExpr("1").Where("owner_id = ?", owner).Where("finished_at IS NULL").Limit(int64(limit))
+	n, err := s.db.NewSelect().TableExpr("(?) AS bounded", bounded).Count(ctx)
 	return int(n), s.wrap("count open jobs", err)
 }
 

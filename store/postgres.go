@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"strings"
 	"time"
@@ -17,12 +18,21 @@ import (
 	"github.com/uptrace/bun/dialect/pgdialect"
 )
 
-// postgres is the engine of the product. bun and the hot writes share one pool of connections; the hot writes go past bun's
-// formatting, as prepared statements on arrays.
+// postgres is the engine of the product. The hot writes go past bun's formatting, as prepared statements on arrays, and have a few
+// connections of their own: no slow list can keep them waiting.
 type postgres struct {
 	pool *pgxpool.Pool
+	hot  *pgxpool.Pool
 	db   *bun.DB
 }
+
+// hotConns is one for each flush of the three hot writes that can be on its way at once, and one to spare.
+const hotConns = 7
+
+// hotSettings pin the plan of the hot writes: a look-up by primary key for each element of the arrays. Left to itself, a planner without fresh
+// statistics (a new table, a queue that was empty a moment ago) reads the whole table for each flush instead. The plan is made once.
+var hotSettings = map[string]string{"plan_cache_mode": "force_generic_plan", "enable_hashjoin": "off", "enable_mergejoin": "off", "enable_seqscan": "off",
+	"enable_bitmapscan": "off", "jit": "off"}
 
 const (
 	defaultMaxConns  = 20
@@ -54,7 +64,15 @@ func openPostgres(ctx context.Context, cfg Config) (engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the database: %w", err)
 	}
-	return &postgres{pool: pool, db: bun.NewDB(stdlib.OpenDBFromPool(pool), pgdialect.New())}, nil
+	hc := pc.Copy()
+	hc.MaxConns = hotConns
+	maps.Copy(hc.ConnConfig.RuntimeParams, hotSettings)
+	hot, err := pgxpool.NewWithConfig(ctx, hc)
+	if err != nil {
+		pool.Close()
+		return nil, fmt.Errorf("open the database: %w", err)
+	}
+	return &postgres{pool: pool, hot: hot, db: bun.NewDB(stdlib.OpenDBFromPool(pool), pgdialect.New())}, nil
 }
 
 func (p *postgres) bun() *bun.DB      { return p.db }
@@ -64,6 +82,7 @@ func (p *postgres) clock() any        { return bun.Safe("now()") }
 
 func (p *postgres) close() error {
 	err := p.db.Close()
+	p.hot.Close()
 	p.pool.Close()
 	return err
 }
@@ -115,9 +134,9 @@ func (p *postgres) unavailable(err error) bool {
 		strings.Contains(err.Error(), "conn closed") || strings.Contains(err.Error(), "closed pool")
 }
 
-// collect runs a statement and scans its rows one by one.
+// collect runs a hot statement and scans its rows one by one.
 func collect[T any](ctx context.Context, p *postgres, sql string, args []any, scan func(pgx.CollectableRow) (T, error)) ([]T, error) {
-	rows, err := p.pool.Query(ctx, sql, args...)
+	rows, err := p.hot.Query(ctx, sql, args...)
 	if err != nil {
 		return nil, err
 	}

@@ -84,7 +84,7 @@ func (p *postgres) insertJobs(ctx context.Context, subs []job.Submission, strict
 	if !strict || !keyed {
 		return collect(ctx, p, sql, args, scanInserted)
 	}
-	tx, err := p.pool.Begin(ctx)
+	tx, err := p.hot.Begin(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -126,9 +126,6 @@ func (s *Store) cancelWithin(ctx context.Context, tx bun.Tx, decisions []job.Sch
 	for _, r := range rows {
 		out.Canceled = append(out.Canceled, r.job())
 	}
-	out.Created = slices.DeleteFunc(out.Created, func(j *job.Job) bool {
-		return slices.ContainsFunc(rows, func(r *jobRow) bool { return r.ID == j.ID })
-	})
 	return nil
 }
 

@@ -24,7 +24,7 @@ type lite struct {
 }
 
 // synchronous(full) makes a commit survive the machine's death too: the promise is the same as on PostgreSQL.
-const litePragmas = "?_pragma=busy_timeout(10000)&_pragma=journal_mode(wal)&_pragma=synchronous(full)&_txlock=immediate"
+const litePragmas = "?_pragma=busy_timeout(10000)&_pragma=journal_mode(wal)&_pragma=synchronous(full)&_pragma=foreign_keys(1)&_txlock=immediate"
 
 func openSQLite(ctx context.Context, path string) (engine, error) {
 	db, err := sql.Open("sqlite", "file:"+path+litePragmas)

@@ -18,7 +18,7 @@ func (a *App) addAPI(o Options) error {
 		Quota: api.QuotaConfig{RatePerSecond: a.cfg.RatePerSecond, MaxOpen: a.cfg.MaxOpenJobs},
 	}, api.Deps{Auth: a.auth, Accounts: a.auth, Jobs: watched{a.ledger, a.watch}, Carrier: a.carrier, Audit: a.auth, Sessions: a.auth, Steering: a.ledger,
 		Queues: &figures{ledger: a.ledger, road: a.carrier, queues: a.cfg.Queues.Names(), log: a.log}, Road: a.carrier, Redis: a.redis,
-		Tasks: a.tasks, Ready: a.ready(),
+		Schedules: a.schedules, ScheduleLedger: a.store, Tasks: a.tasks, Ready: a.ready(),
 		Watch: a.watch.http, Scrape: obs.Handler(a.watch.registry), Log: a.log})
 	if err != nil {
 		return err

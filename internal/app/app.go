@@ -18,25 +18,27 @@ import (
 	"github.com/waybill/waybill/internal/config"
 	"github.com/waybill/waybill/internal/dispatch"
 	"github.com/waybill/waybill/internal/job"
+	"github.com/waybill/waybill/internal/schedule"
 	"github.com/waybill/waybill/store"
 	"github.com/waybill/waybill/tasks"
 )
 
 // App is one process, built and ready to run.
 type App struct {
-	cfg      config.Config
-	log      logger
-	store    *store.Store
-	ledger   *ledger
-	redis    redis.UniversalClient
-	carrier  *dispatch.Dispatcher
-	audit    *dispatch.Audit // nil: this process runs no jobs
-	tasks    *tasks.Catalogue
-	auth     *auth.Service
-	watch    *watch
-	services []service
-	closers  []func() error
-	listener net.Listener
+	cfg       config.Config
+	log       logger
+	store     *store.Store
+	ledger    *ledger
+	redis     redis.UniversalClient
+	carrier   *dispatch.Dispatcher
+	audit     *dispatch.Audit // nil: this process runs no jobs
+	tasks     *tasks.Catalogue
+	auth      *auth.Service
+	watch     *watch
+	schedules *schedule.Service
+	services  []service
+	closers   []func() error
+	listener  net.Listener
 }
 
 // Options say what the process is.
@@ -112,7 +114,8 @@ func (a *App) open(ctx context.Context, o Options) (err error) {
 	a.add("ledger", func(ctx context.Context) error { <-ctx.Done(); a.ledger.drain(); return nil })
 	a.add("dispatch", a.carrier.Run)
 	a.addMetrics()
-	return nil
+	a.schedules, err = a.newSchedules()
+	return err
 }
 
 func (a *App) openStore(ctx context.Context, o Options) (err error) {

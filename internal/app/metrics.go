@@ -98,7 +98,11 @@ func (a *App) ledgerFigures(ctx context.Context) (_ []prometheus.Metric, err err
 	if f.Now, err = a.store.Now(ctx); err != nil { // last, so that no heartbeat lies ahead of it
 		return nil, err
 	}
-	return f.Metrics(), nil
+	next, _, now, err := a.store.ScheduleAgenda(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return append(f.Metrics(), obs.ScheduleLag(next, now)), nil
 }
 
 // weighEvery is how often the memory of each queue is estimated, which costs Redis more than counting.

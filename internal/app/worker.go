@@ -40,6 +40,7 @@ func (a *App) addWorker(o Options) error {
 		}
 	}
 	a.add("audit", a.audit.Run)
+	a.addScheduler()
 	a.add("worker", pool.Run)
 	return nil
 }

@@ -81,6 +81,7 @@ func (c Config) check(m *mistakes) {
 	between(m, "WAYBILL_MAX_OPEN_JOBS", c.MaxOpenJobs, 1, 1_000_000_000)
 	between(m, "WAYBILL_MAX_BODY_BYTES", c.MaxBody, 1<<10, 64<<20)
 	between(m, "WAYBILL_MAX_BATCH_BODY_BYTES", c.MaxBatchBody, 1<<10, 1<<30)
+	between(m, "WAYBILL_MIN_SCHEDULE_INTERVAL", c.MinScheduleInterval, time.Second, 24*time.Hour)
 	between(m, "WAYBILL_SHUTDOWN_GRACE", c.ShutdownGrace, time.Second, time.Hour)
 	between(m, "WAYBILL_CANCEL_GRACE", c.CancelGrace, 0, time.Hour)
 	if c.Retention != 0 {

@@ -33,9 +33,11 @@ type Config struct {
 	MaxOpenJobs    int      `env:"WAYBILL_MAX_OPEN_JOBS" envDefault:"2000000"` // not finished jobs per user
 	MaxBody        int64    `env:"WAYBILL_MAX_BODY_BYTES" envDefault:"1048576"`
 	MaxBatchBody   int64    `env:"WAYBILL_MAX_BATCH_BODY_BYTES" envDefault:"33554432"`
+	// MinScheduleInterval is the shortest time that may lie between two planned times of a schedule.
+	MinScheduleInterval time.Duration `env:"WAYBILL_MIN_SCHEDULE_INTERVAL" envDefault:"1s"`
 
 	Queues        Queues        `env:"WAYBILL_QUEUES" envDefault:"critical=6,default=3,low=1"`
-	Concurrency   int           `env:"WAYBILL_CONCURRENCY" envDefault:"64"` // jobs at once in one worker process
+	Concurrency   int           `env:"WAYBILL_CONCURRENCY" envDefault:"256"` // jobs at once in one worker process
 	Lanes         int           `env:"WAYBILL_LANES" envDefault:"0"`        // asynq servers in one worker process; 0: the worker chooses
 	MetricsAddr   string        `env:"WAYBILL_METRICS_ADDR" envDefault:":9464"`
 	ShutdownGrace time.Duration `env:"WAYBILL_SHUTDOWN_GRACE" envDefault:"30s"`

@@ -47,9 +47,9 @@ func TestAnEmptyEnvironmentGivesTheDefaults(t *testing.T) {
 	}
 	want := config.Config{
 		DatabaseMaxConns: 20, LogFormat: "json", Addr: ":8080", Registration: "closed", RatePerSecond: 20_000,
-		MaxOpenJobs: 2_000_000, MaxBody: 1 << 20, MaxBatchBody: 32 << 20,
+		MaxOpenJobs: 2_000_000, MaxBody: 1 << 20, MaxBatchBody: 32 << 20, MinScheduleInterval: time.Second,
 		Queues:      config.Queues{{Name: "critical", Weight: 6}, {Name: "default", Weight: 3}, {Name: "low", Weight: 1}},
-		Concurrency: 64, MetricsAddr: ":9464", ShutdownGrace: 30 * time.Second, CancelGrace: 5 * time.Second,
+		Concurrency: 256, MetricsAddr: ":9464", ShutdownGrace: 30 * time.Second, CancelGrace: 5 * time.Second,
 		Retention: 720 * time.Hour, SMTPTLS: "starttls",
 	}
 	if !reflect.DeepEqual(c, want) {

@@ -1,6 +1,7 @@
 package schedule
 
 import (
+	"errors"
 	"sync"
 	"time"
 
@@ -54,7 +55,7 @@ func (p *planner) decide(due *job.DueSchedule, now time.Time, left *budget) job.
 		if d.due() {
 			d.tick(due.NextAt, job.Missed)
 		}
-		d.pause(job.ByItself, known.misfit.Error())
+		d.pause(job.ByItself, reason(known.misfit))
 		return d.ScheduleDecision
 	}
 	d := newDecision(due, known.timing, now, left)
@@ -62,7 +63,16 @@ func (p *planner) decide(due *job.DueSchedule, now time.Time, left *budget) job.
 		return d.ScheduleDecision
 	}
 	if known.misfit != nil {
-		return d.misfit(known.misfit.Error())
+		return d.misfit(reason(known.misfit))
 	}
 	return d.decide()
+}
+
+// reason is err in one line, with the first of the values that are wrong.
+func reason(err error) string {
+	var e *job.Error
+	if errors.As(err, &e) && len(e.Fields) > 0 {
+		return e.Message + ": " + e.Fields[0].Pointer + " " + e.Fields[0].Detail
+	}
+	return err.Error()
 }

@@ -27,9 +27,9 @@ type carrier interface {
 	SignalCancel(id job.ID)
 }
 
-// Observer is told what happens, for the metrics.
+// Observer is told what each commit has written, for the metrics.
 type Observer interface {
-	Ticked(outcome job.Outcome)
+	Decided(d *job.Decided)
 }
 
 // Config of a Service.
@@ -68,7 +68,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 
 type silent struct{}
 
-func (silent) Ticked(job.Outcome) {}
+func (silent) Decided(*job.Decided) {}
 
 // Create checks a schedule and writes it down; what the ledger decides (id, times, revision) is filled in. Its first planned time lies
 // after now. Errors: job.CodeInvalid with the pointers, job.CodeConflict where its owner has one of that name.
@@ -220,20 +220,20 @@ func (s *Service) commit(out *job.Decided, err error) (*job.Decided, error) {
 	if err != nil {
 		return nil, err
 	}
-	parcels := make([]job.Parcel, len(out.Created))
-	for i, j := range out.Created {
-		parcels[i] = j.Parcel()
-	}
-	s.deps.Carrier.Send(parcels...)
+	canceled := map[job.ID]bool{}
 	for _, j := range out.Canceled {
+		canceled[j.ID] = true
 		if j.State.Finished() {
 			s.deps.Carrier.Withdraw(j.Parcel())
 		} else {
 			s.deps.Carrier.SignalCancel(j.ID)
 		}
 	}
-	for _, t := range out.Ticks {
-		s.deps.Observer.Ticked(t.Outcome)
+	for _, j := range out.Created {
+		if !canceled[j.ID] {
+			s.deps.Carrier.Send(j.Parcel())
+		}
 	}
+	s.deps.Observer.Decided(out)
 	return out, nil
 }

@@ -1,0 +1,228 @@
+package api
+
+import (
+	"fmt"
+	"net/url"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/waybill/waybill/internal/job"
+	"github.com/waybill/waybill/internal/schedule"
+	"github.com/waybill/waybill/internal/testenv"
+	"github.com/waybill/waybill/store"
+)
+
+// newScheduleTest is an API over real schedules in a ledger of their own.
+func newScheduleTest(t *testing.T) *apiTest {
+	t.Helper()
+	s, err := store.Open(t.Context(), store.Config{URL: "sqlite:" + filepath.Join(t.TempDir(), "waybill.db"), Log: testenv.Logger(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	if _, err := s.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return newAPITest(t, func(h *apiTest) {
+		catalogue := testCatalogue(t)
+		fits := func(s job.Submission) error {
+			if known, ok := catalogue.Lookup(s.Type); ok {
+				return known.Check(s.Payload)
+			}
+			return job.Invalid("/type", "unknown")
+		}
+		service, err := schedule.New(schedule.Config{MinInterval: 10 * time.Second},
+			schedule.Deps{Ledger: s, Carrier: h.carrier, Fits: fits, Log: testenv.Logger(t)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.schedules, h.scheduleLedger = service, s
+	})
+}
+
+const nightly = `{"name":"nightly","cron":"0 2 * * *","timezone":"Europe/Berlin","overlap":"skip","job":{"type":"debug.echo","payload":{"b":1.0, "a":"{{planned_at}}"}}}`
+
+// schedule makes one and returns its path.
+func (h *apiTest) schedule(token, body string) string {
+	h.t.Helper()
+	return h.call("POST", "/v1/schedules", token, body).want(201).header.Get("Location")
+}
+
+func TestAScheduleIsMadeReadChangedAndDeleted(t *testing.T) {
+	t.Parallel()
+	h := newScheduleTest(t)
+	a := h.call("POST", "/v1/schedules", alice, nightly).want(201)
+	made, path := a.json(), a.header.Get("Location")
+	if made["missed"] != "latest" || made["missed_window"] != "24h" || made["overlap"] != "skip" || made["jitter"] != "0s" || made["every"] != nil || made["next_at"] == nil {
+		t.Errorf("%v", made)
+	}
+	if !strings.Contains(a.body, `"payload":{"b":1.0, "a":"{{planned_at}}"}`) {
+		t.Errorf("the payload was altered: %s", a.body)
+	}
+	if got := h.call("GET", path, alice, "").want(200); got.body != a.body {
+		t.Errorf("read: %s\nmade: %s", got.body, a.body)
+	}
+	h.call("POST", "/v1/schedules", alice, nightly).want(409)
+	h.call("POST", "/v1/schedules", bob, nightly).want(201)
+
+	changed := h.call("PATCH", path, alice, `{"every":"90m","start_at":"2030-01-01T00:00:00.7Z","end_at":"2031-01-01T00:00:00Z","missed":"all"}`).want(200).json()
+	if changed["cron"] != nil || changed["every"] != "1h30m" || changed["next_at"] != "2030-01-01T00:00:00Z" || changed["missed"] != "all" || changed["overlap"] != "skip" {
+		t.Errorf("%v", changed)
+	}
+	changed = h.call("PATCH", path, alice, `{"start_at":null,"end_at":null,"cron":"@daily","job":{"type":"http.request","payload":{"url":"https://example.com/{{planned_date}}"}}}`).
+		want(200).json()
+	if changed["start_at"] != nil || changed["end_at"] != nil || changed["every"] != nil || changed["job"].(map[string]any)["type"] != "http.request" {
+		t.Errorf("%v", changed)
+	}
+	h.call("DELETE", path, alice, "").want(204)
+	h.call("GET", path, alice, "").want(404)
+	h.call("POST", "/v1/schedules", alice, nightly).want(201)
+
+	var deeds []string
+	for _, e := range h.audit.entries {
+		deeds = append(deeds, e.Action)
+	}
+	if want := []string{"schedule.create", "schedule.create", "schedule.change", "schedule.change", "schedule.delete", "schedule.create"}; !slices.Equal(deeds, want) {
+		t.Errorf("audited: %v", deeds)
+	}
+}
+
+func TestASchedulesMistakesAreNamedTogether(t *testing.T) {
+	t.Parallel()
+	h := newScheduleTest(t)
+	const rest = `,"name":"x","job":{"type":"debug.echo","payload":{}}}`
+	for body, want := range map[string][]string{
+		`{}`:                             {"/cron", "/job", "/name"},
+		`{"cron":"* * * * * * *"` + rest: {"/cron"},
+		`{"cron":"0 0 31 2 *"` + rest:    {"/cron"},
+		`{"cron":"@every -1m"` + rest:    {"/cron"},
+		`{"cron":"` + strings.Repeat("1,", 512) + `1 * * * *"` + rest: {"/cron"},
+		`{"cron":"*/5 * * * * *"` + rest:                              {"/cron"}, // above the rate that this deployment allows
+		`{"every":"-1m"` + rest:                                       {"/every"},
+		`{"every":"5s"` + rest:                                        {"/every"},
+		`{"every":"1500ms"` + rest:                                    {"/every"},
+		`{"cron":"@daily","every":"1h"` + rest:                        {"/every"},
+		`{"cron":"@daily","timezone":"Europe/Atlantis"` + rest:        {"/timezone"},
+		`{"cron":"@daily","start_at":"2030-01-02T00:00:00Z","end_at":"2030-01-01T00:00:00Z"` + rest:                          {"/end_at"},
+		`{"cron":"@daily","end_at":"2020-01-01T00:00:00Z"` + rest:                                                            {"/end_at"},
+		`{"cron":"@daily","missed":"some","overlap":"never","jitter":"48h"` + rest:                                           {"/jitter", "/missed", "/overlap"},
+		`{"cron":"nonsense","timezone":"UTC","name":"<x>","job":{"type":"http.request","payload":{"url":1}}}`:                {"/cron", "/job/payload/url", "/name"},
+		`{"cron":"@daily","name":"x","job":{"type":"debug.echo","payload":{},"run_at":"2030-01-01T00:00:00Z","delay":"1s"}}`: {"/job/delay", "/job/run_at"},
+		`{"cron":"@daily","name":"x","job":{"type":"nothing","payload":{}}}`:                                                 {"/job/type"},
+		`{"cron":"@daily","name":"x","job":{"type":"debug.echo","payload":{},"labels":{"waybill/schedule":"y"}}}`:            {"/job/labels"},
+		`{"cron":"@daily","name":"x","color":"red","job":{"type":"debug.echo","payload":{}}}`:                                {"/color"},
+	} {
+		a := h.call("POST", "/v1/schedules", alice, body).want(422)
+		if got := a.pointers(); !slices.Equal(got, want) {
+			t.Errorf("%.100s: %v, want %v: %s", body, got, want, a.body)
+		}
+	}
+	path := h.schedule(alice, nightly)
+	for body, want := range map[string]string{`{"cron":"61 * * * *"}`: "/cron", `{"every":"1s"}`: "/every", `{"job":{"type":"http.request","payload":{}}}`: "/job/payload/url"} {
+		if got := h.call("PATCH", path, alice, body).want(422).pointers(); !slices.Equal(got, []string{want}) {
+			t.Errorf("%s: %v", body, got)
+		}
+	}
+}
+
+func TestASchedulePausesResumesAndIsTriggered(t *testing.T) {
+	t.Parallel()
+	h := newScheduleTest(t)
+	path := h.schedule(alice, nightly)
+	paused := h.call("POST", path+"/pause", alice, `{"reason":"broken"}`).want(200).json()
+	if paused["next_at"] != nil || paused["pause_reason"] != "broken" || paused["paused_by"] != "alice@example.com" {
+		t.Errorf("%v", paused)
+	}
+	h.call("POST", path+"/pause", alice, "", "Content-Type", "").want(200)
+	tick := h.call("POST", path+"/trigger", alice, "").want(202)
+	if got := tick.json(); got["outcome"] != "triggered" || tick.header.Get("Location") != "/v1/jobs/"+got["job_id"].(string) || len(h.carrier.sent) != 1 {
+		t.Errorf("%v", got)
+	}
+	if back := h.call("POST", path+"/resume", alice, "").want(200).json(); back["next_at"] == nil || back["paused_at"] != nil {
+		t.Errorf("%v", back)
+	}
+	page := h.call("GET", path+"/ticks?outcome=triggered&limit=1", alice, "").want(200).json()
+	if len(page["data"].([]any)) != 1 || page["next_cursor"] == nil {
+		t.Fatalf("%v", page)
+	}
+	h.call("POST", path+"/trigger", alice, "").want(202)
+	first := h.call("GET", path+"/ticks?limit=1", alice, "").want(200).json()
+	second := h.call("GET", path+"/ticks?limit=1&cursor="+first["next_cursor"].(string), alice, "").want(200).json()
+	if fmt.Sprint(second["data"]) != fmt.Sprint(page["data"]) {
+		t.Errorf("second page %v, want %v", second["data"], page["data"])
+	}
+	h.call("GET", path+"/ticks?outcome=never", alice, "").want(400)
+	h.call("GET", path+"/ticks?from=yesterday", alice, "").want(400)
+}
+
+func TestPlannedTimesArePreviewedAlsoOfASchedulesThatIsNotMade(t *testing.T) {
+	t.Parallel()
+	h := newScheduleTest(t)
+	body := `{"cron":"30 2 * * *","timezone":"Europe/Berlin","after":"2026-03-28T12:00:00Z","count":2}`
+	want := `{"data":[{"planned_at":"2026-03-29T01:00:00Z","local":"2026-03-29T03:00:00+02:00"},{"planned_at":"2026-03-30T00:30:00Z","local":"2026-03-30T02:30:00+02:00"}]}` + "\n"
+	if got := h.call("POST", "/v1/schedules/preview", alice, body).want(200).body; got != want {
+		t.Errorf("got %s", got)
+	}
+	path := h.schedule(alice, strings.Replace(nightly, "0 2", "30 2", 1))
+	if got := h.call("GET", path+"/preview?count=2&after="+url.QueryEscape("2026-03-28T13:00:00+01:00"), alice, "").want(200).body; got != want {
+		t.Errorf("got %s", got)
+	}
+	if got := h.call("POST", "/v1/schedules/preview", alice, `{"cron":"0 0 30 2 *"}`).want(422).pointers(); !slices.Equal(got, []string{"/cron"}) {
+		t.Error(got)
+	}
+	h.call("GET", path+"/preview?count=1000", alice, "").want(400)
+}
+
+func TestABackfillIsDryUnlessItSaysOtherwise(t *testing.T) {
+	t.Parallel()
+	h := newScheduleTest(t)
+	path := h.schedule(alice, `{"name":"hourly","cron":"@hourly","job":{"type":"debug.echo","payload":{}}}`)
+	const span = `"from":"2026-01-01T00:00:00Z","to":"2026-01-02T00:00:00Z"`
+	if dry := h.call("POST", path+"/backfill", alice, `{`+span+`}`).want(200).json(); dry["dry_run"] != true || dry["jobs"] != 24.0 || len(h.carrier.sent) != 0 {
+		t.Errorf("%v", dry)
+	}
+	if done := h.call("POST", path+"/backfill", alice, `{`+span+`,"dry_run":false,"spacing":"1m"}`).want(202).json(); done["jobs"] != 24.0 || len(h.carrier.sent) != 24 {
+		t.Errorf("%v", done)
+	}
+	if again := h.call("POST", path+"/backfill", alice, `{`+span+`,"dry_run":false}`).want(202).json(); again["jobs"] != 0.0 || again["present"] != 24.0 {
+		t.Errorf("%v", again)
+	}
+	for body, want := range map[string][]string{`{}`: {"/from", "/to"}, `{"from":"2026-01-01T00:00:00Z","to":"2026-01-01T00:00:00Z"}`: {"/to"},
+		`{"from":"2026-01-01T00:00:00Z","to":"2029-01-01T00:00:00Z"}`: {"/to"}} {
+		if got := h.call("POST", path+"/backfill", alice, body).want(422).pointers(); !slices.Equal(got, want) {
+			t.Errorf("%s: %v", body, got)
+		}
+	}
+}
+
+func TestSchedulesOfOthersAreNotFoundButOperatorsActOnAll(t *testing.T) {
+	t.Parallel()
+	h := newScheduleTest(t)
+	path := h.schedule(alice, nightly)
+	for _, deed := range []struct{ method, path, body string }{{"GET", "", ""}, {"PATCH", "", "{}"}, {"DELETE", "", ""}, {"POST", "/pause", "{}"},
+		{"POST", "/resume", ""}, {"POST", "/trigger", ""}, {"POST", "/backfill", "{}"}, {"GET", "/preview", ""}, {"GET", "/ticks", ""}} {
+		h.call(deed.method, path+deed.path, bob, deed.body).want(404)
+		if deed.method != "GET" {
+			h.call(deed.method, path+deed.path, viewer, deed.body).want(403)
+			h.call(deed.method, path+deed.path, readKey, deed.body).want(403)
+		} else {
+			h.call(deed.method, path+deed.path, viewer, deed.body).want(200)
+		}
+	}
+	h.call("GET", "/v1/schedules/"+job.NewID().String(), alice, "").want(404)
+	h.call("GET", "/v1/schedules/none", alice, "").want(404)
+	h.call("POST", path+"/pause", operator, `{"reason":"too much"}`).want(200)
+	h.call("GET", "/v1/schedules?owner=all", bob, "").want(403)
+	if list := h.call("GET", "/v1/schedules?owner=all", operator, "").want(200).json(); len(list["data"].([]any)) != 1 {
+		t.Errorf("%v", list)
+	}
+	if list := h.call("GET", "/v1/schedules", operator, "").want(200).json(); len(list["data"].([]any)) != 0 {
+		t.Errorf("%v", list)
+	}
+	if list := h.call("GET", "/v1/schedules?name=nightly&limit=1", alice, "").want(200).json(); len(list["data"].([]any)) != 1 || list["next_cursor"] == nil {
+		t.Errorf("%v", list)
+	}
+}

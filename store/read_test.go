@@ -1,0 +1,114 @@
+package store
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/waybill/waybill/internal/job"
+)
+
+func TestOpenJobsAreCountedUpToABound(t *testing.T) {
+	forEachEngine(t, func(t *testing.T, s *Store) {
+		owner, w := job.NewID(), job.NewID()
+		own := func(s *job.Submission) { s.OwnerID = owner }
+		jobs := create(t, s, submission(own), submission(own), submission(own), submission())
+		settle(t, s, settlement(mustClaim(t, s, jobs[0], w), w, job.Completed))
+		for limit, want := range map[int]int{1: 1, 2: 2, 10: 2} {
+			if n, err := s.OpenJobs(t.Context(), owner, limit); err != nil || n != want {
+				t.Errorf("up to %d: %d, %v", limit, n, err)
+			}
+		}
+	})
+}
+
+func TestFinishedAmongKnowsTheFinishedAndTheGone(t *testing.T) {
+	forEachEngine(t, func(t *testing.T, s *Store) {
+		w := job.NewID()
+		jobs := create(t, s, submission(), submission())
+		settle(t, s, settlement(mustClaim(t, s, jobs[0], w), w, job.Completed))
+		gone := job.NewID()
+		got, err := s.FinishedAmong(t.Context(), []job.ID{jobs[0].ID, jobs[1].ID, gone})
+		if err != nil || !slices.Equal(got, []job.ID{jobs[0].ID, gone}) {
+			t.Errorf("got %v, %v", got, err)
+		}
+	})
+}
+
+func TestDeliveriesComeInTheOrderOfTheirDecision(t *testing.T) {
+	forEachEngine(t, func(t *testing.T, s *Store) {
+		w := job.NewID()
+		first := create(t, s, submission())[0]
+		rest := create(t, s, submission(), submission(), submission(), submission(func(s *job.Submission) { s.Queue = "low" }))
+		settle(t, s, settlement(mustClaim(t, s, rest[0], w), w, job.Completed))
+		if _, err := s.Redeliver(t.Context(), []job.Delivery{{Position: job.Position{ID: first.ID}, Delivery: 1}}); err != nil {
+			t.Fatal(err)
+		}
+		want := []job.ID{rest[1].ID, rest[2].ID, first.ID} // redelivered, it is the newest
+		horizon := time.Now().Add(time.Minute)
+		var got []job.ID
+		for at := (job.Position{}); ; {
+			page, err := s.Deliveries(t.Context(), "default", at, horizon, 1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(page) == 0 {
+				break
+			}
+			at = page[0].Position
+			got = append(got, page[0].ID)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("got %v, want %v", got, want)
+		}
+		from, err := s.Deliveries(t.Context(), "default", job.Position{DispatchAt: horizon}, horizon.Add(time.Hour), 10)
+		if err != nil || len(from) != 0 {
+			t.Errorf("after the horizon: %v, %v", from, err)
+		}
+		page, err := s.Deliveries(t.Context(), "default", job.Position{}, horizon, 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		on, err := s.Deliveries(t.Context(), "default", job.Position{DispatchAt: page[0].DispatchAt}, horizon, 10)
+		if err != nil || len(on) != 3 {
+			t.Errorf("a position without an id leaves out what lies on it: %d, %v", len(on), err)
+		}
+	})
+}
+
+func TestParcelsAndStandingLeaveOutTheFinished(t *testing.T) {
+	forEachEngine(t, func(t *testing.T, s *Store) {
+		w := job.NewID()
+		jobs := create(t, s, submission(), submission())
+		settle(t, s, settlement(mustClaim(t, s, jobs[0], w), w, job.Completed))
+		ids := []job.ID{jobs[0].ID, jobs[1].ID}
+		parcels, err := s.Parcels(t.Context(), ids)
+		if err != nil || len(parcels) != 1 || parcels[0].JobID != jobs[1].ID || string(parcels[0].Payload) != `{"a": 1.10}` {
+			t.Errorf("parcels: %+v, %v", parcels, err)
+		}
+		standing, err := s.Standing(t.Context(), ids)
+		if err != nil || len(standing) != 1 || standing[0].ID != jobs[1].ID {
+			t.Errorf("standing: %+v, %v", standing, err)
+		}
+	})
+}
+
+func TestAPauseKeepsItsFirstReason(t *testing.T) {
+	forEachEngine(t, func(t *testing.T, s *Store) {
+		for _, by := range []string{"ann", "bob"} {
+			if err := s.Pause(t.Context(), "low", by, "because of "+by); err != nil {
+				t.Fatal(err)
+			}
+		}
+		q, err := s.Queues(t.Context())
+		if err != nil || len(q) != 1 || q[0].PausedBy != "ann" || q[0].Reason != "because of ann" || q[0].PausedAt.IsZero() {
+			t.Fatalf("paused: %+v, %v", q, err)
+		}
+		if err := s.Resume(t.Context(), "low"); err != nil {
+			t.Fatal(err)
+		}
+		if q, err = s.Queues(t.Context()); err != nil || !q[0].PausedAt.IsZero() || q[0].ResumedAt.IsZero() {
+			t.Errorf("resumed: %+v, %v", q, err)
+		}
+	})
+}
