@@ -35,6 +35,9 @@ func (p *Pool) run(j *job.Job, claimed func()) error {
 	began := time.Now()
 	end := p.attempt(ctx, j)
 	p.reports.drop(job.Running{JobID: j.ID, Attempt: j.Attempt})
+	if end.stack != "" {
+		p.log.Error("handler panicked", "job_id", j.ID, "type", j.Type, "attempt", j.Attempt, "err", end.err, "stack", end.stack)
+	}
 	return p.settle(j, end, time.Since(began))
 }
 

@@ -79,7 +79,7 @@ func (a *Audit) openJobs(ctx context.Context, queue string) (suspects []job.ID, 
 // garbage finds task keys that stand in no list or set of their queue. All members are read first: asking for each would take a walk through
 // the pending list each.
 func (a *Audit) garbage(ctx context.Context, queue string) (ids []string, err error) {
-	places, err := a.places(ctx, queue)
+	places, err := a.members(ctx, queue)
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +97,7 @@ func (a *Audit) garbage(ctx context.Context, queue string) (ids []string, err er
 	return ids, err
 }
 
-func (a *Audit) places(ctx context.Context, queue string) (map[string]bool, error) {
+func (a *Audit) members(ctx context.Context, queue string) (map[string]bool, error) {
 	places := map[string]bool{}
 	prefix := "asynq:{" + queue + "}:"
 	for _, list := range []string{"pending", "active"} {
@@ -181,7 +181,7 @@ func (a *Audit) confirmGarbage(ctx context.Context, queue string, ids []string, 
 	if len(ids) == 0 {
 		return all, nil
 	}
-	places, err := a.places(ctx, queue)
+	places, err := a.members(ctx, queue)
 	if err != nil {
 		return all, err
 	}

@@ -15,7 +15,7 @@ const (
 	// A worker extends the lease of what it holds to 30 s every 5 s. A lease with less than this left is held by nobody.
 	leaseLeft = 18 * time.Second
 	// sweepPage is how many open jobs one pass compares, so that a pass costs the same however many are open.
-	sweepPage  = 500
+	sweepPage  = 250
 	leaseBatch = 500
 )
 
@@ -157,8 +157,8 @@ func (a *Audit) mend(ctx context.Context, queue string, f found) error {
 
 // taskState is what Redis says of one task.
 type taskState struct {
-	state                   string
-	lease, scheduled, retry float64 // scores; 0: not in that set
+	state string  // empty: no such task
+	score float64 // active: when its lease ends; scheduled, retry: when it is due; 0: it does not stand where its state says
 }
 
 // compare looks up the tasks of jobs that wait. Those that are active are the heartbeat's matter.
@@ -192,41 +192,48 @@ func (a *Audit) compare(ctx context.Context, queue string, page []job.Delivery) 
 func (t taskState) isStuck(now time.Time) bool {
 	switch t.state {
 	case "active":
-		return t.lease < float64(now.Add(leaseLeft).Unix()) // also where it has none
+		return t.score < float64(now.Add(leaseLeft).Unix()) // also where it has none
 	case "scheduled", "retry":
-		return t.scheduled == 0 && t.retry == 0
+		return t.score == 0
 	default: // completed, aggregating: nothing of ours
 		return true
 	}
 }
+
+// places tells of each task its state and its score in the set where it should stand, in one step for a whole page.
+//
+// KEYS[1] lease  KEYS[2] scheduled  KEYS[3] retry  KEYS[4…] the tasks' keys
+// ARGV[n] the id of the task KEYS[n+3]
+// Returns state and score, one after the other; empty where there is none.
+var places = redis.NewScript(`
+local sets = {active = KEYS[1], scheduled = KEYS[2], retry = KEYS[3]}
+local out = {}
+for i = 4, #KEYS do
+	local state = redis.call("HGET", KEYS[i], "state") or ""
+	out[#out + 1] = state
+	out[#out + 1] = sets[state] and redis.call("ZSCORE", sets[state], ARGV[i - 3]) or ""
+end
+return out
+`)
 
 func (a *Audit) taskStates(ctx context.Context, queue string, list []job.Delivery) ([]taskState, error) {
 	if len(list) == 0 {
 		return nil, nil
 	}
 	prefix := "asynq:{" + queue + "}:"
-	type reply struct {
-		state                   *redis.StringCmd
-		lease, scheduled, retry *redis.FloatCmd
+	keys, ids := []string{prefix + "lease", prefix + "scheduled", prefix + "retry"}, make([]any, len(list))
+	for i, d := range list {
+		id := job.TaskID(d.ID, d.Delivery)
+		keys, ids[i] = append(keys, prefix+"t:"+id), id
 	}
-	replies := make([]reply, len(list))
-	_, err := a.redis.Pipelined(ctx, func(p redis.Pipeliner) error {
-		for i, d := range list {
-			id := job.TaskID(d.ID, d.Delivery)
-			replies[i] = reply{p.HGet(ctx, prefix+"t:"+id, "state"), p.ZScore(ctx, prefix+"lease", id),
-				p.ZScore(ctx, prefix+"scheduled", id), p.ZScore(ctx, prefix+"retry", id)}
-		}
-		return nil
-	})
-	if err != nil && err != redis.Nil {
+	flat, err := places.Run(ctx, a.redis, keys, ids...).StringSlice()
+	if err != nil {
 		return nil, fmt.Errorf("look tasks up: %w", err)
 	}
 	states := make([]taskState, len(list))
-	for i, r := range replies {
-		if err := r.state.Err(); err != nil && err != redis.Nil {
-			return nil, fmt.Errorf("look a task up: %w", err)
-		}
-		states[i] = taskState{r.state.Val(), r.lease.Val(), r.scheduled.Val(), r.retry.Val()}
+	for i := range states {
+		states[i].state = flat[2*i]
+		states[i].score, _ = strconv.ParseFloat(flat[2*i+1], 64) // empty: 0
 	}
 	return states, nil
 }
