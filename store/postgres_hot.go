@@ -11,7 +11,8 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// The three hot writes: one statement each for any number of jobs, every column an array. PostgreSQL plans it once per connection.
+// The three hot writes: one statement each for any number of jobs, every column an array. PostgreSQL plans it once per connection. Joins within a
+// statement are written as = ANY (ARRAY(…)), which is hashed: hotSettings leave joins nothing but nested loops.
 
 const insertHead = `
 WITH new AS (
@@ -27,10 +28,11 @@ WITH new AS (
 `
 
 const insertTail = `
-	RETURNING id, owner_id, state, run_at, created_at
+	RETURNING id, state, run_at, created_at
 ), labeled AS (
 	INSERT INTO job_labels (owner_id, key, value, job_id)
-	SELECT new.owner_id, l.key, l.value, new.id FROM new JOIN unnest($17::uuid[], $18::text[], $19::text[]) AS l(id, key, value) USING (id)
+	SELECT l.owner_id, l.key, l.value, l.id FROM unnest($17::uuid[], $18::uuid[], $19::text[], $20::text[]) AS l(id, owner_id, key, value)
+	WHERE l.id = ANY (ARRAY(SELECT id FROM new))
 )
 SELECT id, state, run_at, created_at FROM new`
 
@@ -70,7 +72,7 @@ WITH u AS (
 	RETURNING j.id, j.attempt, j.state, j.delivery, j.run_at
 ), failed AS (
 	INSERT INTO job_errors (job_id, attempt, at, message, retryable, stack)
-	SELECT u.id, u.attempt, now(), u.message, u.retryable, u.stack FROM u JOIN done USING (id) WHERE u.message IS NOT NULL
+	SELECT u.id, u.attempt, now(), u.message, u.retryable, u.stack FROM u WHERE u.message IS NOT NULL AND u.id = ANY (ARRAY(SELECT id FROM done))
 	ON CONFLICT DO NOTHING
 )
 SELECT id, state, delivery, run_at FROM done`
@@ -114,7 +116,7 @@ func insertArgs(subs []job.Submission) (args []any, keyed bool) {
 	retries := make([]int32, n)
 	timeout, base, limit := make([]int64, n), make([]int64, n), make([]int64, n)
 	print := make([][]byte, n)
-	var labelID []pgtype.UUID
+	var labelID, labelOwner []pgtype.UUID
 	var labelKey, labelValue []string
 	for i := range subs {
 		s := &subs[i]
@@ -126,11 +128,11 @@ func insertArgs(subs []job.Submission) (args []any, keyed bool) {
 		print[i] = s.Fingerprint
 		keyed = keyed || s.IdempotencyKey != ""
 		for k, v := range s.Labels {
-			labelID, labelKey, labelValue = append(labelID, id[i]), append(labelKey, k), append(labelValue, v)
+			labelID, labelOwner, labelKey, labelValue = append(labelID, id[i]), append(labelOwner, owner[i]), append(labelKey, k), append(labelValue, v)
 		}
 	}
 	return []any{id, owner, kind, queue, runAt, retries, timeout, deadline, backoff, base, limit, key, print, trace, labels, payload,
-		labelID, labelKey, labelValue}, keyed
+		labelID, labelOwner, labelKey, labelValue}, keyed
 }
 
 func (p *postgres) claimJobs(ctx context.Context, reqs []job.ClaimRequest) ([]*job.Job, error) {

@@ -112,3 +112,19 @@ func TestAPauseKeepsItsFirstReason(t *testing.T) {
 		}
 	})
 }
+
+func TestALargeBatchWithLabelsIsQuick(t *testing.T) {
+	forEachEngine(t, func(t *testing.T, s *Store) {
+		subs, owner := make([]job.Submission, job.MaxBatch), job.NewID()
+		for i := range subs {
+			subs[i] = submission(func(s *job.Submission) { s.OwnerID, s.Labels = owner, map[string]string{"run": "x", "n": "y"} })
+		}
+		if _, err := s.CreateAll(t.Context(), subs); err != nil { // a plan that compares each with each runs into the statement's timeout
+			t.Fatal(err)
+		}
+		page, err := s.Jobs(t.Context(), job.Filter{Labels: map[string]string{"run": "x"}, Limit: 200})
+		if err != nil || len(page) != 200 || page[0].ID != subs[len(subs)-1].ID {
+			t.Errorf("%d jobs carry the label, %v", len(page), err)
+		}
+	})
+}

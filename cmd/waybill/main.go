@@ -17,6 +17,7 @@ type commands struct {
 	Migrate migrateCommand `cmd:"" help:"Change or show the database's schema."`
 	Admin   adminCommand   `cmd:"" help:"Administrators."`
 	Fsck    fsckCommand    `cmd:"" help:"Compare the ledger with Redis and print where they differ."`
+	Bench   benchCommand   `cmd:"" help:"Put load on a running API and measure it, beside bare asynq."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 }
 
