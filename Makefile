@@ -14,15 +14,25 @@ build: ## build every command into bin/
 	go build -trimpath -o bin/ ./cmd/...
 
 .PHONY: test
-test: ## run all tests with -race; installs PostgreSQL and Redis where they are missing
+test: ## run all tests with -race; installs PostgreSQL, Redis and Prometheus where they are missing
 	@tools/install.sh
 	CGO_ENABLED=1 go run ./internal/testenv/up -- go test -race -p 2 $(FLAGS) $(PKG)
+
+.PHONY: e2e
+e2e: ## drive a real Chromium against a whole Waybill; PICTURES=../docs/images renews the documentation's pictures
+	@tools/install.sh chromium
+	cd e2e && go vet ./... && go test -count 1 ./... -pictures "$(PICTURES)"
 
 .PHONY: fuzz
 fuzz: ## run each fuzz test for FUZZTIME (20s)
 	@grep -rEo --include='*_test.go' 'func Fuzz[A-Za-z0-9_]+' . | sort | while IFS=: read -r file name; do \
 		go test -run '^$$' -fuzz "^$${name#func }$$" -fuzztime $(FUZZTIME) "$$(dirname "$$file")" || exit 1; \
 	done
+
+.PHONY: schedules-soak
+schedules-soak: ## kill workers under 1,000 schedules for two minutes, and account for every tick
+	@tools/install.sh
+	go test -tags soak -run Soak -timeout 15m -count 1 -v ./internal/schedule
 
 .PHONY: lint
 lint: ## gofmt, go vet, staticcheck, govulncheck

@@ -43,6 +43,7 @@ func (a *API) newEngine() (*gin.Engine, error) {
 	e := gin.New()
 	e.RedirectTrailingSlash = false
 	e.RedirectFixedPath = false
+	e.UseRawPath = true // %2F is no slash
 	e.HandleMethodNotAllowed = true
 	e.RemoteIPHeaders = []string{"X-Forwarded-For"}
 	var proxies []string

@@ -22,7 +22,8 @@ func lease(t *testing.T, s *Store, who job.ID, ttl time.Duration) bool {
 func TestADutyIsOnesUntilItRunsOutOrIsGivenUp(t *testing.T) {
 	forEachEngine(t, func(t *testing.T, s *Store) {
 		a, b := job.NewID(), job.NewID()
-		if !lease(t, s, a, time.Hour) || !lease(t, s, a, time.Hour) {
+		first, again := lease(t, s, a, time.Hour), lease(t, s, a, time.Hour)
+		if !first || !again {
 			t.Error("the first cannot have and keep it")
 		}
 		if lease(t, s, b, time.Hour) {

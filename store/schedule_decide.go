@@ -111,7 +111,7 @@ func (s *Store) openJobs(ctx context.Context, tx bun.Tx, rows []*scheduleRow) (m
 	var ticks []tickRow
 	err := tx.NewSelect().Model(&ticks).Column("t.schedule_id", "t.job_id").
 		Join("JOIN schedules AS s ON s.id = t.schedule_id").Join("JOIN jobs AS j ON j.id = t.job_id").
-		Where("t.schedule_id IN (?)", bun.In(ids)).Where("t.job_id >= s.open_from").Where("j.finished_at IS NULL").OrderExpr("t.job_id").Scan(ctx)
+		Where("t.schedule_id IN (?)", bun.List(ids)).Where("t.job_id >= s.open_from").Where("j.finished_at IS NULL").OrderExpr("t.job_id").Scan(ctx)
 	if err != nil {
 		return nil, err
 	}

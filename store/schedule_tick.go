@@ -82,7 +82,7 @@ func (s *Store) PurgeTicks(ctx context.Context, before time.Time) error {
 
 func (s *Store) purgeTicks(ctx context.Context, ids []job.ID, before time.Time) error {
 	for {
-		old := s.db.NewSelect().Table("schedule_ticks").Column("schedule_id", "planned_at").Where("schedule_id IN (?)", bun.In(ids)).
+		old := s.db.NewSelect().Table("schedule_ticks").Column("schedule_id", "planned_at").Where("schedule_id IN (?)", bun.List(ids)).
 			Where("planned_at < ?", before).Limit(purgeBatch)
 		res, err := s.db.NewDelete().Table("schedule_ticks").Where("(schedule_id, planned_at) IN (?)", old).Exec(ctx)
 		if err != nil {
@@ -92,7 +92,7 @@ func (s *Store) purgeTicks(ctx context.Context, ids []job.ID, before time.Time) 
 			break
 		}
 	}
-	_, err := s.db.NewDelete().Table("schedules").Where("id IN (?)", bun.In(ids)).Where("deleted_at < ?", before).
+	_, err := s.db.NewDelete().Table("schedules").Where("id IN (?)", bun.List(ids)).Where("deleted_at < ?", before).
 		Where("NOT EXISTS (SELECT 1 FROM schedule_ticks t WHERE t.schedule_id = schedules.id)").Exec(ctx)
 	return err
 }

@@ -119,7 +119,7 @@ func (s *Store) cancelWithin(ctx context.Context, tx bun.Tx, decisions []job.Sch
 		Set("settled_attempt = CASE WHEN state = 'active' THEN settled_attempt ELSE attempt END").
 		Set("cancel_requested_at = coalesce(cancel_requested_at, ?)", s.clock()).
 		Set("state = CASE WHEN state = 'active' THEN state ELSE 'canceled' END").
-		Where("id IN (?)", bun.In(ids)).Where("state IN (?)", bun.In(job.OpenStates)).Returning("*").Scan(ctx)
+		Where("id IN (?)", bun.List(ids)).Where("state IN (?)", bun.List(job.OpenStates)).Returning("*").Scan(ctx)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return err
 	}

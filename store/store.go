@@ -50,7 +50,7 @@ func openEngine(ctx context.Context, cfg Config) (engine, error) {
 	case "sqlite":
 		return openSQLite(ctx, strings.TrimPrefix(rest, "//"))
 	default:
-		return nil, errors.New("a database URL begins with postgres:// or sqlite:")
+		return nil, errors.New("a database URL begins with postgres:// or sqlite:PATH")
 	}
 }
 

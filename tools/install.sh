@@ -13,6 +13,10 @@ have redis-server || missing="$missing redis-server"
 if ! { have postgres && have initdb; } && ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then
 	missing="$missing postgresql"
 fi
+# What only some tests need is named by who calls.
+for wanted in "$@"; do
+	have "$wanted" || missing="$missing $wanted"
+done
 [ -n "$missing" ] || exit 0
 
 as_root=

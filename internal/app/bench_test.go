@@ -325,7 +325,7 @@ func (b *bench) checkJournal() {
 		b.Error("the log tells of a panic")
 	}
 	if b.Failed() {
-		_, _ = io.WriteString(b.Output(), text[max(0, len(text)-16<<10):])
+		_, _ = io.WriteString(b.Output(), text[max(0, len(text)-6<<10):])
 	}
 }
 
@@ -352,4 +352,10 @@ func client(t testing.TB) *http.Client {
 	tr := &http.Transport{MaxIdleConnsPerHost: 64}
 	t.Cleanup(tr.CloseIdleConnections)
 	return &http.Client{Transport: tr, Timeout: 30 * time.Second}
+}
+
+// newGround is the environment of a bench on a database and Redis of its own.
+func newGround(t *testing.T) []string {
+	t.Helper()
+	return []string{"DATABASE_URL=" + testenv.Postgres(t), "REDIS_URL=" + testenv.Redis(t).URL}
 }

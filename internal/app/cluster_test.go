@@ -10,6 +10,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/cookiejar"
+	"net/url"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -19,6 +21,11 @@ import (
 	"github.com/waybill/waybill/internal/app"
 	"github.com/waybill/waybill/internal/config"
 	"github.com/waybill/waybill/internal/testenv"
+)
+
+const (
+	adminEmail    = "admin@example.com"
+	adminPassword = "a long enough password"
 )
 
 // road is a Redis of several servers, one of which can be taken away.
@@ -42,8 +49,8 @@ func TestNoJobIsLostWhenSentinelsReplaceTheMaster(t *testing.T) {
 }
 
 // surviveFailover submits jobs without a pause while the master dies and another takes its place, and holds every one of them to the promise.
-func surviveFailover(t *testing.T, servers road, url, master string, promoted func()) {
-	d := newDeployment(t, url)
+func surviveFailover(t *testing.T, servers road, redisURL, master string, promoted func()) {
+	d := newDeployment(t, redisURL)
 	load := d.submitUntil(t)
 	load.await(t, 100)
 	servers.Kill(master)
@@ -59,6 +66,7 @@ func surviveFailover(t *testing.T, servers road, url, master string, promoted fu
 		}
 	}
 	t.Logf("%d jobs, the last of them finished %v after the master died", len(ids), time.Since(killed).Round(time.Millisecond))
+	d.monitor(t)
 	servers.Start(master)
 	testenv.EventuallyNoError(t, time.Minute, d.clean, "ledger and Redis do not agree")
 }
@@ -87,7 +95,7 @@ func newDeployment(t *testing.T, redisURL string) *deployment {
 	if err != nil {
 		t.Fatal(err)
 	}
-	key, err := a.EnsureAdmin(t.Context(), "admin@example.com", "a long enough password", "")
+	key, err := a.EnsureAdmin(t.Context(), adminEmail, adminPassword, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,6 +109,34 @@ func newDeployment(t *testing.T, redisURL string) *deployment {
 		}
 	})
 	return &deployment{cfg: cfg, url: "http://" + listener.Addr().String(), key: key}
+}
+
+// monitor signs in and asks asynqmon what its pages ask.
+func (d *deployment) monitor(t *testing.T) {
+	t.Helper()
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	browser := &http.Client{Jar: jar, Timeout: 10 * time.Second}
+	resp, err := browser.PostForm(d.url+"/login", url.Values{"email": {adminEmail}, "password": {adminPassword}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	for _, path := range []string{"/monitor/", "/monitor/api/queues", "/monitor/api/queues/default/completed_tasks", "/monitor/api/servers", "/monitor/api/redis_info"} {
+		testenv.EventuallyNoError(t, 10*time.Second, func() error {
+			resp, err := browser.Get(d.url + path)
+			if err != nil {
+				return err
+			}
+			defer resp.Body.Close()
+			if text, _ := io.ReadAll(resp.Body); resp.StatusCode != http.StatusOK {
+				return fmt.Errorf("%s: %s", resp.Status, text)
+			}
+			return nil
+		}, "the monitor does not show %s", path)
+	}
 }
 
 // jobAnswer is what a test reads of a job.

@@ -3,7 +3,7 @@ package app
 import (
 	"context"
 	"encoding/json"
-	"fmt"
+	"errors"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -54,12 +54,14 @@ func serviceName(o Options) string {
 	}
 }
 
+var errPanicked = errors.New("the handler panicked")
+
 // handler counts the handlers that run and puts each into a span; what the handler sends on carries that span.
 func (w *watch) handler(next worker.Handler) worker.Handler {
 	return func(ctx context.Context, j *job.Job) (result json.RawMessage, err error) {
 		defer w.jobs.Running(j)()
 		ctx, end := w.spans.Run(ctx, j)
-		err = fmt.Errorf("panic") // unless the handler returns
+		err = errPanicked // unless the handler returns
 		defer func() { end(err) }()
 		own := *j
 		own.Traceparent = obs.Traceparent(ctx)

@@ -104,7 +104,8 @@ func TestADutyIsOnesUntilItRunsOutOrIsGivenUp(t *testing.T) {
 		}
 		return held
 	}
-	if !ask(a, time.Hour) || !ask(a, time.Hour) || ask(b, time.Hour) {
+	first, again := ask(a, time.Hour), ask(a, time.Hour)
+	if !first || !again || ask(b, time.Hour) {
 		t.Error("want the first to have and keep it, alone")
 	}
 	for _, who := range []job.ID{b, a} {

@@ -115,8 +115,8 @@ func (a *Audit) redeliver(ctx context.Context, queue string, stuck []job.Deliver
 	return nil
 }
 
-// overdue compares some open jobs with their tasks, each pass where the last one stopped: what stands in no list any more is delivered anew,
-// what somebody archived in Redis is archived in the ledger.
+// overdue compares some open jobs with their tasks, each pass where the last one stopped: a task that somebody deleted is sent again, what stands
+// in no list any more is delivered anew, what somebody archived in Redis is archived in the ledger.
 func (a *Audit) overdue(ctx context.Context, queue string) error {
 	now, err := a.ledger.Now(ctx)
 	if err != nil {
@@ -136,7 +136,7 @@ func (a *Audit) overdue(ctx context.Context, queue string) error {
 	}
 	a.divergent[KindStuck].Store(int64(len(found.stuck)))
 	a.divergent[KindFlipped].Store(int64(len(found.flipped)))
-	return a.mend(ctx, queue, found)
+	return a.repair(ctx, queue, found)
 }
 
 // found is what a comparison of waiting jobs with their tasks showed.

@@ -28,7 +28,10 @@ func account(t *testing.T, s *store.Store, schedules []*job.Schedule) []job.Tick
 			t.Fatal(err)
 		}
 		slices.Reverse(ticks)
-		read := mustRead(t, made.Timing)
+		read, err := readTiming(made.Timing, made.CreatedAt)
+		if err != nil {
+			t.Fatal(err)
+		}
 		planned := made.NextAt
 		for _, tick := range ticks {
 			switch {

@@ -68,7 +68,7 @@ func TestTheGroupGetsSIGTERMAndTimeToObey(t *testing.T) {
 	// The leader dies of SIGTERM at once; its child tidies up first.
 	c := sh(fmt.Sprintf(`(trap 'sleep 0.2; echo tidy > %[1]s/tidy; exit' TERM; echo ready > %[1]s/ready; while :; do sleep 0.05; done) & wait`, dir))
 	c.Grace = 10 * time.Second
-	err, took := stopWhenReady(t, c, dir)
+	took, err := stopWhenReady(t, c, dir)
 	if err == nil || took > 8*time.Second {
 		t.Errorf("%v after %v", err, took)
 	}
@@ -81,7 +81,7 @@ func TestWhoIgnoresSIGTERMIsKilled(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	c := sh(fmt.Sprintf(`trap '' TERM; (trap '' TERM; exec sleep 60) & echo $! > %[1]s/child; echo $$ > %[1]s/leader; echo > %[1]s/ready; wait; sleep 60`, dir))
-	err, took := stopWhenReady(t, c, dir)
+	took, err := stopWhenReady(t, c, dir)
 	if err == nil || took < c.Grace || took > 10*time.Second {
 		t.Errorf("%v after %v", err, took)
 	}
@@ -132,7 +132,7 @@ func TestTheProgramDiesWithUs(t *testing.T) {
 }
 
 // stopWhenReady runs c, ends its context once dir/ready is there, and times the rest.
-func stopWhenReady(t *testing.T, c Command, dir string) (error, time.Duration) {
+func stopWhenReady(t *testing.T, c Command, dir string) (time.Duration, error) {
 	t.Helper()
 	ctx, cancel := context.WithCancelCause(t.Context())
 	stop := errors.New("stop")
@@ -148,7 +148,7 @@ func stopWhenReady(t *testing.T, c Command, dir string) (error, time.Duration) {
 	if !errors.Is(err, stop) {
 		t.Errorf("the error hides why it was stopped: %v", err)
 	}
-	return err, time.Since(start)
+	return time.Since(start), err
 }
 
 func awaitFile(t *testing.T, name string) {

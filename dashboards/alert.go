@@ -1,0 +1,153 @@
+package dashboards
+
+import "time"
+
+// Severity is how soon somebody must act.
+type Severity string
+
+const (
+	Critical Severity = "critical" // at once: the promise or its time is at stake
+	Warning  Severity = "warning"  // today
+)
+
+// Alert is one reason to call somebody. docs/runbooks.md has a section of the same name.
+type Alert struct {
+	Name     string
+	Expr     string // answers a sample for each thing that is wrong
+	For      time.Duration
+	Severity Severity
+	Summary  string // may use {{ $labels.x }} and {{ $value }}
+}
+
+const runbooks = "https://github.com/waybill/waybill/blob/main/docs/runbooks.md"
+
+// Runbook says what to do.
+func (a Alert) Runbook() string { return runbooks + "#" + anchor(a.Name) }
+
+// anchor is how GitHub links a heading of one word.
+func anchor(name string) string {
+	b := []byte(name)
+	for i, c := range b {
+		if 'A' <= c && c <= 'Z' {
+			b[i] = c + 'a' - 'A'
+		}
+	}
+	return string(b)
+}
+
+// Figures of the whole deployment come from one process at a time, and during a change of hands from two: max makes one of them. A range over
+// such a figure must be one over the aggregate (a subquery), since each process has a series of its own.
+const (
+	pending   = `max by (queue) (waybill_jobs_open{state="pending"})`
+	oldest    = `max by (queue) (waybill_oldest_pending_seconds)`
+	notPaused = ` unless on (queue) max by (queue) (waybill_queue_paused) == 1`
+)
+
+// Alerts are all of them, in the order of docs/runbooks.md.
+func Alerts() []Alert {
+	return append(append(workAlerts(), roadAlerts()...), processAlerts()...)
+}
+
+// workAlerts watch what users notice: jobs that wait or fail. The objective is that the oldest due job of a queue is younger than a minute,
+// 99 % of the time; both burn rates look at a long window, so that a short burst calls nobody, and at a short one, so that the alert ends soon.
+func workAlerts() []Alert {
+	late := func(long, short, share string) string {
+		over := func(window string) string {
+			return "avg_over_time((" + oldest + " > bool 60)" + window + ") > " + share
+		}
+		return "(" + over(long) + " and " + over(short) + ")" + notPaused
+	}
+	return []Alert{
+		{
+			Name: "WaybillQueueLate", For: time.Minute, Severity: Critical, Expr: late("[1h:1m]", "[5m:30s]", "0.144"),
+			Summary: "Jobs in queue {{ $labels.queue }} wait for more than a minute: its error budget of a month is gone in two days.",
+		},
+		{
+			Name: "WaybillQueueLateSlowly", For: 15 * time.Minute, Severity: Warning, Expr: late("[6h:5m]", "[30m:1m]", "0.06"),
+			Summary: "Jobs in queue {{ $labels.queue }} keep waiting for more than a minute: its error budget of a month is gone in five days.",
+		},
+		{
+			Name: "WaybillQueueGrowing", For: 15 * time.Minute, Severity: Warning,
+			Expr:    "(" + pending + " > 1000 and delta((" + pending + ")[15m:1m]) > 0)" + notPaused,
+			Summary: "Queue {{ $labels.queue }} has {{ $value }} pending jobs, and gets more than it is rid of.",
+		},
+		{
+			Name: "WaybillNoWorker", For: 2 * time.Minute, Severity: Critical, Expr: "(max by (queue) (waybill_queue_workers) == 0)" + notPaused,
+			Summary: "No worker takes jobs from queue {{ $labels.queue }}.",
+		},
+		{
+			Name: "WaybillTaskErrors", For: 10 * time.Minute, Severity: Warning,
+			Expr: `sum by (type) (rate(waybill_jobs_settled_total{outcome=~"retry|archived"}[10m])) / sum by (type) (rate(waybill_jobs_settled_total{outcome=~"retry|archived|completed"}[10m])) > 0.2` +
+				` and sum by (type) (increase(waybill_jobs_settled_total{outcome=~"retry|archived"}[10m])) > 10`,
+			Summary: "{{ $value | humanizePercentage }} of the attempts of {{ $labels.type }} fail.",
+		},
+		{
+			Name: "WaybillSchedulesLate", For: 2 * time.Minute, Severity: Critical, Expr: "max(waybill_schedule_lag_seconds) > 60",
+			Summary: "A schedule's planned time has waited {{ $value | humanizeDuration }} to be decided.",
+		},
+	}
+}
+
+// roadAlerts watch the ledger, Redis, and what runs between them.
+func roadAlerts() []Alert {
+	return []Alert{
+		{
+			Name: "WaybillDivergence", For: 5 * time.Minute, Severity: Critical, Expr: "max by (kind) (waybill_divergent_jobs) > 0",
+			Summary: "Ledger and Redis disagree about {{ $value }} jobs ({{ $labels.kind }}), and the audit does not get it right.",
+		},
+		{
+			Name: "WaybillAuditStalled", For: time.Minute, Severity: Critical, Expr: "time() - max(waybill_audit_last_pass_timestamp_seconds) > 60",
+			Summary: "No audit has finished for {{ $value | humanizeDuration }}: what Redis loses stays lost meanwhile.",
+		},
+		{
+			Name: "WaybillDispatchStalled", For: 2 * time.Minute, Severity: Critical,
+			Expr:    "max(waybill_dispatch_lag_seconds) > 10 or sum(rate(waybill_dispatch_missed_total[5m])) > 0.1",
+			Summary: "Recorded jobs do not get to Redis in time; they are safe in the ledger.",
+		},
+		{
+			Name: "WaybillRedisNearFull", For: time.Minute, Severity: Critical,
+			Expr:    "max(waybill_redis_memory_used_bytes) / (max(waybill_redis_memory_limit_bytes) > 0) > 0.8 or max(waybill_dispatch_stopped) == 1",
+			Summary: "Redis nears its memory limit. At 85 % sending stops and jobs wait in the ledger.",
+		},
+		{
+			Name: "WaybillRedisDown", For: time.Minute, Severity: Critical, Expr: `count(waybill_source_up{source="redis"} == 0) > 0`,
+			Summary: "{{ $value }} processes do not reach Redis. Jobs are taken, but not run.",
+		},
+		{
+			Name: "WaybillLedgerDown", For: time.Minute, Severity: Critical, Expr: `count(waybill_source_up{source="ledger"} == 0) > 0`,
+			Summary: "{{ $value }} processes do not reach PostgreSQL. Nothing is taken and nothing is settled.",
+		},
+		{
+			Name: "WaybillDatabasePoolExhausted", For: 5 * time.Minute, Severity: Warning,
+			Expr:    "max by (job, instance) (rate(waybill_database_pool_wait_seconds_total[5m])) > 1",
+			Summary: "In {{ $labels.instance }} there is always somebody waiting for a connection to PostgreSQL ({{ $value }} on average).",
+		},
+	}
+}
+
+// processAlerts watch who does the work, and those who would tell.
+func processAlerts() []Alert {
+	return []Alert{
+		{
+			Name: "WaybillNoHeartbeat", For: 30 * time.Second, Severity: Critical, Expr: `max(waybill_workers{state="live"}) == 0`,
+			Summary: "No worker's heartbeat reaches the ledger.",
+		},
+		{
+			Name: "WaybillWorkerLost", For: 0, Severity: Warning, Expr: `max(waybill_workers{state="silent"}) > 0`,
+			Summary: "{{ $value }} workers went silent without saying goodbye; their jobs are run by others.",
+		},
+		{
+			Name: "WaybillAPIErrors", For: 5 * time.Minute, Severity: Critical,
+			Expr:    `sum(rate(waybill_http_requests_total{status=~"5.."}[5m])) / sum(rate(waybill_http_requests_total[5m])) > 0.05`,
+			Summary: "{{ $value | humanizePercentage }} of the requests are answered with a server error.",
+		},
+		{
+			Name: "WaybillFiguresMissing", For: 2 * time.Minute, Severity: Critical, Expr: "absent(waybill_jobs_open)",
+			Summary: "Nobody exports the ledger's figures: most other alerts are blind.",
+		},
+		{
+			Name: "WaybillTargetDown", For: 2 * time.Minute, Severity: Warning, Expr: `up{job=~"waybill-.*"} == 0`,
+			Summary: "{{ $labels.job }} at {{ $labels.instance }} cannot be scraped.",
+		},
+	}
+}

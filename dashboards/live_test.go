@@ -1,0 +1,134 @@
+package dashboards
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/waybill/waybill/internal/testenv"
+)
+
+// rightlyEmpty are what is asked of things that don't happen while all is well; that their metric is known is held by its unit tests elsewhere.
+func rightlyEmpty() []string {
+	return []string{
+		"waybill_settlements_refused_total",                // somebody thought dead came back late
+		`waybill_jobs_settled_total{outcome="handed_back"`, // a worker stopped in the middle of a job
+		`waybill_http_requests_total{status=~"5.."}`,       // the API failed
+	}
+}
+
+// The whole test: an API, two workers, PostgreSQL, Redis and Prometheus, with this repository's own configuration.
+func TestEveryPanelAndAlertFindsItsDataInARunningSystem(t *testing.T) {
+	t.Parallel()
+	s := startSystem(t)
+	s.load()
+	t.Run("panels and the series of alerts", func(t *testing.T) {
+		missing := liveExpressions()
+		testenv.EventuallyNoError(t, 60*time.Second, func() error {
+			missing = slices.DeleteFunc(missing, func(expr string) bool { return s.prometheus.answers(t, expr) })
+			if len(missing) > 0 {
+				return fmt.Errorf("%d expressions have no data:\n%s", len(missing), strings.Join(missing, "\n"))
+			}
+			return nil
+		}, "every expression returns data")
+	})
+	t.Run("all workers are scraped", func(t *testing.T) {
+		if n := s.prometheus.count(t, `up{job="waybill-worker"} == 1`); n != 2 {
+			t.Errorf("%d workers are up, want 2", n)
+		}
+		if n := s.prometheus.count(t, `max by (queue, state) (waybill_jobs_open)`); n != 15 {
+			t.Errorf("%d depths, want one for each of 3 queues and 5 states", n)
+		}
+	})
+	t.Run("nothing fires but what the load deserves", func(t *testing.T) {
+		firing := slices.DeleteFunc(s.prometheus.firing(t), func(name string) bool { return name == "WaybillTaskErrors" })
+		if len(firing) > 0 {
+			t.Errorf("firing: %v", firing)
+		}
+	})
+	t.Run("stopped workers are noticed, and so is their return", func(t *testing.T) {
+		s.stopWorkers()
+		s.prometheus.awaitFiring(t, true, "WaybillNoWorker", "WaybillNoHeartbeat", "WaybillTargetDown")
+		s.startWorkers()
+		s.prometheus.awaitFiring(t, false, "WaybillNoWorker", "WaybillNoHeartbeat", "WaybillTargetDown")
+	})
+}
+
+// liveExpressions are all of the panels', and of each alert the series that it looks at: an alert itself is rightly silent.
+func liveExpressions() (all []string) {
+	for _, d := range Dashboards() {
+		for _, r := range d.Rows {
+			for _, p := range r.Panels {
+				for _, q := range p.Queries {
+					all = append(all, strings.NewReplacer("$queue", ".*", "$__rate_interval", "1m").Replace(q.Expr))
+				}
+			}
+		}
+	}
+	selector := regexp.MustCompile(`\b(?:waybill|asynq)_[a-z_]+(?:\{[^}]*\})?|\bup\{[^}]*\}`)
+	for _, a := range Alerts() {
+		all = append(all, selector.FindAllString(a.Expr, -1)...)
+	}
+	slices.Sort(all)
+	return slices.DeleteFunc(slices.Compact(all), func(expr string) bool {
+		return slices.ContainsFunc(rightlyEmpty(), func(e string) bool { return strings.Contains(expr, e) && !strings.Contains(expr, "or vector(0)") })
+	})
+}
+
+// prometheus is a server that runs for this test.
+type prometheus struct{ url string }
+
+// samples is what an instant query answers.
+func (p prometheus) samples(t *testing.T, expr string) []map[string]string {
+	t.Helper()
+	resp, err := http.Get(p.url + "/api/v1/query?query=" + url.QueryEscape(expr))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var body struct {
+		Status, Error string
+		Data          struct {
+			Result []struct{ Metric map[string]string }
+		}
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&body); err != nil || body.Status != "success" {
+		t.Fatalf("%s: %s %v", expr, body.Error, err)
+	}
+	var all []map[string]string
+	for _, r := range body.Data.Result {
+		all = append(all, r.Metric)
+	}
+	return all
+}
+
+func (p prometheus) count(t *testing.T, expr string) int { t.Helper(); return len(p.samples(t, expr)) }
+
+func (p prometheus) answers(t *testing.T, expr string) bool { t.Helper(); return p.count(t, expr) > 0 }
+
+func (p prometheus) firing(t *testing.T) (names []string) {
+	t.Helper()
+	for _, labels := range p.samples(t, `ALERTS{alertstate="firing"}`) {
+		names = append(names, labels["alertname"])
+	}
+	return names
+}
+
+func (p prometheus) awaitFiring(t *testing.T, want bool, names ...string) {
+	t.Helper()
+	testenv.EventuallyNoError(t, 45*time.Second, func() error {
+		firing := p.firing(t)
+		for _, name := range names {
+			if slices.Contains(firing, name) != want {
+				return fmt.Errorf("%s fires: %v; firing are %v", name, !want, firing)
+			}
+		}
+		return nil
+	}, "alerts change")
+}

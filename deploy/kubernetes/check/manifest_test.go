@@ -1,0 +1,69 @@
+// Package check holds the manifests to the types that Kubernetes itself reads them with. It is a module of its own, so that these types are
+// no dependency of Waybill: `cd deploy/kubernetes/check && go test ./...`.
+package check
+
+import (
+	"bytes"
+	"io"
+	"testing"
+
+	monitoring "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
+	apps "k8s.io/api/apps/v1"
+	autoscaling "k8s.io/api/autoscaling/v2"
+	batch "k8s.io/api/batch/v1"
+	core "k8s.io/api/core/v1"
+	networking "k8s.io/api/networking/v1"
+	policy "k8s.io/api/policy/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer/json"
+	"k8s.io/apimachinery/pkg/util/yaml"
+	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/kyaml/filesys"
+)
+
+// unknown are kinds whose Go types are too large a dependency for what they would prove.
+var unknown = map[string]bool{"ScaledObject": true}
+
+func TestKustomizeBuildsWhatKubernetesCanRead(t *testing.T) {
+	t.Parallel()
+	for dir, least := range map[string]int{"base": 13, "migrate": 1, "example": 16} {
+		built, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), "../"+dir)
+		if err != nil {
+			t.Fatalf("%s: %v", dir, err)
+		}
+		text, err := built.AsYaml()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := decode(t, dir, text); n < least {
+			t.Errorf("%s: %d objects, want %d at least", dir, n, least)
+		}
+	}
+}
+
+// decode reads every object strictly: a field that its type does not have, or that stands there twice, is an error.
+func decode(t *testing.T, dir string, text []byte) (n int) {
+	t.Helper()
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{apps.AddToScheme, autoscaling.AddToScheme, batch.AddToScheme, core.AddToScheme,
+		networking.AddToScheme, policy.AddToScheme, monitoring.AddToScheme} {
+		if err := add(scheme); err != nil {
+			t.Fatal(err)
+		}
+	}
+	strict := json.NewSerializerWithOptions(json.DefaultMetaFactory, scheme, scheme, json.SerializerOptions{Yaml: true, Strict: true})
+	for docs := yaml.NewDocumentDecoder(io.NopCloser(bytes.NewReader(text))); ; n++ {
+		doc := make([]byte, 1<<20)
+		size, err := docs.Read(doc)
+		if err == io.EOF {
+			return n
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, kind, err := strict.Decode(doc[:size], nil, nil)
+		if err != nil && !(kind != nil && unknown[kind.Kind]) {
+			t.Errorf("%s, %v: %v", dir, kind, err)
+		}
+	}
+}
