@@ -16,7 +16,7 @@ func queueDepth() Row {
 		{Title: "Oldest due job", Unit: "s", Queries: one(`max by (queue) (waybill_oldest_pending_seconds{queue=~"$queue"})`, "{{queue}}")},
 		{
 			Title: "Growth of what is pending", Unit: "ops", Description: "Above zero, more comes than goes.",
-			Queries: one(`deriv((max by (queue) (waybill_jobs_open{queue=~"$queue", state="pending"}))[5m:15s])`, "{{queue}}"),
+			Queries: one(`deriv((max by (queue) (waybill_jobs_open{queue=~"$queue", state="pending"}))[5m:5s])`, "{{queue}}"),
 		},
 		{Title: "Paused", Description: "1 while somebody keeps the queue from running.", Queries: one(`max by (queue) (waybill_queue_paused{queue=~"$queue"})`, "{{queue}}")},
 	}}

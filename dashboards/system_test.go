@@ -40,7 +40,7 @@ func startSystem(t *testing.T) *system {
 		"DATABASE_URL=" + testenv.Postgres(t), "REDIS_URL=" + redis.URL, "WAYBILL_JWT_KEYS=k1:c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LTEyMzQ=",
 		"WAYBILL_LOG_LEVEL=warn", "WAYBILL_CANCEL_GRACE=0s", "WAYBILL_SHUTDOWN_GRACE=1s", "HOME=" + os.Getenv("HOME"), "PATH=" + os.Getenv("PATH"),
 	}
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", s.bin, "../cmd/api", "../cmd/worker", "../cmd/waybill")
+	build := exec.CommandContext(t.Context(), "go", "build", "-ldflags=-s -w", "-o", s.bin, "../cmd/api", "../cmd/worker", "../cmd/waybill")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}

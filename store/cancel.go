@@ -13,14 +13,18 @@ import (
 // Cancel calls a job off. A waiting job is canceled when it returns; for a running one the request is written down, which its worker
 // learns within a second. Canceling a canceled job changes nothing; one that is completed or archived answers job.CodeConflict.
 func (s *Store) Cancel(ctx context.Context, id job.ID) (*job.Job, error) {
-	q := s.db.NewUpdate().Table("jobs").
-		Set("finished_at = CASE WHEN state = 'active' THEN NULL ELSE ? END", s.clock()).
+	q := s.callOff(s.db.NewUpdate().Table("jobs")).Where("id = ?", id)
+	return s.steer(ctx, id, q, "canceled", job.Canceled)
+}
+
+// callOff ends open jobs that wait, and writes the request down for those that run.
+func (s *Store) callOff(q *bun.UpdateQuery) *bun.UpdateQuery {
+	return q.Set("finished_at = CASE WHEN state = 'active' THEN NULL ELSE ? END", s.clock()).
 		Set("settled_attempt = CASE WHEN state = 'active' THEN settled_attempt ELSE attempt END").
 		Set("worker_id = CASE WHEN state = 'active' THEN worker_id END"). // so that no late worker takes this end for his
 		Set("cancel_requested_at = coalesce(cancel_requested_at, ?)", s.clock()).
 		Set("state = CASE WHEN state = 'active' THEN state ELSE 'canceled' END").
-		Where("id = ?", id).Where("state IN (?)", bun.List(job.OpenStates))
-	return s.steer(ctx, id, q, "canceled", job.Canceled)
+		Where("state IN (?)", bun.List(job.OpenStates))
 }
 
 // Retry runs a job anew that is archived, canceled or waits for its next attempt, at once and with all its retries. Any other state

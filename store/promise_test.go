@@ -234,7 +234,9 @@ func (w *world) settle(t *rapid.T, h held, state job.State) {
 			t.Fatalf("sent twice, the outcome of %s is %+v, and was %+v", h.job.ID, again[0], out[0])
 		}
 	}
-	if set.Failed {
+	switch n := w.read(h.job.ID).Failures; {
+	case out[0].State == job.Canceled && n == w.failures[h.job.ID]: // it had been handed back before, and ended as canceled then
+	case set.Failed:
 		w.failures[h.job.ID]++
 	}
 	if rapid.IntRange(0, 4).Draw(t, "answer arrives") == 0 { // the worker dies before asynq hears of it

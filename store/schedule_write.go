@@ -114,12 +114,7 @@ func (s *Store) cancelWithin(ctx context.Context, tx bun.Tx, decisions []job.Sch
 		return nil
 	}
 	var rows []*jobRow
-	err := tx.NewUpdate().Model(&rows).
-		Set("finished_at = CASE WHEN state = 'active' THEN NULL ELSE ? END", s.clock()).
-		Set("settled_attempt = CASE WHEN state = 'active' THEN settled_attempt ELSE attempt END").
-		Set("cancel_requested_at = coalesce(cancel_requested_at, ?)", s.clock()).
-		Set("state = CASE WHEN state = 'active' THEN state ELSE 'canceled' END").
-		Where("id IN (?)", bun.List(ids)).Where("state IN (?)", bun.List(job.OpenStates)).Returning("*").Scan(ctx)
+	err := s.callOff(tx.NewUpdate().Model(&rows)).Where("id IN (?)", bun.List(ids)).Returning("*").Scan(ctx)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return err
 	}

@@ -55,7 +55,7 @@ func (p *Pool) attempt(ctx context.Context, j *job.Job) ended {
 	a := job.Running{JobID: j.ID, Attempt: j.Attempt}
 	ctx = tasks.WithProgress(ctx, func(pr job.Progress) { p.reports.put(a, pr) })
 	back := make(chan ended, 1)
-	go func() { back <- guard(ctx, p.deps.Handler, j) }()
+	go guard(ctx, p.deps.Handler, j, back)
 	select {
 	case e := <-back:
 		e.cause = context.Cause(ctx)
@@ -81,17 +81,16 @@ func (p *Pool) outwait(ctx context.Context, j *job.Job, back <-chan ended) ended
 	}
 }
 
-// guard turns a panic into an error with its stack. runtime.Goexit in a handler is caught too: it would leave the caller waiting.
-func guard(ctx context.Context, h Handler, j *job.Job) (e ended) {
-	returned := false
+// guard calls the handler and sends how it came back; a panic is an error with its stack. It sends from a deferred call: a handler that ends its
+// goroutine (runtime.Goexit) runs nothing but those, and must not leave the caller waiting.
+func guard(ctx context.Context, h Handler, j *job.Job, back chan<- ended) {
+	e := ended{err: errors.New("the handler ended its goroutine")}
 	defer func() {
 		if v := recover(); v != nil {
 			e = ended{err: fmt.Errorf("panic: %v", v), stack: string(debug.Stack())}
-		} else if !returned {
-			e = ended{err: errors.New("the handler ended its goroutine")}
 		}
+		back <- e
 	}()
-	e.result, e.err = h(ctx, j)
-	returned = true
-	return e
+	result, err := h(ctx, j)
+	e = ended{result: result, err: err}
 }

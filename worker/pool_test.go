@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -157,6 +158,10 @@ func TestEveryWayAHandlerCanEnd(t *testing.T) {
 			return nil, tasks.Permanent(errors.New("never"))
 		},
 		"panic": func(context.Context, *job.Job) (json.RawMessage, error) { panic("boom") },
+		"goexit": func(context.Context, *job.Job) (json.RawMessage, error) {
+			runtime.Goexit()
+			return nil, nil
+		},
 		"after": func(_ context.Context, j *job.Job) (json.RawMessage, error) {
 			return nil, firstTime(j, tasks.RetryAfter(errors.New("busy"), time.Second))
 		},
@@ -180,6 +185,7 @@ func TestEveryWayAHandlerCanEnd(t *testing.T) {
 		{"once", nil, job.Completed, 2, 1, "no luck"},
 		{"permanent", nil, job.Archived, 1, 1, "never"},
 		{"panic", func(s *job.Submission) { s.MaxRetries = 0 }, job.Archived, 1, 1, "panic: boom"},
+		{"goexit", func(s *job.Submission) { s.MaxRetries = 0 }, job.Archived, 1, 1, "the handler ended its goroutine"},
 		{"after", nil, job.Completed, 2, 1, "busy"},
 		{"snooze", nil, job.Completed, 2, 0, ""},
 		{"until", func(s *job.Submission) { s.Timeout, s.MaxRetries = 100*time.Millisecond, 0 }, job.Archived, 1, 1, "timed out after 100ms"},

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 
+	"github.com/waybill/waybill/internal/app"
 	"github.com/waybill/waybill/internal/config"
 	"github.com/waybill/waybill/internal/dev"
 	"github.com/waybill/waybill/internal/obs"
@@ -21,5 +22,6 @@ func (c *devCommand) Run(ctx context.Context, s *streams) error {
 		return err
 	}
 	log := obs.Logger(s.err, cfg.LogLevel, "text")
+	app.HearRedis(log)
 	return dev.Run(ctx, cfg, dev.Options{Addr: c.Addr, Data: c.Data, DatabaseURL: c.DatabaseURL, RedisURL: c.RedisURL}, s.out, log)
 }

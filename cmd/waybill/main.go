@@ -3,13 +3,17 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
+	"strings"
 
 	"github.com/alecthomas/kong"
 
 	"github.com/waybill/waybill/internal/app"
+	"github.com/waybill/waybill/internal/job"
 )
 
 type commands struct {
@@ -21,7 +25,10 @@ type commands struct {
 	Version versionCommand `cmd:"" help:"Print the version."`
 }
 
-func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
+func main() {
+	app.HearRedis(slog.New(slog.DiscardHandler)) // what fails is said once, by the command
+	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
 
 // streams are where a command reads and writes.
 type streams struct {
@@ -51,10 +58,22 @@ func run(args []string, in io.Reader, out, errs io.Writer) int {
 		return 2
 	}
 	if err := parsed.Run(&streams{in, out, errs}); err != nil {
-		fmt.Fprintln(errs, "waybill:", err)
+		fmt.Fprintln(errs, "waybill:", said(err))
 		return 1
 	}
 	return 0
+}
+
+// said is an error for a person at a terminal: with the values that are wrong, where it names some.
+func said(err error) string {
+	text := err.Error()
+	var e *job.Error
+	if errors.As(err, &e) {
+		for _, f := range e.Fields {
+			text += "; " + strings.TrimPrefix(f.Pointer, "/") + " " + f.Detail
+		}
+	}
+	return text
 }
 
 type versionCommand struct{}

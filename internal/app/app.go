@@ -9,6 +9,8 @@ import (
 	"net"
 	"net/http"
 	"runtime/debug"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -138,9 +140,20 @@ func (a *App) openStore(ctx context.Context, o Options) (err error) {
 func plainly(err error) error {
 	var e *job.Error
 	if errors.As(err, &e) && e.Err != nil {
-		return fmt.Errorf("the database cannot be used (DATABASE_URL): %w", e.Err)
+		return fmt.Errorf("the database cannot be used (DATABASE_URL): %s", oneLine(e.Err))
 	}
 	return err
+}
+
+// oneLine is what err says, without the line breaks of lists and without what it says twice: pgx names each try to connect.
+func oneLine(err error) string {
+	var lines []string
+	for line := range strings.Lines(err.Error()) {
+		if line = strings.TrimSpace(line); line != "" && !slices.Contains(lines, line) {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines, " ")
 }
 
 func (a *App) private(taskType string) bool {

@@ -20,6 +20,7 @@ func Main(load func() (config.Config, error), o Options) int {
 		return 2
 	}
 	log := obs.Logger(os.Stderr, cfg.LogLevel, cfg.LogFormat)
+	HearRedis(log)
 	ctx, stop := Signals(context.Background())
 	defer stop()
 	if args := os.Args[1:]; len(args) > 0 {

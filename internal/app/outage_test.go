@@ -73,7 +73,7 @@ func TestWithoutPostgreSQLNothingIsPromisedAndWithItAllGoesOn(t *testing.T) {
 	routes := []ask{
 		{method: "POST", path: "/v1/jobs", body: echo}, {method: "POST", path: "/v1/jobs/batch", body: "[" + echo + "]"}, {path: "/v1/jobs"}, {path: "/v1/jobs/" + known},
 		{path: "/v1/jobs/" + known + "?wait=1s"}, {method: "POST", path: "/v1/jobs/" + known + "/cancel", media: "-"}, {method: "POST", path: "/v1/jobs/" + known + "/retry", media: "-"},
-		{path: "/v1/queues"}, {method: "POST", path: "/v1/queues/low/pause", body: "{}"}, {method: "POST", path: "/v1/queues/low/resume", media: "-"},
+		{path: "/v1/queues"}, {method: "POST", path: "/v1/queues/low/pause", body: `{"reason":"a test"}`}, {method: "POST", path: "/v1/queues/low/resume", media: "-"},
 		{path: "/v1/schedules"}, {path: "/v1/me"}, {path: "/v1/users"}, {path: "/v1/audit"}, {path: "/v1/api-keys"}, {method: "POST", path: "/v1/api-keys", body: `{"name":"k"}`},
 		{method: "PATCH", path: "/v1/me", body: `{"name":"x"}`}, {method: "POST", path: "/v1/users", body: `{"email":"x@example.com","password":"12345678","role":"user"}`},
 		{method: "POST", path: "/v1/auth/login", body: credentials("admin@example.com", b.admin.password)}, {method: "POST", path: "/v1/auth/register", body: credentials("new@example.com", "a new password")},

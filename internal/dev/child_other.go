@@ -4,5 +4,5 @@ package dev
 
 import "os/exec"
 
-// dieWithParent does nothing where the kernel cannot: a child that outlives us is found by its socket and used again.
+// dieWithParent does nothing where the kernel cannot: a child that outlives us is found by its socket and ended by the next run.
 func dieWithParent(*exec.Cmd) {}

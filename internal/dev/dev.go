@@ -39,6 +39,11 @@ func Run(ctx context.Context, cfg config.Config, o Options, out io.Writer, log *
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("make the data folder (--data chooses another): %w", err)
 	}
+	unlock, err := lock(filepath.Join(dir, "lock"))
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	keep, err := loadKeepsake(filepath.Join(dir, "dev.json"))
 	if err != nil {
 		return err

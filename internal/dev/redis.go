@@ -2,6 +2,7 @@ package dev
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -25,8 +26,8 @@ func startRedis(ctx context.Context, dir string) (url, kind string, stop func(),
 		return startMiniredis()
 	}
 	url = "unix://" + socket
-	if answers(ctx, url, 0) { // left by a process that was killed, where the system does not end children with their parent
-		return url, "redis-server (running already)", func() {}, nil
+	if err := endLeftover(ctx, url); err != nil {
+		return "", "", nil, err
 	}
 	_ = os.Remove(socket)
 	cmd := exec.Command(program, "--port", "0", "--unixsocket", socket, "--unixsocketperm", "700", "--dir", dir,
@@ -42,6 +43,30 @@ func startRedis(ctx context.Context, dir string) (url, kind string, stop func(),
 	}
 	return url, "redis-server", stop, nil
 }
+
+// endLeftover ends the server of a process that was killed, which may be about to end by itself or live on: it may not be used, and two would
+// write to one file. Its data stays. Nobody else's can it be: the data folder is locked.
+func endLeftover(ctx context.Context, url string) error {
+	if !answers(ctx, url, 0) {
+		return nil
+	}
+	opt, err := redis.ParseURL(url)
+	if err != nil {
+		return fmt.Errorf("end the last redis-server: %w", err)
+	}
+	c := redis.NewClient(opt)
+	defer c.Close()
+	for end := time.Now().Add(leftoverPatience); time.Now().Before(end) && ctx.Err() == nil; time.Sleep(20 * time.Millisecond) {
+		_ = c.Shutdown(ctx).Err() // that it cuts the connection is the answer
+		if c.Ping(ctx).Err() != nil {
+			return nil
+		}
+	}
+	return errors.New("the redis-server of the last run does not end: its process must be killed")
+}
+
+// leftoverPatience is long enough to write a large append-only file to disk.
+const leftoverPatience = 20 * time.Second
 
 // startOnOwnThread starts a child from a thread that lives as long as the process: the kernel sends the child its signal when the thread that
 // started it ends, not the process.
