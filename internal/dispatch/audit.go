@@ -59,7 +59,7 @@ const (
 // Stats counts what audits found, since the process began.
 type Stats struct {
 	Resent    map[string]int64 // by reason
-	Divergent map[string]int64 // by kind, at the last look
+	Divergent map[string]int64 // by kind, at the last look of this process at the queues whose turn it has
 	Adopted   int64            // deeds done in Redis that the ledger took over
 	Passes    int64
 	LastPass  time.Time // that found everything it needed to ask; zero: none yet
@@ -76,7 +76,7 @@ type Audit struct {
 	sweeps map[string]job.Position // where the slow comparison of each queue stands
 
 	resent    map[string]*atomic.Int64
-	divergent map[string]*atomic.Int64
+	divergent map[string]map[string]*atomic.Int64 // by queue and kind
 	adopted   atomic.Int64
 	passes    atomic.Int64
 	last      atomic.Int64
@@ -97,8 +97,12 @@ func NewAudit(cfg AuditConfig, l Ledger, d *Dispatcher) (*Audit, error) {
 	if cfg.Overdue <= 0 {
 		cfg.Overdue = 10 * time.Second
 	}
+	divergent := map[string]map[string]*atomic.Int64{}
+	for _, queue := range cfg.Queues {
+		divergent[queue] = counters(KindMissing, KindStuck, KindFlipped, KindGarbage)
+	}
 	return &Audit{cfg: cfg, ledger: l, d: d, redis: d.redis, log: d.log, sweeps: map[string]job.Position{},
-		resent: counters(ReasonLost, ReasonOrphaned, ReasonStuck), divergent: counters(KindMissing, KindStuck, KindFlipped, KindGarbage)}, nil
+		resent: counters(ReasonLost, ReasonOrphaned, ReasonStuck), divergent: divergent}, nil
 }
 
 func counters(names ...string) map[string]*atomic.Int64 {
@@ -157,6 +161,9 @@ func (a *Audit) Pass(ctx context.Context) error {
 func (a *Audit) queue(ctx context.Context, queue string) error {
 	mine, err := a.turn(ctx, queue)
 	if err != nil || !mine {
+		for _, n := range a.divergent[queue] { // whoever has the turn knows; what was seen here is old
+			n.Store(0)
+		}
 		return err
 	}
 	return errors.Join(a.sent(ctx, queue), a.unheld(ctx, queue), a.overdue(ctx, queue))
@@ -203,8 +210,10 @@ func (a *Audit) Stats() Stats {
 	for k, v := range a.resent {
 		s.Resent[k] = v.Load()
 	}
-	for k, v := range a.divergent {
-		s.Divergent[k] = v.Load()
+	for _, kinds := range a.divergent {
+		for k, v := range kinds {
+			s.Divergent[k] += v.Load()
+		}
 	}
 	if n := a.last.Load(); n != 0 {
 		s.LastPass = time.Unix(0, n)

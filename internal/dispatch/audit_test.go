@@ -344,3 +344,19 @@ func TestAPassWithoutRedisFailsSoon(t *testing.T) {
 		t.Errorf("a pass without redis answers %v", err)
 	}
 }
+
+func TestDivergenceIsCountedForEachQueueAndOnlyWhileItIsThere(t *testing.T) {
+	t.Parallel()
+	b := newAuditBench(t)
+	b.create(2) // in the first queue; nothing is wrong in the second
+	b.pass()
+	if n := b.audit.Stats().Divergent[KindMissing]; n != 2 {
+		t.Errorf("%d are missing, want 2", n)
+	}
+	b.create(1)
+	b.redis.Set(t.Context(), "waybill:{default}:audit", job.NewID().String(), 0) // somebody else's turn
+	b.pass()
+	if n := b.audit.Stats().Divergent[KindMissing]; n != 0 {
+		t.Errorf("without the turn, %d are missing", n)
+	}
+}

@@ -134,8 +134,8 @@ func (a *Audit) overdue(ctx context.Context, queue string) error {
 	if err != nil {
 		return err
 	}
-	a.divergent[KindStuck].Store(int64(len(found.stuck)))
-	a.divergent[KindFlipped].Store(int64(len(found.flipped)))
+	a.divergent[queue][KindStuck].Store(int64(len(found.stuck)))
+	a.divergent[queue][KindFlipped].Store(int64(len(found.flipped)))
 	return a.repair(ctx, queue, found)
 }
 
