@@ -105,7 +105,7 @@ func (s *Store) Job(ctx context.Context, id job.ID) (*job.Job, error) {
 // jobErrors reads a job's newest errors, oldest first.
 func (s *Store) jobErrors(ctx context.Context, id job.ID) ([]job.AttemptError, error) {
 	var rows []errorRow
-	err := s.db.NewSelect().Model(&rows).Where("job_id = ?", id).OrderExpr("attempt DESC").Limit(job.MaxKeptErrors).Scan(ctx)
+	err := s.db.NewSelect().Model(&rows).Where("job_id = ?", id).OrderExpr("attempt DESC, at DESC").Limit(job.MaxKeptErrors).Scan(ctx)
 	if err != nil {
 		return nil, s.wrap("select job errors", err)
 	}

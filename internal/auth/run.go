@@ -33,7 +33,10 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastFlush)
 	defer cancel()
-	return s.flush(last)
+	if err := s.flush(last); err != nil { // an orderly end all the same: the ledger may be what is down
+		s.log.WarnContext(ctx, "last uses not written down", "err", err)
+	}
+	return nil
 }
 
 func (s *Service) flush(ctx context.Context) error {
