@@ -6,12 +6,12 @@ TOOL := go tool -modfile=tools/go.mod
 
 .PHONY: help
 help: ## show this
-	@awk -F ':.*## ' '/^[a-z\/]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z\/-]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## build every command into bin/
 	go build ./...
-	go build -trimpath -o bin/ ./cmd/...
+	go build -o bin/ ./cmd/...
 
 .PHONY: test
 test: ## run all tests with -race; installs PostgreSQL, Redis and Prometheus where they are missing
@@ -33,6 +33,16 @@ fuzz: ## run each fuzz test for FUZZTIME (20s)
 schedules-soak: ## kill workers under 1,000 schedules for two minutes, and account for every tick
 	@tools/install.sh
 	go test -tags soak -run Soak -timeout 15m -count 1 -v ./internal/schedule
+
+.PHONY: chaos
+chaos: ## break everything that can break under load, and check every invariant after each fault; 15 minutes; flags in ARGS
+	@tools/install.sh
+	go run ./chaos $(ARGS)
+
+.PHONY: chaos-short
+chaos-short: ## the few of these faults that every change must survive; 2 minutes
+	@tools/install.sh
+	go run ./chaos -short $(ARGS)
 
 .PHONY: lint
 lint: ## gofmt, go vet, staticcheck, govulncheck
