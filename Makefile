@@ -6,7 +6,7 @@ TOOL := go tool -modfile=tools/go.mod
 
 .PHONY: help
 help: ## show this
-	@awk -F ':.*## ' '/^[a-z\/-]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9\/-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## build every command into bin/

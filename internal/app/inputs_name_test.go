@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"io"
+	"log/slog"
 	"net"
 	"net/netip"
 	"os"
@@ -12,10 +13,14 @@ import (
 	"testing"
 
 	"golang.org/x/net/dns/dnsmessage"
+
+	"github.com/waybill/waybill/internal/app"
 )
 
-// TestMain puts a name server of our own before every test of this package: it knows the names below, and nobody else's.
+// TestMain puts a name server of our own before every test of this package: it knows the names below, and nobody else's. And it keeps the
+// outages that tests make from filling standard error.
 func TestMain(m *testing.M) {
+	app.HearRedis(slog.New(slog.DiscardHandler))
 	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
 		here, there := net.Pipe() // no packets, so that messages come with their lengths, as over TCP
 		go answerNames(there)

@@ -153,10 +153,14 @@ func TestWhateverAnEndpointAnswersIsJudgedRight(t *testing.T) {
 	t.Parallel()
 	b := newIdleBench(t, append(newGround(t), "WAYBILL_HTTP_ALLOW=127.0.0.0/8")...)
 	b.startAPI(app.Options{API: true, Worker: true})
-	date := time.Now().Add(10 * time.Minute).UTC().Format(http.TimeFormat)
 	whole := func(text string) func(net.Conn) { return func(c net.Conn) { _, _ = io.WriteString(c, text) } }
 	status := func(line string, headers ...string) func(net.Conn) {
 		return whole("HTTP/1.1 " + line + "\r\n" + strings.Join(append(headers, "Content-Length: 0"), "\r\n") + "\r\n\r\n")
+	}
+	later := func(d time.Duration) func(net.Conn) {
+		return func(c net.Conn) {
+			status("429 Slow", "Retry-After: "+time.Now().Add(d).UTC().Format(http.TimeFormat))(c)
+		}
 	}
 	pour := func(head string, pause time.Duration, piece string) func(net.Conn) {
 		return func(c net.Conn) {
@@ -197,7 +201,7 @@ func TestWhateverAnEndpointAnswersIsJudgedRight(t *testing.T) {
 		"500":                            {status("500 Oops"), job.Retry, 0, "500"},
 		"999":                            {status("999 Odd"), job.Retry, 0, "999"},
 		"429 with Retry-After 5":         {status("429 Slow", "Retry-After: 5"), job.Retry, 5 * time.Second, "429"},
-		"429 with a date":                {status("429 Slow", "Retry-After: "+date), job.Retry, 10 * time.Minute, "429"},
+		"429 with a date":                {later(10 * time.Minute), job.Retry, 10 * time.Minute, "429"},
 		"429 with a date that passed":    {status("429 Slow", "Retry-After: Wed, 21 Oct 2015 07:28:00 GMT"), job.Retry, 0, "429"},
 		"429 with -1":                    {status("429 Slow", "Retry-After: -1"), job.Retry, 0, "429"},
 		"429 with nonsense":              {status("429 Slow", "Retry-After: soon, maybe"), job.Retry, 0, "429"},

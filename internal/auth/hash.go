@@ -38,7 +38,8 @@ type hasher struct {
 	cost    Cost
 	slots   chan struct{}
 	waiting atomic.Int32
-	dummy   string // the hash of a password that nobody has
+	hashed  atomic.Int64 // how often a password was hashed or compared
+	dummy   string       // the hash of a password that nobody has
 }
 
 func newHasher(c Cost) (*hasher, error) {
@@ -98,6 +99,7 @@ func (h *hasher) do(ctx context.Context, f func()) error {
 		return fmt.Errorf("wait to hash a password: %w", ctx.Err())
 	}
 	defer func() { <-h.slots }()
+	h.hashed.Add(1)
 	f()
 	return nil
 }
