@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/waybill/waybill/internal/job"
+	"github.com/waybill/waybill/internal/testenv"
 )
 
 func TestOpenJobsAreCountedUpToABound(t *testing.T) {
@@ -127,4 +128,46 @@ func TestALargeBatchWithLabelsIsQuick(t *testing.T) {
 			t.Errorf("%d jobs carry the label, %v", len(page), err)
 		}
 	})
+}
+
+// A queue that was empty when PostgreSQL last looked must not make every claim walk all open jobs.
+func TestClaimsFindTheirJobsByKeyWhateverTheStatisticsSay(t *testing.T) {
+	t.Parallel()
+	s := newStore(t, testenv.Postgres(t))
+	w := job.NewID()
+	settle(t, s, settlement(mustClaim(t, s, create(t, s, submission())[0], w), w, job.Completed))
+	if _, err := s.db.ExecContext(t.Context(), "ANALYZE jobs"); err != nil {
+		t.Fatal(err)
+	}
+	mustClaim(t, s, create(t, s, submission())[0], w) // whatever is kept of a plan is kept now
+	subs := make([]job.Submission, 3000)
+	for i := range subs {
+		subs[i] = submission()
+	}
+	if _, err := s.CreateAll(t.Context(), subs); err != nil {
+		t.Fatal(err)
+	}
+	read := func() (n int) {
+		err := s.db.NewSelect().Table("pg_stat_user_tables").ColumnExpr("coalesce(idx_tup_fetch, 0) + seq_tup_read").Where("relname = 'jobs'").Scan(t.Context(), &n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	flush := func() {
+		if _, err := s.engine.(*postgres).hot.Exec(t.Context(), "SELECT pg_stat_force_next_flush()"); err != nil {
+			t.Fatal(err)
+		}
+		s.engine.(*postgres).hot.Reset() // counts are written when a session ends, if not before
+	}
+	flush()
+	before := read()
+	for i := range 20 {
+		mustClaim(t, s, &job.Job{ID: subs[i].ID, Delivery: 1}, w)
+	}
+	flush()
+	testenv.Eventually(t, 10*time.Second, func() bool { return read() > before }, "the counts are written")
+	if n := read() - before; n > 2000 {
+		t.Errorf("20 claims read %d rows", n)
+	}
 }
