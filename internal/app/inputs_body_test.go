@@ -37,17 +37,20 @@ func TestBodiesThatCannotBeReadAreRefusedEverywhere(t *testing.T) {
 	broken := map[string]string{"empty": "", "white space": " \n\t ", "null": "null", "a list": "[]", "a number": "123", "a text": `"x"`, "true": "true",
 		"two objects": "{}{}", "the BOM": "\xef\xbb\xbf{}", "cut off": `{"a":`, "cut off in a text": `{"a":"b`, "cut off in an escape": `{"a":"\u00`,
 		"a comment": `{} // x`, "a comment within": `{/* x */}`, "NaN": `{"a":NaN}`, "Infinity": `{"a":-Infinity}`, "a hexadecimal number": `{"a":0x1}`,
-		"a leading zero": `{"a":01}`, "a leading plus": `{"a":+1}`, "a bare key": `{a:1}`, "single quotes": `{'a':1}`, "a trailing comma": `{"a":1,}`, "a missing comma": `{"a":1 "b":2}`,
-		"a line break in a text": "{\"a\":\"b\nc\"}", "NUL": "{\"a\":\x00}", "UTF-16": "{\x00\"\x00a\x00\"\x00:\x001\x00}\x00", "a closing bracket": "}", "form data": "type=debug.echo&payload=x",
-		"XML": "<type>debug.echo</type>"}
+		"a leading zero": `{"a":01}`, "a leading plus": `{"a":+1}`, "a bare key": `{a:1}`, "single quotes": `{'a':1}`, "a trailing comma": `{"a":1,}`,
+		"a missing comma":        `{"a":1 "b":2}`,
+		"a line break in a text": "{\"a\":\"b\nc\"}", "NUL": "{\"a\":\x00}", "UTF-16": "{\x00\"\x00a\x00\"\x00:\x001\x00}\x00", "a closing bracket": "}",
+		"form data": "type=debug.echo&payload=x",
+		"XML":       "<type>debug.echo</type>"}
 	for path, good := range bodyRoutes(b) {
 		for name, body := range broken {
 			to := good
 			to.method, to.path, to.body = "POST", path, body
 			b.try([]input{{path + " " + name, to, 400, "malformed"}})
 		}
-		for name, body := range map[string]string{"text after it": good.body + "x", "another after it": good.body + good.body, "the BOM before it": "\xef\xbb\xbf" + good.body,
-			"invalid UTF-8": strings.Replace(good.body, `"}`, "\xff\"}", 1)[:len(good.body)-1] + "\xff"} {
+		for name, body := range map[string]string{"text after it": good.body + "x", "another after it": good.body + good.body,
+			"the BOM before it": "\xef\xbb\xbf" + good.body,
+			"invalid UTF-8":     strings.Replace(good.body, `"}`, "\xff\"}", 1)[:len(good.body)-1] + "\xff"} {
 			to := good
 			to.method, to.path, to.body = "POST", path, body
 			b.try([]input{{path + " " + name, to, 400, "malformed"}})
@@ -102,7 +105,8 @@ func TestMembersThatNobodyKnowsAreNamedAndNeverApplied(t *testing.T) {
 	ann := b.join("ann", "user")
 	post := func(path, body string) ask { return ask{method: "POST", path: path, as: ann.access, body: body} }
 	patch := func(body string) ask { return ask{method: "PATCH", path: "/v1/me", as: ann.access, body: body} }
-	for _, name := range []string{"state", "id", "owner_id", "attempt", "delivery", "result", "created_at", "TYPE", "Payload", "__proto__", "constructor", "maxRetries", "", " type", "a/b", "x~y", "\\u0000"} {
+	for _, name := range []string{"state", "id", "owner_id", "attempt", "delivery", "result", "created_at", "TYPE", "Payload", "__proto__", "constructor", "maxRetries",
+		"", " type", "a/b", "x~y", "\\u0000"} {
 		b.try([]input{
 			{"job " + name, post("/v1/jobs", with(`"`+name+`":"completed"`)), 422, "errors"},
 			{"batch " + name, post("/v1/jobs/batch", "["+echo+","+with(`"`+name+`":1`)+"]"), 422, `"pointer":"/1/`},
@@ -139,8 +143,10 @@ func TestTextsThatCannotBeStoredAreRefused(t *testing.T) {
 		{"NUL", payload(`"a\u0000b"`), 422, "/payload/a"}, {"NUL in a key", payload(`{"\u0000":1}`), 422, "/payload/a"},
 		{"the first half of a surrogate", payload(`"\ud800"`), 422, "/payload/a"}, {"the second", payload(`"\udfff"`), 422, "/payload/a"},
 		{"halves the wrong way round", payload(`"\udc00\ud800"`), 422, "/payload/a"}, {"half a surrogate in a key", payload(`{"\ud800x":1}`), 422, "/payload/a"},
-		{"invalid UTF-8", payload("\"\xc3\x28\""), 400, ""}, {"overlong UTF-8", payload("\"\xc0\xaf\""), 400, ""}, {"a surrogate as UTF-8", payload("\"\xed\xa0\x80\""), 400, ""},
-		{"nested 10,000 deep", payload(deep(10_000)), 422, ""}, {"nested 100,000 deep", payload(deep(100_000)), 422, ""}, {"opened 200,000 times", payload(strings.Repeat("[", 200_000)), 422, ""},
+		{"invalid UTF-8", payload("\"\xc3\x28\""), 400, ""}, {"overlong UTF-8", payload("\"\xc0\xaf\""), 400, ""}, {"a surrogate as UTF-8", payload("\"\xed\xa0\x80\""),
+			400, ""},
+		{"nested 10,000 deep", payload(deep(10_000)), 422, ""}, {"nested 100,000 deep", payload(deep(100_000)), 422, ""}, {"opened 200,000 times",
+			payload(strings.Repeat("[", 200_000)), 422, ""},
 		{"objects nested 5,000 deep", payload(strings.Repeat(`{"a":`, 5000) + "1" + strings.Repeat("}", 5000)), 422, ""},
 		{"a number beyond all bounds", payload(`1e200000`), 422, "/payload/a"}, {"a negative one", payload(`-1e400`), 422, "/payload/a"},
 		{"NUL in a label", job(`"labels":{"k":"\u0000"}`), 422, "/labels/k"}, {"NUL in a queue", job(`"queue":"default\u0000"`), 422, "/queue"},
@@ -156,7 +162,8 @@ func TestAPayloadAndItsResultComeBackByteForByte(t *testing.T) {
 	t.Parallel()
 	b := newIdleBench(t, newGround(t)...)
 	b.startAPI(app.Options{API: true, Worker: true})
-	for _, payload := range []string{`{"a":12345678901234567890,"b":1.10}`, `{ "z" : 1 ,  "a":[ ] }`, "{\n\t\"k\":\r\n 1e5}", `{"e":"\u00e9\/\u2028<&>","é":"😀"}`, `{"n":[1E+2,-0,0.000,1e-7,1e308]}`,
+	for _, payload := range []string{`{"a":12345678901234567890,"b":1.10}`, `{ "z" : 1 ,  "a":[ ] }`, "{\n\t\"k\":\r\n 1e5}", `{"e":"\u00e9\/\u2028<&>","é":"😀"}`,
+		`{"n":[1E+2,-0,0.000,1e-7,1e308]}`,
 		`{"deep":` + strings.Repeat("[", 90) + strings.Repeat("]", 90) + `}`, `{"":{" ":null}}`, `{"big":"` + strings.Repeat("x", job.MaxPayload-20) + `"}`} {
 		made := b.ask(ask{method: "POST", path: "/v1/jobs", as: b.admin.key, body: `{"payload":` + payload + `,"type":"debug.echo"}`}).want(b, 202)
 		done := b.finished(strings.TrimPrefix(made.header.Get("Location"), "/v1/jobs/"))
@@ -178,7 +185,8 @@ func TestABodyMayHaveExactlyTheLimit(t *testing.T) {
 		for _, chunks := range []bool{false, true} {
 			for size, want := range map[int]int{most - 1: 202, most: 202, most + 1: 413, 20 * most: 413} {
 				padded := body + strings.Repeat(" ", size-len(body))
-				b.try([]input{{fmt.Sprintf("%s of %d, in chunks: %v", path, size, chunks), ask{method: "POST", path: path, as: b.admin.key, body: padded, chunks: chunks}, want, ""}})
+				b.try([]input{{fmt.Sprintf("%s of %d, in chunks: %v", path, size, chunks), ask{method: "POST", path: path, as: b.admin.key, body: padded, chunks: chunks},
+					want, ""}})
 			}
 		}
 	}
@@ -188,7 +196,8 @@ func TestABodyMayHaveExactlyTheLimit(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.checkReply(r.want(b, 413))
-	for name, head := range map[string][]string{"a length and chunks": {"Content-Length: 5", "Transfer-Encoding: chunked"}, "two lengths": {"Content-Length: 5", "Content-Length: 6"},
+	for name, head := range map[string][]string{"a length and chunks": {"Content-Length: 5", "Transfer-Encoding: chunked"}, "two lengths": {"Content-Length: 5",
+		"Content-Length: 6"},
 		"a negative length": {"Content-Length: -1"}, "a length in words": {"Content-Length: five"}, "an encoding nobody knows": {"Transfer-Encoding: xchunked"}} {
 		text := "POST /v1/jobs HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer " + b.admin.key + "\r\nContent-Type: application/json\r\n" + strings.Join(head, "\r\n") + "\r\n\r\n" + echo + "\r\n\r\n"
 		r, err := send(b.addr, "POST", text)

@@ -19,13 +19,16 @@ func TestWrongJobsAreRefusedWithThePlace(t *testing.T) {
 	b := newBench(t)
 	post := func(body string) ask { return ask{method: "POST", path: "/v1/jobs", as: b.admin.key, body: body} }
 	long := strings.Repeat("x", 300)
-	types := map[string]string{"unknown": "no.such", "a space": "debug echo", "a space after": "debug.echo ", "another case": "Debug.Echo", "a prefix": "debug", "a prefix with a dot": "debug.",
-		"something after": "debug.echo.x", "300 characters": long, "asynq's own marks": "a/b:c{d}", "a wildcard": "*", "a path": "../debug.echo", "SQL": "' OR 1=1 --", "a letter that looks alike": "debug.еcho",
-		"a line break": `debug.echo\n`, "empty": "", "what is not configured": "command.run"}
+	types := map[string]string{"unknown": "no.such", "a space": "debug echo", "a space after": "debug.echo ", "another case": "Debug.Echo", "a prefix": "debug",
+		"a prefix with a dot": "debug.",
+		"something after":     "debug.echo.x", "300 characters": long, "asynq's own marks": "a/b:c{d}", "a wildcard": "*", "a path": "../debug.echo", "SQL": "' OR 1=1 --",
+		"a letter that looks alike": "debug.еcho",
+		"a line break":              `debug.echo\n`, "empty": "", "what is not configured": "command.run"}
 	for name, typ := range types {
 		b.try([]input{{"type " + name, post(`{"type":"` + typ + `","payload":{}}`), 422, `"/type"`}})
 	}
-	for name, queue := range map[string]string{"unknown": "no-such", "empty": "", "Redis's marks": `\"}x{\"`, "a line break": `default\n`, "1 KB": strings.Repeat("q", 1024), "another case": "Default",
+	for name, queue := range map[string]string{"unknown": "no-such", "empty": "", "Redis's marks": `\"}x{\"`, "a line break": `default\n`, "1 KB": strings.Repeat("q",
+		1024), "another case": "Default",
 		"a wildcard": "*", "a hash tag": "{default}", "asynq's key": "asynq:{default}:pending", "a space": " default"} {
 		b.try([]input{{"queue " + name, post(with(`"queue":"` + queue + `"`)), 422, `"/queue"`}})
 	}
@@ -91,17 +94,23 @@ func TestWrongListsAreRefused(t *testing.T) {
 	b.read(b.ask(ask{path: "/v1/jobs?limit=1", as: ann.access}).want(b, 200), &page)
 	b.ask(ask{path: "/v1/jobs?limit=1&cursor=" + page.Next, as: ann.access}).want(b, 200)
 	for _, query := range []string{
-		"limit=-1", "limit=0", "limit=201", "limit=1e9", "limit=1000000000", "limit=9223372036854775808", "limit=", "limit=5&limit=6", "limit=0x10", "limit=5.0", "limit=%20" + "5",
-		"cursor=garbage", "cursor=AAAA", "cursor=%00", "cursor=", "cursor=" + strings.Repeat("A", 1000), "cursor=" + page.Next, "cursor=" + page.Next + "=", "cursor=" + page.Next + "&state=pending",
-		"cursor=" + strings.ToLower(page.Next), "state=queued", "state=queued'%20or%20'1'='1", "state=PENDING", "state=pending,retry", "state=pending&state=retry", "state[]=pending", "state=%00", "state=%ff",
-		"type=a/b", "type=%00", "type=debug.echo'--", "type=debug.echo&type=debug.echo", "queue=a%20b", "queue=%7Bx%7D", "queue=%22%7Dx%7B%22", "label.=x", "label.A=x", "label=x", "label.k=", "label.k=a&label.k=b",
-		"label.k=" + strings.Repeat("v", 256), "label.a'b=1", "created_after=yesterday", "created_after=2026-01-01", "created_after=0001-01-01T00:00:00Z", "created_after=2026-02-30T00:00:00Z", "owner=me", "owner=" + ann.ID,
+		"limit=-1", "limit=0", "limit=201", "limit=1e9", "limit=1000000000", "limit=9223372036854775808", "limit=", "limit=5&limit=6", "limit=0x10", "limit=5.0",
+		"limit=%20" + "5",
+		"cursor=garbage", "cursor=AAAA", "cursor=%00", "cursor=", "cursor=" + strings.Repeat("A", 1000), "cursor=" + page.Next, "cursor=" + page.Next + "=",
+		"cursor=" + page.Next + "&state=pending",
+		"cursor=" + strings.ToLower(page.Next), "state=queued", "state=queued'%20or%20'1'='1", "state=PENDING", "state=pending,retry", "state=pending&state=retry",
+		"state[]=pending", "state=%00", "state=%ff",
+		"type=a/b", "type=%00", "type=debug.echo'--", "type=debug.echo&type=debug.echo", "queue=a%20b", "queue=%7Bx%7D", "queue=%22%7Dx%7B%22", "label.=x", "label.A=x",
+		"label=x", "label.k=", "label.k=a&label.k=b",
+		"label.k=" + strings.Repeat("v", 256), "label.a'b=1", "created_after=yesterday", "created_after=2026-01-01", "created_after=0001-01-01T00:00:00Z",
+		"created_after=2026-02-30T00:00:00Z", "owner=me", "owner=" + ann.ID,
 		"unknown=1", "State=pending", "a=%zz", "a;b=1", "%00=1", "offset=5", "order=id%20desc", "=x", "&&x",
 	} {
 		b.try([]input{{fmt.Sprintf("%.60s", query), ask{path: "/v1/jobs?" + query, as: bob.access}, 400, ""}})
 	}
 	for _, path := range []string{"/v1/api-keys", "/v1/users", "/v1/audit"} {
-		for _, query := range []string{"limit=-1", "limit=0", "limit=1e9", "limit=9223372036854775808", "cursor=garbage", "cursor=" + page.Next, "limit=1&limit=2", "x=1", "a=%zz"} {
+		for _, query := range []string{"limit=-1", "limit=0", "limit=1e9", "limit=9223372036854775808", "cursor=garbage", "cursor=" + page.Next, "limit=1&limit=2", "x=1",
+			"a=%zz"} {
 			b.try([]input{{path + "?" + fmt.Sprintf("%.30s", query), ask{path: path + "?" + query, as: b.token(b.admin)}, 400, ""}})
 		}
 	}
@@ -118,12 +127,16 @@ func TestIDsThatAreNoneAreRefused(t *testing.T) {
 	var made view
 	b.read(b.ask(ask{method: "POST", path: "/v1/jobs", as: bob.access, body: with(`"delay":"1h"`)}).want(b, 202), &made)
 	id := made.ID
-	ids := map[string]string{"a word": "x", "upper case": strings.ToUpper(id), "the nil UUID": "00000000-0000-0000-0000-000000000000", "the largest": "ffffffff-ffff-ffff-ffff-ffffffffffff",
-		"version 4": "8e6f1b8e-7a36-4f0e-9d0a-0f4a8f6a7a10", "NUL": "%00", "NUL after": id + "%00", "cut off": id[:35], "no hyphens": strings.ReplaceAll(id, "-", ""), "braces": "%7B" + id + "%7D", "URN": "urn:uuid:" + id,
-		"5 KB": strings.Repeat("a", 5000), "up": "..%2f..%2fusers", "SQL": "'%20or%20''='", "a line break": id + "%0a", "a space": id + "%20", "a slash": id + "%2f", "nobody's": job.NewID().String(), "somebody else's": id,
+	ids := map[string]string{"a word": "x", "upper case": strings.ToUpper(id), "the nil UUID": "00000000-0000-0000-0000-000000000000",
+		"the largest": "ffffffff-ffff-ffff-ffff-ffffffffffff",
+		"version 4":   "8e6f1b8e-7a36-4f0e-9d0a-0f4a8f6a7a10", "NUL": "%00", "NUL after": id + "%00", "cut off": id[:35], "no hyphens": strings.ReplaceAll(id, "-", ""),
+		"braces": "%7B" + id + "%7D", "URN": "urn:uuid:" + id,
+		"5 KB": strings.Repeat("a", 5000), "up": "..%2f..%2fusers", "SQL": "'%20or%20''='", "a line break": id + "%0a", "a space": id + "%20", "a slash": id + "%2f",
+		"nobody's": job.NewID().String(), "somebody else's": id,
 		"invalid UTF-8": "%ff%fe", "a half escape": "%", "a wrong escape": "%zz", "a bar": "|", "unicode": "%F0%9F%98%80"}
 	for name, one := range ids {
-		for _, to := range []ask{{path: "/v1/jobs/" + one}, {method: "POST", path: "/v1/jobs/" + one + "/cancel"}, {method: "POST", path: "/v1/jobs/" + one + "/retry"}, {method: "DELETE", path: "/v1/api-keys/" + one}} {
+		for _, to := range []ask{{path: "/v1/jobs/" + one}, {method: "POST", path: "/v1/jobs/" + one + "/cancel"}, {method: "POST", path: "/v1/jobs/" + one + "/retry"},
+			{method: "DELETE", path: "/v1/api-keys/" + one}} {
 			to.as = ann.access
 			t.Run(to.method+" "+name, func(t *testing.T) {
 				b := b.in(t)
@@ -136,7 +149,8 @@ func TestIDsThatAreNoneAreRefused(t *testing.T) {
 				}
 			})
 		}
-		b.try([]input{{"user " + name, ask{method: "PATCH", path: "/v1/users/" + one, as: b.token(b.admin), body: `{"disabled":true}`}, choose(strings.ContainsAny(name, "%") || name == "a half escape" || name == "a wrong escape", 400, 404), ""}})
+		b.try([]input{{"user " + name, ask{method: "PATCH", path: "/v1/users/" + one, as: b.token(b.admin), body: `{"disabled":true}`}, choose(strings.ContainsAny(name,
+			"%") || name == "a half escape" || name == "a wrong escape", 400, 404), ""}})
 	}
 	if v := b.job(id); v.State != job.Scheduled {
 		t.Errorf("bob's job is %s", v.State)
@@ -156,10 +170,13 @@ func TestWrongMethodsAreToldTheRightOnes(t *testing.T) {
 	id := b.submit(with(`"delay":"1h"`))
 	allowed := map[string]string{
 		"/v1/jobs": "GET HEAD POST", "/v1/jobs/batch": "", "/v1/jobs/" + id: "GET HEAD", "/v1/jobs/" + id + "/cancel": "POST", "/v1/jobs/" + id + "/retry": "POST",
-		"/v1/auth/register": "POST", "/v1/auth/login": "POST", "/v1/auth/refresh": "POST", "/v1/auth/logout": "POST", "/v1/me": "GET HEAD PATCH", "/v1/me/password": "POST",
-		"/v1/api-keys": "GET HEAD POST", "/v1/api-keys/" + id: "DELETE", "/v1/task-types": "GET HEAD", "/v1/task-types/debug.echo": "GET HEAD",
-		"/v1/queues": "GET HEAD", "/v1/queues/low/pause": "POST", "/v1/queues/low/resume": "POST", "/v1/users": "GET HEAD POST", "/v1/users/" + id: "PATCH", "/v1/audit": "GET HEAD",
-		"/healthz": "GET HEAD", "/readyz": "GET HEAD", "/metrics": "GET HEAD", "/openapi.yaml": "GET HEAD", "/docs": "GET HEAD", "/login": "GET HEAD POST", "/logout": "POST",
+		"/v1/auth/register": "POST", "/v1/auth/login": "POST", "/v1/auth/refresh": "POST", "/v1/auth/logout": "POST", "/v1/me": "GET HEAD PATCH",
+		"/v1/me/password": "POST",
+		"/v1/api-keys":    "GET HEAD POST", "/v1/api-keys/" + id: "DELETE", "/v1/task-types": "GET HEAD", "/v1/task-types/debug.echo": "GET HEAD",
+		"/v1/queues": "GET HEAD", "/v1/queues/low/pause": "POST", "/v1/queues/low/resume": "POST", "/v1/users": "GET HEAD POST", "/v1/users/" + id: "PATCH",
+		"/v1/audit": "GET HEAD",
+		"/healthz":  "GET HEAD", "/readyz": "GET HEAD", "/metrics": "GET HEAD", "/openapi.yaml": "GET HEAD", "/docs": "GET HEAD", "/login": "GET HEAD POST",
+		"/logout": "POST",
 	}
 	before := b.census()
 	for path, methods := range allowed {
@@ -181,7 +198,8 @@ func TestWrongMethodsAreToldTheRightOnes(t *testing.T) {
 			}
 		}
 	}
-	for _, path := range []string{"/v1", "/v1/", "/v1/jobs/", "//v1/jobs", "/v1//jobs", "/V1/jobs", "/v1/jobs/" + id + "/", "/v1/jobs/" + id + "/cancel/", "/v2/jobs", "/v1/../v1/jobs", "/v1/./jobs", "/admin", "/.env", "/debug/pprof/", "/%00", "/v1/jobs%2f" + id,
+	for _, path := range []string{"/v1", "/v1/", "/v1/jobs/", "//v1/jobs", "/v1//jobs", "/V1/jobs", "/v1/jobs/" + id + "/", "/v1/jobs/" + id + "/cancel/", "/v2/jobs",
+		"/v1/../v1/jobs", "/v1/./jobs", "/admin", "/.env", "/debug/pprof/", "/%00", "/v1/jobs%2f" + id,
 		"/" + strings.Repeat("a", 5000)} {
 		if r := b.ask(ask{path: path, as: b.admin.key}); r.status != 404 {
 			t.Errorf("%.60s: %d", path, r.status)
@@ -253,10 +271,12 @@ func TestABatchIsTakenWholeOrNotAtAll(t *testing.T) {
 	spoilt[617] = `{"type":"debug.echo","payload":{},"queue":"no-such"}`
 	b.try([]input{
 		{"empty", batch("[]"), 422, "no jobs"}, {"empty lines", lines("\n\n"), 422, "no jobs"}, {"no lines", lines(""), 422, "no jobs"},
-		{"one over the limit", batch(array(many(job.MaxBatch + 1))), 422, strconv.Itoa(job.MaxBatch)}, {"one line over the limit", lines(strings.Join(many(job.MaxBatch+1), "\n")), 422, strconv.Itoa(job.MaxBatch)},
+		{"one over the limit", batch(array(many(job.MaxBatch + 1))), 422, strconv.Itoa(job.MaxBatch)}, {"one line over the limit",
+			lines(strings.Join(many(job.MaxBatch+1), "\n")), 422, strconv.Itoa(job.MaxBatch)},
 		{"one bad of 1,000", batch(array(spoilt)), 422, `"/617/queue"`}, {"one bad line of 1,000", lines(strings.Join(spoilt, "\n")), 422, `"/617/queue"`},
 		{"a null within", batch("[" + echo + ",null]"), 422, `"/1"`}, {"a list within", batch("[" + echo + ",[" + echo + "]]"), 422, `"/1"`},
-		{"a text within", batch("[" + echo + `,"x"]`), 422, `"/1"`}, {"cut off", batch("[" + echo + ","), 400, ""}, {"a cut line", lines(echo + "\n" + echo[:10]), 400, ""}, {"two on a line", lines(echo + echo), 400, ""},
+		{"a text within", batch("[" + echo + `,"x"]`), 422, `"/1"`}, {"cut off", batch("[" + echo + ","), 400, ""}, {"a cut line", lines(echo + "\n" + echo[:10]), 400,
+			""}, {"two on a line", lines(echo + echo), 400, ""},
 		{"an object", batch(echo), 400, ""}, {"lines as JSON", batch(echo + "\n" + echo), 400, ""}, {"JSON as lines", lines("[" + echo + "]"), 422, `"/0"`},
 		{"the last of them bad", batch(array(append(many(999), `{"type":"no.such","payload":{}}`))), 422, `"/999/type"`},
 	})
@@ -299,7 +319,8 @@ func TestAnIdempotencyKeyMakesOneJob(t *testing.T) {
 		{"another body", keyed(ann, "/v1/jobs", "once", with(`"queue":"low"`)), 422, "idempotency_reuse"},
 		{"the same in other bytes", keyed(ann, "/v1/jobs", "once", echo+" "), 422, "idempotency_reuse"},
 		{"two keys", ask{method: "POST", path: "/v1/jobs", as: ann.access, head: []string{"Idempotency-Key: a", "Idempotency-Key: b"}, body: echo}, 400, ""},
-		{"an empty key", keyed(ann, "/v1/jobs", "", echo), 400, ""}, {"a key with spaces", keyed(ann, "/v1/jobs", "a b", echo), 400, ""}, {"a key of 256", keyed(ann, "/v1/jobs", strings.Repeat("k", 256), echo), 400, ""},
+		{"an empty key", keyed(ann, "/v1/jobs", "", echo), 400, ""}, {"a key with spaces", keyed(ann, "/v1/jobs", "a b", echo), 400, ""}, {"a key of 256", keyed(ann,
+			"/v1/jobs", strings.Repeat("k", 256), echo), 400, ""},
 		{"a key in Latin-1", keyed(ann, "/v1/jobs", "\xe9", echo), 400, ""},
 		{"a bad body", keyed(ann, "/v1/jobs", "bad", with(`"queue":"no-such"`)), 422, "/queue"},
 	})

@@ -235,7 +235,8 @@ func TestWhatStrangersSayOfThemselvesIsIgnored(t *testing.T) {
 	if n := b.count(`SELECT count(*) FROM audit_log WHERE ip = '127.0.0.1' AND request_id = $1`, r.header.Get("X-Request-Id")); n != 1 {
 		t.Errorf("%d entries for the request", n)
 	}
-	for _, head := range []string{"X-User-ID: " + b.admin.ID, "X-Role: admin", "X-HTTP-Method-Override: DELETE", "X-Original-URL: /v1/users", "X-Rewrite-URL: /v1/users"} {
+	for _, head := range []string{"X-User-ID: " + b.admin.ID, "X-Role: admin", "X-HTTP-Method-Override: DELETE", "X-Original-URL: /v1/users",
+		"X-Rewrite-URL: /v1/users"} {
 		var me person
 		b.read(b.ask(ask{path: "/v1/me", as: ann.access, head: []string{head}}).want(b, 200), &me)
 		if me.Email != ann.Email {

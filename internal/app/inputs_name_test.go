@@ -33,7 +33,8 @@ func TestMain(m *testing.M) {
 func addresses() map[string][]string {
 	return map[string][]string{
 		"loopback.test": {"127.0.0.1"}, "loopback6.test": {"::1"}, "both.test": {"127.0.0.1", "::1"}, "mapped.test": {"::ffff:127.0.0.1"}, "private.test": {"10.0.0.1"},
-		"shared.test": {"100.64.0.1"}, "metadata.test": {"169.254.169.254"}, "unique.test": {"fd00::1"}, "zero.test": {"0.0.0.0"}, "changing.test": {"192.168.0.1", "127.0.0.1"},
+		"shared.test": {"100.64.0.1"}, "metadata.test": {"169.254.169.254"}, "unique.test": {"fd00::1"}, "zero.test": {"0.0.0.0"}, "changing.test": {"192.168.0.1",
+			"127.0.0.1"},
 		"127-0-0-1.nip.test": {"127.0.0.1"},
 	}
 }

@@ -159,7 +159,8 @@ func checkProblem(t testing.TB, r reply) {
 		t.Errorf("%v in %s", err, r.body)
 		return
 	}
-	if p.Status != r.status || p.Title == "" || p.Code == "" || p.RequestID == "" || p.RequestID != r.header.Get("X-Request-Id") || !strings.HasPrefix(p.Type, "/docs#problem-") {
+	if p.Status != r.status || p.Title == "" || p.Code == "" || p.RequestID == "" || p.RequestID != r.header.Get("X-Request-Id") || !strings.HasPrefix(p.Type,
+		"/docs#problem-") {
 		t.Errorf("not a whole problem: %s", r.body)
 	}
 	for _, e := range p.Errors {

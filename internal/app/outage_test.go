@@ -74,12 +74,17 @@ func TestWithoutPostgreSQLNothingIsPromisedAndWithItAllGoesOn(t *testing.T) {
 	pg.Stop(testenv.Fast)
 	routes := []ask{
 		{method: "POST", path: "/v1/jobs", body: echo}, {method: "POST", path: "/v1/jobs/batch", body: "[" + echo + "]"}, {path: "/v1/jobs"}, {path: "/v1/jobs/" + known},
-		{path: "/v1/jobs/" + known + "?wait=1s"}, {method: "POST", path: "/v1/jobs/" + known + "/cancel", media: "-"}, {method: "POST", path: "/v1/jobs/" + known + "/retry", media: "-"},
+		{path: "/v1/jobs/" + known + "?wait=1s"}, {method: "POST", path: "/v1/jobs/" + known + "/cancel", media: "-"}, {method: "POST",
+			path: "/v1/jobs/" + known + "/retry", media: "-"},
 		{path: "/v1/queues"}, {method: "POST", path: "/v1/queues/low/pause", body: `{"reason":"a test"}`}, {method: "POST", path: "/v1/queues/low/resume", media: "-"},
-		{path: "/v1/schedules"}, {path: "/v1/me"}, {path: "/v1/users"}, {path: "/v1/audit"}, {path: "/v1/api-keys"}, {method: "POST", path: "/v1/api-keys", body: `{"name":"k"}`},
-		{method: "PATCH", path: "/v1/me", body: `{"name":"x"}`}, {method: "POST", path: "/v1/users", body: `{"email":"x@example.com","password":"12345678","role":"user"}`},
-		{method: "POST", path: "/v1/auth/login", body: credentials("admin@example.com", b.admin.password)}, {method: "POST", path: "/v1/auth/register", body: credentials("new@example.com", "a new password")},
-		{method: "POST", path: "/v1/auth/refresh", body: `{"refresh_token":"` + b.admin.refresh + `"}`}, {method: "POST", path: "/v1/auth/logout", body: `{"refresh_token":"` + b.admin.refresh + `"}`},
+		{path: "/v1/schedules"}, {path: "/v1/me"}, {path: "/v1/users"}, {path: "/v1/audit"}, {path: "/v1/api-keys"}, {method: "POST", path: "/v1/api-keys",
+			body: `{"name":"k"}`},
+		{method: "PATCH", path: "/v1/me", body: `{"name":"x"}`}, {method: "POST", path: "/v1/users",
+			body: `{"email":"x@example.com","password":"12345678","role":"user"}`},
+		{method: "POST", path: "/v1/auth/login", body: credentials("admin@example.com", b.admin.password)}, {method: "POST", path: "/v1/auth/register",
+			body: credentials("new@example.com", "a new password")},
+		{method: "POST", path: "/v1/auth/refresh", body: `{"refresh_token":"` + b.admin.refresh + `"}`}, {method: "POST", path: "/v1/auth/logout",
+			body: `{"refresh_token":"` + b.admin.refresh + `"}`},
 		{path: "/readyz"}, {method: "POST", path: "/monitor/api/queues/low:pause", media: "-", head: []string{"Cookie: " + session}},
 	}
 	for round := range 2 {
