@@ -75,18 +75,6 @@ func everyJob(t *testing.T, s *store.Store) (all []*job.Job) {
 	}
 }
 
-// lags are how late the ticks were decided, shortest first, without those that were planned while skip says so.
-func lags(ticks []job.Tick, skip func(time.Time) bool) []time.Duration {
-	var list []time.Duration
-	for _, t := range ticks {
-		if !skip(t.PlannedAt) {
-			list = append(list, t.DecidedAt.Sub(t.PlannedAt))
-		}
-	}
-	slices.Sort(list)
-	return list
-}
-
 // Three schedulers decide the same schedules, and one of them is torn out of its transaction again and again. `make schedules-soak` does
 // the same with processes and kill -9.
 func TestSeveralSchedulersDecideEachTickOnceWhoeverDies(t *testing.T) {

@@ -21,7 +21,6 @@ type bench struct {
 	store   *store.Store
 	carrier *fakeCarrier
 	misfit  map[string]error // by task type
-	now     func() time.Time
 }
 
 // forEachEngine runs a test on PostgreSQL and on SQLite.

@@ -197,3 +197,15 @@ func cpu(t *testing.T) (used time.Duration) {
 	}
 	return used
 }
+
+// lags are how late the ticks were decided, shortest first, without those that were planned while skip says so.
+func lags(ticks []job.Tick, skip func(time.Time) bool) []time.Duration {
+	var list []time.Duration
+	for _, t := range ticks {
+		if !skip(t.PlannedAt) {
+			list = append(list, t.DecidedAt.Sub(t.PlannedAt))
+		}
+	}
+	slices.Sort(list)
+	return list
+}

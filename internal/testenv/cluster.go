@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -98,10 +99,10 @@ func (c *RedisCluster) MasterOf(key string) string {
 			if err != nil {
 				return err
 			}
-			ranges, err := n.ClusterSlots(ctx).Result()
-			for _, r := range ranges {
-				if int64(r.Start) <= slot && slot <= int64(r.End) && len(r.Nodes) > 0 {
-					found = r.Nodes[0].Addr
+			shards, err := n.ClusterShards(ctx).Result()
+			for _, shard := range shards {
+				if addr := masterOf(shard, slot); addr != "" {
+					found = addr
 				}
 			}
 			return err
@@ -123,4 +124,19 @@ func (c *RedisCluster) AwaitFailover(key, old string) {
 		}
 		return c.whole([]string{now})
 	}, "no failover")
+}
+
+// masterOf is the healthy master of a shard that holds the slot; empty: another shard does, or nobody yet.
+func masterOf(shard redis.ClusterShard, slot int64) string {
+	for _, r := range shard.Slots {
+		if r.Start > slot || slot > r.End {
+			continue
+		}
+		for _, n := range shard.Nodes {
+			if n.Role == "master" && n.Health == "online" {
+				return net.JoinHostPort(n.IP, strconv.FormatInt(n.Port, 10))
+			}
+		}
+	}
+	return ""
 }

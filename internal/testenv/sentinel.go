@@ -28,7 +28,7 @@ func Sentinels(t testing.TB) *SentinelSet {
 	s := &SentinelSet{group: newGroup(t, 2)}
 	master, replica := s.order[0], s.order[1]
 	host, port, _ := net.SplitHostPort(master)
-	must(t, s.each([]string{replica}, func(ctx context.Context, _ string, c *redis.Client) error { return c.SlaveOf(ctx, host, port).Err() }))
+	must(t, s.each([]string{replica}, func(ctx context.Context, _ string, c *redis.Client) error { return c.ReplicaOf(ctx, host, port).Err() }))
 	EventuallyNoError(t, together, func() error {
 		return s.each([]string{replica}, func(ctx context.Context, _ string, c *redis.Client) error { return replicates(ctx, c) })
 	}, "the replica does not follow")
