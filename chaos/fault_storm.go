@@ -1,0 +1,146 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"syscall"
+	"time"
+
+	"github.com/waybill/waybill/internal/testenv/server"
+)
+
+// freezeWorker stops a worker for so long that others take its jobs, and lets it come back as if nothing had happened.
+func freezeWorker(ctx context.Context, w *world) error {
+	m := w.workers[0]
+	w.longCalls(ctx, 40, 8*time.Second) // they still run elsewhere when it comes back with its own answers
+	if err := w.frozen(ctx, m, 14*time.Second); err != nil {
+		return err
+	}
+	return w.awaitWorkers(ctx, len(w.workers))
+}
+
+// frozen stops a process for a while.
+func (w *world) frozen(ctx context.Context, m *member, d time.Duration) error {
+	if err := m.signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	sleep(ctx, d)
+	return m.signal(syscall.SIGCONT)
+}
+
+// freezePostgres stops PostgreSQL for so long that every worker looks dead. None is: no job may be taken from anybody.
+func freezePostgres(ctx context.Context, w *world) error {
+	if err := w.s.pg.Pause(); err != nil {
+		return err
+	}
+	turned := w.readyTurns(ctx, false)
+	sleep(ctx, 12*time.Second)
+	if err := w.s.pg.Resume(); err != nil {
+		return err
+	}
+	w.healed = time.Now()
+	if turned != nil {
+		return turned
+	}
+	return w.readyTurns(ctx, true)
+}
+
+// stopInOutage asks processes to end while a server is away: they must, within their grace. Once it is back they are started again.
+func stopInOutage(ctx context.Context, w *world) error {
+	servers := []struct {
+		name        string
+		stop, start func() error
+	}{
+		{"Redis", w.redis.Stop, w.redis.Start},
+		{"PostgreSQL", func() error { return w.s.pg.Stop(server.Fast) }, w.s.pg.Start},
+	}
+	for _, s := range servers {
+		if err := s.stop(); err != nil {
+			return err
+		}
+		sleep(ctx, time.Second)
+		stopped := []*member{w.workers[0], w.api}
+		for _, m := range stopped {
+			took, err := m.stop(exitWithin + 10*time.Second) // requests that wait for the ledger may have their time too
+			if err != nil {
+				return fmt.Errorf("without %s: %w; its log ends:\n%s", s.name, err, m.logTail())
+			}
+			w.note(fmt.Sprintf("%s stopped in %.1f s without %s", m.name, took.Seconds(), s.name))
+		}
+		if err := s.start(); err != nil {
+			return err
+		}
+		for _, m := range stopped {
+			if err := w.backAgain(ctx, m); err != nil {
+				return err
+			}
+		}
+	}
+	return w.awaitWorkers(ctx, len(w.workers))
+}
+
+// storm breaks one thing after another, by the seed's choice, without waiting for recovery in between.
+func storm(ctx context.Context, w *world) error {
+	rng := rand.New(rand.NewPCG(w.s.o.seed, 99))
+	deeds := w.deeds()
+	until := time.Now().Add(w.during(25*time.Second, 2*time.Minute))
+	for time.Now().Before(until) && ctx.Err() == nil {
+		d := deeds[rng.IntN(len(deeds))]
+		w.note(d.name)
+		if err := d.do(ctx, rng); err != nil {
+			return fmt.Errorf("%s: %w", d.name, err)
+		}
+		sleep(ctx, time.Duration(rng.IntN(1500))*time.Millisecond)
+	}
+	return w.awaitWorkers(ctx, len(w.workers))
+}
+
+type deed struct {
+	name string
+	do   func(ctx context.Context, rng *rand.Rand) error
+}
+
+func (w *world) deeds() []deed {
+	any := func(rng *rand.Rand) *member { return w.workers[rng.IntN(len(w.workers))] }
+	return []deed{
+		{"worker kill", func(ctx context.Context, rng *rand.Rand) error {
+			m := any(rng)
+			m.kill()
+			return w.backAgain(ctx, m)
+		}},
+		{"API kill", func(ctx context.Context, _ *rand.Rand) error {
+			w.api.kill()
+			return w.backAgain(ctx, w.api)
+		}},
+		{"worker restart", func(ctx context.Context, rng *rand.Rand) error {
+			m := any(rng)
+			if _, err := m.stop(exitWithin); err != nil {
+				return err
+			}
+			return w.backAgain(ctx, m)
+		}},
+		{"FLUSHALL", func(ctx context.Context, _ *rand.Rand) error { return w.rdb.FlushAll(ctx).Err() }},
+		{"Redis kill", func(ctx context.Context, _ *rand.Rand) error { return killRedis(ctx, w) }},
+		{"lost log tail", func(ctx context.Context, _ *rand.Rand) error { return cutTail(ctx, w) }},
+		{"PostgreSQL crash", func(ctx context.Context, _ *rand.Rand) error {
+			if err := w.s.pg.Stop(server.Immediate); err != nil {
+				return err
+			}
+			return w.s.pg.Start()
+		}},
+		{"connections cut", func(_ context.Context, rng *rand.Rand) error {
+			for _, l := range any(rng).links() {
+				l.Cut()
+			}
+			return nil
+		}},
+		{"slow line", func(ctx context.Context, rng *rand.Rand) error {
+			l := any(rng).links()[rng.IntN(2)]
+			l.Delay(300 * time.Millisecond)
+			sleep(ctx, 2*time.Second)
+			l.Delay(0)
+			return nil
+		}},
+	}
+}

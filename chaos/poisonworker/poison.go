@@ -1,0 +1,52 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"strings"
+
+	"github.com/waybill/waybill/tasks"
+)
+
+type nothing struct{}
+
+func poisons(c *tasks.Catalogue) error {
+	return errors.Join(
+		tasks.Register(c, poison("debug.exit", "Ends the worker's process.", exit)),
+		tasks.Register(c, poison("debug.hoard", "Allocates memory without end.", hoard)),
+		tasks.Register(c, poison("debug.block", "Blocks for ever and ignores its context.", block)),
+		tasks.Register(c, poison("debug.spew", "Fails with a megabyte of text that is no UTF-8 and holds NUL bytes.", spew)),
+		tasks.Register(c, poison("debug.goexit", "Ends its goroutine.", goexit)),
+	)
+}
+
+func poison(name, about string, handle func(context.Context) error) tasks.Definition[nothing] {
+	return tasks.Definition[nothing]{Name: name, Description: about,
+		Handle: func(ctx context.Context, _ nothing) (any, error) { return nil, handle(ctx) }}
+}
+
+func exit(context.Context) error {
+	os.Exit(3)
+	return nil
+}
+
+func hoard(ctx context.Context) error {
+	var kept [][]byte
+	for ctx.Err() == nil {
+		block := make([]byte, 32<<20)
+		for i := 0; i < len(block); i += 4096 {
+			block[i] = 1
+		}
+		kept = append(kept, block)
+	}
+	return errors.New(strings.Repeat("x", len(kept)))
+}
+
+func block(context.Context) error {
+	select {}
+}
+
+func spew(context.Context) error {
+	return errors.New("\xff\xfe\x00 no text " + strings.Repeat("\xc3\x28\x00é", 1<<18))
+}
