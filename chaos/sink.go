@@ -81,6 +81,13 @@ func (s *sink) finish(id string, place int, broken bool) {
 	}
 }
 
+// running is how many calls wait for their answer.
+func (s *sink) running() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.busy
+}
+
 func (s *sink) executions() (seen map[string][]execution, nameless int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
