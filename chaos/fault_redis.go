@@ -87,8 +87,12 @@ func (w *world) waitAhead(ctx context.Context) {
 func (w *world) backInRedis(ctx context.Context) error {
 	w.healed = time.Now()
 	err := w.eventually(ctx, 8*time.Second, func() (bool, error) {
-		n, err := w.rdb.ZCard(ctx, "asynq:{default}:scheduled").Result()
-		return n >= ahead, err
+		there, errs := 0, []error(nil)
+		for _, q := range queues {
+			n, err := w.rdb.ZCard(ctx, "asynq:{"+q+"}:scheduled").Result()
+			there, errs = there+int(n), append(errs, err)
+		}
+		return there >= ahead, errors.Join(errs...)
 	}, "all %d jobs that lie ahead are back in Redis", ahead)
 	w.note(fmt.Sprintf("all back in Redis after %.1f s", time.Since(w.healed).Seconds()))
 	return err
