@@ -58,7 +58,7 @@ func flushRedis(ctx context.Context, w *world) error {
 	var once sync.Once
 	done := make(chan struct{})
 	w.watchRedis(func(e proxy.Event) proxy.Verdict {
-		if e.Moment == proxy.Asked && raisesWatermark(e.What) {
+		if e.Moment == proxy.Asked && raisesWatermark(e) {
 			once.Do(func() {
 				flushed = w.rdb.FlushAll(ctx).Err()
 				close(done)
@@ -110,7 +110,9 @@ func (w *world) longCalls(ctx context.Context, n int, d time.Duration) {
 }
 
 // raisesWatermark knows the script that looks tasks up and raises the watermark, where there are tasks to look up.
-func raisesWatermark(command string) bool { return command == "EVALSHA watermark,t" }
+func raisesWatermark(e proxy.Event) bool {
+	return e.What == "EVALSHA watermark,t" && strings.Contains(e.Key, "{default}")
+}
 
 // flood submits batches of echo jobs with payloads of so many bytes, and further fields that begin with a comma.
 func (w *world) flood(ctx context.Context, name string, batches, size, bytes int, more ...string) {

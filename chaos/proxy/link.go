@@ -26,6 +26,7 @@ const (
 type Event struct {
 	Moment Moment
 	What   string // SQL text, or a Redis command with the kinds of its keys: "EVALSHA pending,paused,active,lease"
+	Key    string // Redis: the first key
 }
 
 // Verdict is what becomes of the message that an Event announced.

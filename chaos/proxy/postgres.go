@@ -35,7 +35,7 @@ func (s *pgSession) fromClient(r *bufio.Reader) (forward, back []byte, err error
 	if err != nil {
 		return nil, nil, err
 	}
-	if sql := s.note(raw[0], body); sql != "" && s.decide(Event{Asked, sql}).Cut {
+	if sql := s.note(raw[0], body); sql != "" && s.decide(Event{Moment: Asked, What: sql}).Cut {
 		return nil, nil, errCut
 	}
 	return raw, nil, nil
@@ -89,7 +89,7 @@ func (s *pgSession) judge(answer []byte) ([]byte, error) {
 	}
 	s.mu.Unlock()
 	for _, sql := range group {
-		if s.decide(Event{Answered, sql}).Cut {
+		if s.decide(Event{Moment: Answered, What: sql}).Cut {
 			return nil, errCut
 		}
 	}

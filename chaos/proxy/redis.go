@@ -23,6 +23,7 @@ type redisSession struct {
 
 type asked struct {
 	what  string
+	key   string
 	local []byte // answered here
 }
 
@@ -31,8 +32,8 @@ func (s *redisSession) fromClient(r *bufio.Reader) (forward, back []byte, err er
 	if err != nil {
 		return nil, nil, err
 	}
-	what := signature(words)
-	v := s.decide(Event{Asked, what})
+	what, key := signature(words)
+	v := s.decide(Event{Asked, what, key})
 	if v.Cut {
 		return nil, nil, errCut
 	}
@@ -43,7 +44,7 @@ func (s *redisSession) fromClient(r *bufio.Reader) (forward, back []byte, err er
 		return nil, s.ready(), nil
 	}
 	if !pushes(words[0]) {
-		s.line = append(s.line, asked{what: what})
+		s.line = append(s.line, asked{what: what, key: key})
 	}
 	return raw, nil, nil
 }
@@ -62,9 +63,9 @@ func (s *redisSession) fromServer(r *bufio.Reader) ([]byte, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.line) > 0 {
-		what := s.line[0].what
+		head := s.line[0]
 		s.line = s.line[1:]
-		if s.decide(Event{Answered, what}).Cut {
+		if s.decide(Event{Answered, head.what, head.key}).Cut {
 			return nil, errCut
 		}
 	}
@@ -161,7 +162,7 @@ func readBody(r *bufio.Reader, head []byte) ([]byte, error) {
 }
 
 // signature is a command with the kinds of its keys, so that each step that talks to Redis has a name of its own.
-func signature(words []string) string {
+func signature(words []string) (what, key string) {
 	name := strings.ToUpper(words[0])
 	keys := words[1:min(2, len(words))]
 	if (name == "EVAL" || name == "EVALSHA") && len(words) > 2 {
@@ -174,7 +175,10 @@ func signature(words []string) string {
 			kinds = append(kinds, kind)
 		}
 	}
-	return strings.TrimSpace(name + " " + strings.Join(kinds, ","))
+	if len(keys) > 0 {
+		key = keys[0]
+	}
+	return strings.TrimSpace(name + " " + strings.Join(kinds, ",")), key
 }
 
 // keyKind is "pending" of asynq:{default}:pending, "t" of asynq:{default}:t:…, "queues" of asynq:queues; empty for what is no key of ours.
