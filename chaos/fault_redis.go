@@ -207,7 +207,7 @@ func fillRedis(ctx context.Context, w *world) error {
 	if err := w.rdb.ConfigSet(ctx, "maxmemory", fmt.Sprint(limit)).Err(); err != nil {
 		return err
 	}
-	w.flood(ctx, "flood", 2, 8000, 700)
+	w.flood(ctx, "flood", 2, 5000, 700)
 	sleep(ctx, 3*time.Second)
 	peak, err := w.rdb.InfoMap(ctx, "memory").Result()
 	if err != nil {
