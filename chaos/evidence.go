@@ -103,11 +103,6 @@ func (e *evidence) result() *result {
 	if r.recovery, last = e.recovery(); last != "" && e.w.s.o.tell {
 		fmt.Fprintf(os.Stderr, "%s: struck %s, healed %s; last of all\n%s", e.w.f.name, clock(e.w.struck), clock(e.w.healed), e.story(last))
 	}
-	for _, o := range e.orders {
-		if len(o.ids) > 0 {
-			r.answered++
-		}
-	}
 	for _, list := range e.seen {
 		r.twice += len(list) - 1
 	}

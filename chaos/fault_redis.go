@@ -78,7 +78,7 @@ const ahead = 4000
 
 // waitAhead submits jobs that lie ahead, and returns when the watermark has vouched for them.
 func (w *world) waitAhead(ctx context.Context) {
-	w.flood(ctx, "ahead", 2, ahead/2, 100, `,"delay":"18s"`)
+	w.flood(ctx, "ahead", 2, ahead/2, 100, `,"delay":"14s"`)
 	sleep(ctx, 4*time.Second)
 }
 
@@ -86,7 +86,7 @@ func (w *world) waitAhead(ctx context.Context) {
 // end, has not come far by then.
 func (w *world) backInRedis(ctx context.Context) error {
 	w.healed = time.Now()
-	err := w.eventually(ctx, 8*time.Second, func() (bool, error) {
+	err := w.eventually(ctx, 6*time.Second, func() (bool, error) {
 		there, errs := 0, []error(nil)
 		for _, q := range queues {
 			n, err := w.rdb.ZCard(ctx, "asynq:{"+q+"}:scheduled").Result()

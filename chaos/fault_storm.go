@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"syscall"
@@ -17,7 +18,20 @@ func freezeWorker(ctx context.Context, w *world) error {
 	if err := w.frozen(ctx, m, 14*time.Second); err != nil {
 		return err
 	}
-	return w.awaitWorkers(ctx, len(w.workers))
+	w.healed = time.Now()
+	return errors.Join(w.awaitWorkers(ctx, len(w.workers)), w.refusesLate(ctx, m))
+}
+
+// refusesLate holds the settlements that came too late to being refused and counted.
+func (w *world) refusesLate(ctx context.Context, m *member) error {
+	return w.eventually(ctx, 10*time.Second, func() (bool, error) {
+		shown, err := scrape(ctx, m.watch)
+		n := shown.sum("waybill_settlements_refused_total", "")
+		if n > 0 {
+			w.note(fmt.Sprintf("%v late outcomes refused", n))
+		}
+		return n > 0, err
+	}, "late outcomes of %s are refused and counted", m.name)
 }
 
 // frozen stops a process for a while.

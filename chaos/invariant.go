@@ -49,6 +49,7 @@ func (e *evidence) inTime(r row) {
 		if s.At.After(e.w.healed) {
 			break
 		}
+		limit = outcomeWithin
 		if s.State == job.Active {
 			limit = runningWithin
 		}

@@ -9,7 +9,6 @@ import (
 // result is one line of the table.
 type result struct {
 	jobs     int           // written down in the ledger
-	answered int           // promised: answered with 2xx
 	lost     int           // promised, and without an outcome; anything but 0 has failed the run before it gets here
 	twice    int           // executions that the sink saw beyond the first of a job
 	recovery time.Duration // from the end of the fault until all that waited or ran then had its outcome
