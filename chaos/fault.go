@@ -43,9 +43,9 @@ func faults() []fault {
 }
 
 // Statements as they stand in package store, by what only they hold.
-func isInsert(sql string) bool { return strings.Contains(sql, "INSERT INTO jobs ") }
+func isInsert(sql string) bool { return strings.Contains(sql, "INSERT INTO submissions ") }
 func isClaim(sql string) bool  { return strings.Contains(sql, "SET state = 'active'") }
-func isSettle(sql string) bool { return strings.Contains(sql, "settled_attempt = u.attempt") }
+func isSettle(sql string) bool { return strings.Contains(sql, "settled_attempt < u.attempt") }
 
 // A task is sent to Redis.
 func isEnqueue(command string) bool { return command == "EVALSHA t,pending" }
