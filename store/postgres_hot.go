@@ -11,9 +11,8 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// The hot writes: one statement each for any number of jobs, every column an array. Joins within a statement are written as
-// = ANY (ARRAY(…)), which is hashed: hotSettings leave joins nothing but nested loops. State is compared as (state || ''), which no index knows:
-// statistics of a moment when the queue was empty make the index on states look like the shortest way to every job.
+// The hot writes: one statement each for any number of jobs, every column an array. State is compared as (state || ''), which no index knows, so
+// that the primary key is the one index with something to look for: see hotSettings.
 
 const insertFrom = `
 	FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::timestamptz[], $6::int[], $7::bigint[], $8::timestamptz[], $9::text[],
