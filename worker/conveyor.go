@@ -235,12 +235,12 @@ func (c *conveyor) finisher(keys []string) *batch.Batcher[finished, struct{}] {
 	return f
 }
 
-// putBackScript gives tasks back that were taken and not begun.
+// putBackScript gives tasks back that were taken and not begun, the oldest last: it is the next again.
 //
 // KEYS[1] pending  KEYS[2] active  KEYS[3] lease  KEYS[4…] the tasks' keys
 // ARGV[n] the id of the task KEYS[n+3]
 var putBackScript = redis.NewScript(`
-for i = 4, #KEYS do
+for i = #KEYS, 4, -1 do
 	local id = ARGV[i - 3]
 	if redis.call("LREM", KEYS[2], -1, id) > 0 then
 		redis.call("ZREM", KEYS[3], id)
