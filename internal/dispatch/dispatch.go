@@ -65,11 +65,7 @@ func New(cfg Config, client redis.UniversalClient, log *slog.Logger) (*Dispatche
 	if cfg.Private == nil {
 		cfg.Private = func(string) bool { return false }
 	}
-	fast, err := Pipelined(client)
-	if err != nil {
-		return nil, err
-	}
-	return &Dispatcher{cfg: cfg, redis: client, client: asynq.NewClientFromRedisClient(newLoader(fast)), insp: asynq.NewInspectorFromRedisClient(client), log: log,
+	return &Dispatcher{cfg: cfg, redis: client, client: asynq.NewClientFromRedisClient(newLoader(client)), insp: asynq.NewInspectorFromRedisClient(client), log: log,
 		tank: newTank(client, log), parcels: make(chan job.Parcel, cfg.Buffer), errands: make(chan func(context.Context), 1000)}, nil
 }
 
