@@ -58,11 +58,8 @@ func (h *jobHandler) writeBatch(c *gin.Context, owner job.ID, subs []job.Submiss
 		}
 	}
 	h.send(owner, made...)
-	r := reply{Status: http.StatusAccepted, Body: batchBody(made)}
-	if !slices.ContainsFunc(made, func(m job.Created) bool { return !m.Replayed }) {
-		r.Header = map[string]string{"Idempotency-Replayed": "true"}
-	}
-	return r, nil
+	fresh := slices.ContainsFunc(made, func(m job.Created) bool { return !m.Replayed })
+	return reply{Status: http.StatusAccepted, Replayed: !fresh, Body: batchBody(made)}, nil
 }
 
 // nameAll gives each job of a batch an idempotency key made of the batch's. The fingerprint is that of the whole body.

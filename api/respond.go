@@ -12,9 +12,26 @@ import (
 
 // reply is an answer that needs more than "200 and this body". A nil Body is an answer without one.
 type reply struct {
-	Status int // 200 where zero, or 204 without a body
-	Header map[string]string
-	Body   any
+	Status   int    // 200 where zero, or 204 without a body
+	Location string // of what was made
+	Replayed bool   // the Idempotency-Key was known
+	Secret   bool   // nobody may keep the answer
+	Body     any
+}
+
+// header writes what the answer says of itself.
+func (r *reply) header(c *gin.Context) {
+	h, v := c.Writer.Header(), visitOf(c)
+	if r.Location != "" {
+		v.location[0] = r.Location
+		h["Location"] = v.location[:]
+	}
+	if r.Replayed {
+		h.Set("Idempotency-Replayed", "true")
+	}
+	if r.Secret {
+		h["Cache-Control"] = noStore
+	}
 }
 
 // appender is a body that writes itself: jobs do, because encoding/json would compact the payloads in them.
@@ -49,9 +66,7 @@ func respond(c *gin.Context, r reply) error {
 			return err
 		}
 	}
-	for name, value := range r.Header {
-		c.Header(name, value)
-	}
+	r.header(c)
 	if body == nil {
 		c.Status(orElse(r.Status, http.StatusNoContent))
 		c.Writer.WriteHeaderNow()
