@@ -29,7 +29,7 @@ type visit struct {
 	caller *account.Principal // nil: nobody has proved who he is
 
 	// Single values of headers, so that each need not be a slice of its own.
-	requestID, length, location, rateLimit [1]string
+	requestID, contentType, length, location, rateLimit [1]string
 }
 
 type visitKey struct{}
