@@ -127,8 +127,12 @@ func readAll(r *http.Request, grow func(bytes int64) error) ([]byte, error) {
 		for len(body) < cap(body) {
 			n, err := r.Body.Read(body[len(body):cap(body)])
 			body = body[:len(body)+n]
-			if err != nil {
-				return body, bodyError(err)
+			switch err {
+			case nil:
+			case io.EOF:
+				return body, nil
+			default:
+				return nil, bodyError(err)
 			}
 		}
 	}
@@ -138,8 +142,6 @@ func readAll(r *http.Request, grow func(bytes int64) error) ([]byte, error) {
 func bodyError(err error) error {
 	var tooLarge *http.MaxBytesError
 	switch {
-	case errors.Is(err, io.EOF):
-		return nil
 	case errors.As(err, &tooLarge):
 		return errTooLarge
 	case errors.Is(err, os.ErrDeadlineExceeded):

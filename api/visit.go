@@ -25,8 +25,12 @@ const (
 type visit struct {
 	context.Context
 	began  time.Time
+	route  string // what it is counted under
 	origin auth.Origin
 	caller *account.Principal // nil: nobody has proved who he is
+
+	endSpan func(status int) // nil: it is in no span
+	whole   bool             // its handlers have returned, and did not cut the connection
 
 	// Single values of headers, so that each need not be a slice of its own.
 	requestID, contentType, length, location, rateLimit [1]string
@@ -54,31 +58,29 @@ func visitOf(c *gin.Context) *visit {
 // attend comes first, so that what the others refuse is seen too. It gives each request an id of our own: what a stranger sends as
 // X-Request-ID is ignored, since it would let them forge our logs.
 func (a *API) attend(c *gin.Context) {
-	id, route := job.NewID().String(), watchedRoute(c)
-	v := &visit{Context: c.Request.Context(), began: a.deps.Now(), requestID: [1]string{id},
+	id := job.NewID().String()
+	v := &visit{Context: c.Request.Context(), began: a.deps.Now(), route: watchedRoute(c), requestID: [1]string{id},
 		origin: auth.Origin{IP: a.clientIP(c), UserAgent: job.CleanText(c.Request.UserAgent(), maxUserAgent), RequestID: id}}
 	c.Writer.Header()["X-Request-Id"] = v.requestID[:]
-	var end func(status int)
-	if a.deps.Watch != nil && !quiet(route) {
-		v.Context, end = a.deps.Watch.Trace(c.Request, route)
+	if a.deps.Watch != nil && !quiet(v.route) {
+		v.Context, v.endSpan = a.deps.Watch.Trace(c.Request, v.route)
 	}
 	v.Context = auth.WithOrigin(v.Context, &v.origin)
 	c.Request = c.Request.WithContext(v)
-	whole := false
-	defer func() { a.leave(c, v, route, end, whole) }() // also where the connection is cut by a panic
+	defer a.leave(c, v) // also where the connection is cut by a panic
 	c.Next()
-	whole = true
+	v.whole = true
 }
 
-func (a *API) leave(c *gin.Context, v *visit, route string, end func(status int), whole bool) {
+func (a *API) leave(c *gin.Context, v *visit) {
 	took, status := a.deps.Now().Sub(v.began), c.Writer.Status()
-	if end != nil {
-		end(status)
+	if v.endSpan != nil {
+		v.endSpan(status)
 	}
 	if a.deps.Watch != nil {
-		a.deps.Watch.Answered(route, c.Request.Method, status, took)
+		a.deps.Watch.Answered(v.route, c.Request.Method, status, took)
 	}
-	if whole {
+	if v.whole {
 		a.logAccess(c, v, took)
 	}
 }
@@ -127,5 +129,8 @@ func (a *API) logAccess(c *gin.Context, v *visit, took time.Duration) {
 	if err != nil {
 		attrs = append(attrs, slog.Any("err", err.Err))
 	}
-	a.deps.Log.LogAttrs(v, level, "request", attrs...)
+	// Past the logger, which would ask for the time again, and who called it, which nobody shows.
+	line := slog.NewRecord(v.began.Add(took), level, "request", 0)
+	line.AddAttrs(attrs...)
+	_ = a.deps.Log.Handler().Handle(v, line) // as slog: a log that cannot be written is nobody's to complain of
 }

@@ -15,12 +15,12 @@ const hidden = "[hidden]"
 // "text". It is the last line of defence, not the first: an attribute whose name says that it is secret, and the user part
 // of a URL with a password, are shown as "[hidden]". Messages are constant by rule of the house and are not searched.
 func Logger(w io.Writer, level slog.Level, format string) *slog.Logger {
-	w = &oneAtATime{w: w}
-	plain, careful := &slog.HandlerOptions{Level: level}, &slog.HandlerOptions{Level: level, ReplaceAttr: redact}
+	o := &slog.HandlerOptions{Level: level, ReplaceAttr: redact}
 	if format == "text" {
-		return slog.New(&guard{plain: slog.NewTextHandler(w, plain), careful: slog.NewTextHandler(w, careful)})
+		return slog.New(slog.NewTextHandler(w, o))
 	}
-	return slog.New(&guard{plain: slog.NewJSONHandler(w, plain), careful: slog.NewJSONHandler(w, careful)})
+	w = &oneAtATime{w: w}
+	return slog.New(&lines{w: w, careful: slog.NewJSONHandler(w, o)})
 }
 
 // redact is called for every attribute, its value resolved, but not for groups: their names come along.
@@ -45,7 +45,9 @@ func redact(groups []string, a slog.Attr) slog.Attr {
 // secretName knows password, new_password, PasswordHash, authorization, api_key, access-token and the like. A word like
 // "key" must come last: key_id and token_type may be shown.
 func secretName(name string) bool {
-	name = strings.TrimRight(name, separators)
+	for name != "" && strings.IndexByte(separators, name[len(name)-1]) >= 0 {
+		name = name[:len(name)-1]
+	}
 	start := 0
 	for i := range len(name) {
 		switch {

@@ -29,6 +29,8 @@ func TestWhatIsNamedLikeASecretIsHidden(t *testing.T) {
 			log.WithGroup("in").With("n", 1).Info("tried", "m", 2, name, "hunter2")
 			log.With("url", "http://u:hunter2@h").With("n", 1).WithGroup("in").Info("tried", "m", 2)
 			log.Info("tried", "who", reveals(name))
+			log.Info("tried", name, "hunter2", "n", 1)
+			log.Info("tried", "n", 1, "url", "http://u:hunter2@h", "f", 1e30)
 			if strings.Contains(out.String(), "hunter2") || strings.Contains(out.String(), "aHVudGVyMg") {
 				t.Errorf("%s as %s shows in the log:\n%s", name, format, &out)
 			}
