@@ -81,7 +81,7 @@ func (h *scheduleHandler) create(c *gin.Context) (any, error) {
 		return nil, fmt.Errorf("create schedule: %w", err)
 	}
 	h.record(c, "schedule.create", made, nil)
-	return reply{Status: http.StatusCreated, Header: map[string]string{"Location": "/v1/schedules/" + made.ID.String()}, Body: scheduleBody{made}}, nil
+	return reply{Status: http.StatusCreated, Location: "/v1/schedules/" + made.ID.String(), Body: scheduleBody{made}}, nil
 }
 
 // change takes the fields that are given; the schedule plans anew from now on.
@@ -192,7 +192,7 @@ func (h *scheduleHandler) trigger(c *gin.Context) (any, error) {
 		return nil, fmt.Errorf("trigger schedule %s: %w", sch.ID, err)
 	}
 	h.record(c, "schedule.trigger", sch, map[string]string{"job_id": tick.JobID.String()})
-	return reply{Status: http.StatusAccepted, Header: map[string]string{"Location": "/v1/jobs/" + tick.JobID.String()}, Body: tickBody(*tick)}, nil
+	return reply{Status: http.StatusAccepted, Location: "/v1/jobs/" + tick.JobID.String(), Body: tickBody(*tick)}, nil
 }
 
 func (h *scheduleHandler) record(c *gin.Context, action string, s *job.Schedule, detail map[string]string) {

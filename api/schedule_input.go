@@ -121,10 +121,10 @@ func (h *scheduleHandler) read(body []byte, in *scheduleInput, sch *job.Schedule
 	}
 	in.apply()
 	if sch.Name == "" {
-		s.add([]job.FieldError{{Pointer: "/name", Detail: "is required"}})
+		s.add("", []job.FieldError{{Pointer: "/name", Detail: "is required"}})
 	}
-	s.add(h.readJob(in, sch))
-	s.add(h.readTiming(s, sch))
+	s.add("", h.readJob(in, sch))
+	s.add("", h.readTiming(s, sch))
 	return s.err()
 }
 
@@ -158,10 +158,14 @@ func (h *scheduleHandler) readJob(in *scheduleInput, sch *job.Schedule) []job.Fi
 	if payload != nil {
 		in.job.payload = schedule.Sample(payload, sch.Timezone)
 	}
-	sub, more := h.check.check(in.job, "/job", sch.OwnerID)
+	sub, more := h.check.check(in.job, sch.OwnerID)
 	sub.ID, sub.OwnerID, sub.Payload = job.ID{}, job.ID{}, payload
 	sch.Job = sub
-	return append(mistakes, more...)
+	for _, m := range more {
+		m.Pointer = "/job" + m.Pointer
+		mistakes = append(mistakes, m)
+	}
+	return mistakes
 }
 
 // untimed takes away what a schedule's job cannot have, and refuses it.

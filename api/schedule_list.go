@@ -155,7 +155,7 @@ func (h *scheduleHandler) previewNew(c *gin.Context) (any, error) {
 		return nil, s.stop
 	}
 	in.apply()
-	s.add(h.readTiming(s, sch))
+	s.add("", h.readTiming(s, sch))
 	if err := s.err(); err != nil {
 		return nil, err
 	}
