@@ -161,17 +161,10 @@ func (s *Store) changeSettings(ctx context.Context, tx bun.Tx, d *job.ScheduleDe
 	if !d.Settings {
 		return nil
 	}
-	if d.Schedule.DeletedAt.IsZero() { // the unique index would undo the transaction; this says why first
-		taken, err := tx.NewSelect().Table("schedules").Where("owner_id = ?", d.Schedule.OwnerID).Where("name = ?", d.Schedule.Name).
-			Where("deleted_at IS NULL").Where("id <> ?", d.Schedule.ID).Exists(ctx)
-		if err != nil {
-			return err
-		}
-		if taken {
-			return nameTaken()
-		}
-	}
 	_, err := tx.NewUpdate().Model(newScheduleRow(&d.Schedule)).WherePK().Exec(ctx)
+	if s.engine.duplicate(err) { // the name is all that can be one; nothing of the transaction stays
+		return nameTaken()
+	}
 	return err
 }
 
