@@ -46,7 +46,7 @@ func writeTicks(ctx context.Context, tx bun.Tx, now time.Time, decisions []job.S
 	var first, again []tickRow
 	for _, d := range decisions {
 		for _, t := range d.Ticks {
-			row := tickRow{ScheduleID: d.Schedule.ID, PlannedAt: t.PlannedAt.UTC(), Outcome: string(t.Outcome), DecidedAt: now}
+			row := tickRow{ScheduleID: d.Schedule.ID, PlannedAt: t.PlannedAt.UTC(), Outcome: string(t.Outcome), DecidedAt: now, RequestKey: t.Key}
 			if t.Job != nil {
 				row.JobID, subs[t.Job.ID] = t.Job.ID, t.Job
 			}
