@@ -33,6 +33,7 @@ type quota struct {
 type usage struct {
 	open    int       // the last count, and what was made here since
 	counted time.Time // zero: never
+	full    bool      // so said the last count
 }
 
 func newQuota(max int, jobs ledger, log *slog.Logger) *quota {
@@ -93,10 +94,20 @@ func (q *quota) countOne(ctx context.Context, owner job.ID) error {
 	u.open += counted - before
 	u.counted = q.now()
 	delete(q.asked, owner)
-	if counted >= q.max {
-		q.log.WarnContext(ctx, "a user has too many open jobs, planned times of his schedules are missed", "owner_id", owner, "limit", q.max)
+	if full := counted >= q.max; full != u.full {
+		u.full = full
+		q.say(ctx, owner, full)
 	}
 	return nil
+}
+
+// say is once for all the times that are missed.
+func (q *quota) say(ctx context.Context, owner job.ID, full bool) {
+	if full {
+		q.log.WarnContext(ctx, "a user has too many open jobs, planned times of his schedules are missed", "owner_id", owner, "limit", q.max)
+		return
+	}
+	q.log.InfoContext(ctx, "the user's schedules make jobs again", "owner_id", owner)
 }
 
 // created notes jobs that were written down.
