@@ -19,7 +19,9 @@ func Main(load func() (config.Config, error), o Options) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 2
 	}
-	log := obs.Logger(os.Stderr, cfg.LogLevel, cfg.LogFormat)
+	out := obs.Gather(os.Stderr)
+	defer func() { _ = out.Flush() }() // to standard error: nobody would hear of it
+	log := obs.Logger(out, cfg.LogLevel, cfg.LogFormat)
 	HearRedis(log)
 	ctx, stop := Signals(context.Background())
 	defer stop()
