@@ -151,7 +151,7 @@ func TestMetricsAgreeWithTheLedgerAndNameNobody(t *testing.T) {
 		`waybill_jobs_reopened_total{queue="default",type="debug.echo"} 1`,
 		`waybill_jobs_open{queue="low",state="scheduled"} 3`,
 		`waybill_jobs_open{queue="default",state="pending"} 0`,
-		`asynq_tasks_enqueued_total{queue="low",state="scheduled"} 1`,
+		`asynq_tasks_enqueued_total{queue="low",state="scheduled"} 3`,
 		`waybill_http_requests_total{method="GET",route="unknown",status="404"} 2`,
 		`waybill_http_requests_total{method="GET",route="/v1/jobs/:id?wait",status="200"} 6`,
 		`waybill_worker_slots 4`, `waybill_queue_workers{queue="low"} 1`,
