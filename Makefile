@@ -11,7 +11,7 @@ help: ## show this
 .PHONY: build
 build: ## build every command into bin/
 	go build ./...
-	go build -o bin/ ./cmd/...
+	go build -tags nomsgpack -o bin/ ./cmd/... # without the tag Gin brings a codec along that nothing uses
 
 .PHONY: test
 test: ## run all tests with -race; installs PostgreSQL, Redis and Prometheus where they are missing

@@ -2,6 +2,7 @@ package obs
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"math"
@@ -10,39 +11,55 @@ import (
 	"time"
 )
 
-// lines writes records as slog.JSONHandler would, byte for byte, but a plain one by itself: each request writes one, and a handler that calls
-// redact for every attribute takes as long for it as reading and checking a submission. A record is plain where its texts need no escapes and
-// nothing in it could be a secret. All others, and loggers made by With and WithGroup, are careful's.
+// lines writes records as careful does, but those that are plain by itself: each request writes one, and a handler that calls redact for every
+// attribute takes as long for it as reading and checking a submission. A record is plain where its texts need no escapes and nothing in it could be
+// a secret. Loggers made by With and WithGroup are careful's alone.
 type lines struct {
 	w       io.Writer
 	careful slog.Handler
+	slow    bool // all is careful's
 }
 
 // Enabled implements slog.Handler.
 func (h *lines) Enabled(ctx context.Context, l slog.Level) bool { return h.careful.Enabled(ctx, l) }
 
 // WithAttrs implements slog.Handler.
-func (h *lines) WithAttrs(attrs []slog.Attr) slog.Handler { return h.careful.WithAttrs(attrs) }
+func (h *lines) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return &lines{w: h.w, careful: h.careful.WithAttrs(attrs), slow: true}
+}
 
 // WithGroup implements slog.Handler.
-func (h *lines) WithGroup(name string) slog.Handler { return h.careful.WithGroup(name) }
+func (h *lines) WithGroup(name string) slog.Handler {
+	return &lines{w: h.w, careful: h.careful.WithGroup(name), slow: true}
+}
 
 // Handle implements slog.Handler.
 func (h *lines) Handle(ctx context.Context, r slog.Record) error {
+	done, err := h.plain(r)
+	if !done {
+		err = h.careful.Handle(ctx, r)
+	}
+	if g, ok := h.w.(*Gathered); ok && r.Level >= slog.LevelWarn {
+		return errors.Join(err, g.Flush())
+	}
+	return err
+}
+
+// plain writes r if it is plain.
+func (h *lines) plain(r slog.Record) (done bool, err error) {
+	if h.slow {
+		return false, nil
+	}
 	room := lineRoom.Get().(*[]byte)
-	line, ok := appendLine((*room)[:0], r)
-	var err error
-	if ok {
+	line, done := appendLine((*room)[:0], r)
+	if done {
 		_, err = h.w.Write(line)
 	}
 	if cap(line) <= maxLineRoom {
 		*room = line
 		lineRoom.Put(room)
 	}
-	if !ok {
-		return h.careful.Handle(ctx, r)
-	}
-	return err
+	return done, err
 }
 
 // lineRoom holds slices for lines.

@@ -16,10 +16,12 @@ const hidden = "[hidden]"
 // of a URL with a password, are shown as "[hidden]". Messages are constant by rule of the house and are not searched.
 func Logger(w io.Writer, level slog.Level, format string) *slog.Logger {
 	o := &slog.HandlerOptions{Level: level, ReplaceAttr: redact}
-	if format == "text" {
-		return slog.New(slog.NewTextHandler(w, o))
+	if _, safe := w.(*Gathered); !safe {
+		w = &oneAtATime{w: w}
 	}
-	w = &oneAtATime{w: w}
+	if format == "text" {
+		return slog.New(&lines{w: w, careful: slog.NewTextHandler(w, o), slow: true})
+	}
 	return slog.New(&lines{w: w, careful: slog.NewJSONHandler(w, o)})
 }
 
