@@ -92,12 +92,12 @@ func (s *Store) createWithin(ctx context.Context, tx bun.Tx, subs []job.Submissi
 	if len(subs) == 0 {
 		return nil
 	}
-	rows, err := s.engine.insertWithin(ctx, tx, subs)
+	at, err := s.engine.insertWithin(ctx, tx, subs)
 	if err != nil {
 		return err
 	}
 	made := make([]job.Created, len(subs))
-	fill(made, subs, rows)
+	fill(made, subs, inserted{at: at, all: true})
 	for _, m := range made {
 		out.Created = append(out.Created, m.Job)
 	}
@@ -113,9 +113,12 @@ func (s *Store) cancelWithin(ctx context.Context, tx bun.Tx, decisions []job.Sch
 	if len(ids) == 0 {
 		return nil
 	}
-	var rows []*jobRow
-	err := s.callOff(tx.NewUpdate().Model(&rows)).Where("id IN (?)", bun.List(ids)).Returning("*").Scan(ctx)
-	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+	done, err := s.callOff(ctx, tx, ids)
+	if err != nil {
+		return err
+	}
+	rows, err := whole(ctx, tx, done)
+	if err != nil {
 		return err
 	}
 	for _, r := range rows {

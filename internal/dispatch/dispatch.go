@@ -36,7 +36,6 @@ type Dispatcher struct {
 	client *asynq.Client
 	insp   *asynq.Inspector
 	log    *slog.Logger
-	bell   *bell
 	tank   *tank
 
 	parcels   chan job.Parcel
@@ -70,8 +69,8 @@ func New(cfg Config, client redis.UniversalClient, log *slog.Logger) (*Dispatche
 	if err != nil {
 		return nil, err
 	}
-	return &Dispatcher{cfg: cfg, redis: client, client: asynq.NewClientFromRedisClient(fast), insp: asynq.NewInspectorFromRedisClient(client), log: log,
-		bell: newBell(client), tank: newTank(client, log), parcels: make(chan job.Parcel, cfg.Buffer), errands: make(chan func(context.Context), 1000)}, nil
+	return &Dispatcher{cfg: cfg, redis: client, client: asynq.NewClientFromRedisClient(newLoader(fast)), insp: asynq.NewInspectorFromRedisClient(client), log: log,
+		tank: newTank(client, log), parcels: make(chan job.Parcel, cfg.Buffer), errands: make(chan func(context.Context), 1000)}, nil
 }
 
 // Run sends until ctx ends, and then what is still waiting, for as long as Redis takes it.
@@ -82,7 +81,6 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 		wg.Go(func() { d.sendLoop(work, ctx.Done()) })
 	}
 	wg.Go(func() { d.errandLoop(work, ctx.Done()) })
-	wg.Go(func() { d.bell.run(ctx) })
 	wg.Go(func() { d.tank.run(ctx) })
 	wg.Wait()
 	return nil
@@ -174,9 +172,6 @@ func (d *Dispatcher) SendNow(ctx context.Context, p job.Parcel) error {
 		return fmt.Errorf("enqueue job %s: %w", p.JobID, err)
 	}
 	d.sent.Add(1)
-	if !due {
-		d.bell.ring(p.Queue)
-	}
 	return nil
 }
 
@@ -215,6 +210,11 @@ func (d *Dispatcher) Withdraw(p job.Parcel) {
 // SignalCancel tells the workers at once what their heartbeat tells them within a second.
 func (d *Dispatcher) SignalCancel(id job.ID) {
 	d.errand(func(ctx context.Context) { _ = d.redis.Publish(ctx, CancelChannel, id.String()).Err() })
+}
+
+// ring wakes idle workers soon; a ring that is lost costs a worker's next poll.
+func (d *Dispatcher) ring(queue string) {
+	d.errand(func(ctx context.Context) { _ = d.redis.Publish(ctx, BellChannel, queue).Err() })
 }
 
 func (d *Dispatcher) errand(f func(context.Context)) {

@@ -177,3 +177,20 @@ func TestARedisThatEvictsIsRefused(t *testing.T) {
 		})
 	}
 }
+
+func TestParcelsOfOneMomentTravelTogether(t *testing.T) {
+	t.Parallel()
+	const parcels = 500
+	d, _, client := newDispatcher(t, Config{})
+	all := make([]job.Parcel, parcels)
+	for i := range all {
+		all[i] = parcel()
+	}
+	d.Send(all...)
+	testenv.Eventually(t, 10*time.Second, func() bool { return client.LLen(t.Context(), "asynq:{default}:pending").Val() == parcels }, "all are there")
+	stats, calls := client.Info(t.Context(), "commandstats").Val(), 0
+	_, stats, _ = strings.Cut(stats, "cmdstat_evalsha:")
+	if _, err := fmt.Sscanf(stats, "calls=%d", &calls); err != nil || calls > parcels/4 {
+		t.Errorf("%d scripts for %d parcels, %v", calls, parcels, err)
+	}
+}
