@@ -3,6 +3,7 @@
 // asynq and River in turn on the same machine. From the folder bench/:
 //
 //	go run . [-jobs n] [-runs n] [-only single,batch,…] [-markdown] …
+//	go run . -scale [-scale-open n] [-scale-finished n] …
 //
 // `waybill bench` measures a deployment that is running already; it is the same code.
 package main
@@ -29,6 +30,9 @@ type options struct {
 	peers            []string
 	riverWorkers     int
 	riverConnections int
+	scale            bool
+	scaleOpen        int
+	scaleFinished    int
 	limit            time.Duration
 	dir              string
 	keep             bool
@@ -70,7 +74,10 @@ func parse(args []string, errs io.Writer) (o options, err error) {
 	fs.DurationVar(&o.Rest, "rest", 10*time.Second, "how long the idle measurement watches")
 	fs.IntVar(&o.riverWorkers, "river-workers", 500, "River's MaxWorkers; it polls as often as it can")
 	fs.IntVar(&o.riverConnections, "river-connections", 16, "River's pool of connections; with more it is slower")
-	fs.DurationVar(&o.limit, "limit", 30*time.Minute, "give up after this time")
+	fs.BoolVar(&o.scale, "scale", false, "instead measure what a full ledger costs, against an empty one")
+	fs.IntVar(&o.scaleOpen, "scale-open", 1_000_000, "open jobs of the full ledger, half of them scheduled far ahead")
+	fs.IntVar(&o.scaleFinished, "scale-finished", 10_000_000, "finished jobs of the full ledger")
+	fs.DurationVar(&o.limit, "limit", time.Hour, "give up after this time")
 	fs.BoolVar(&o.Markdown, "markdown", false, "write the tables in Markdown")
 	fs.StringVar(&o.dir, "source", "..", "the folder of the main module")
 	fs.BoolVar(&o.keep, "keep", false, "keep the processes' logs")
@@ -78,6 +85,9 @@ func parse(args []string, errs io.Writer) (o options, err error) {
 		return o, err
 	}
 	o.Only, o.peers = list(*only), list(*peers)
+	if o.scale && (o.scaleOpen < 2 || o.scaleFinished < 1) {
+		return o, errors.New("a full ledger has at least two open jobs and a finished one")
+	}
 	for _, p := range o.peers {
 		if p != "asynq" && p != "river" {
 			return o, fmt.Errorf("there is no peer %q", p)
@@ -99,6 +109,14 @@ func measure(ctx context.Context, o options, out io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
+	about, err := s.about(ctx)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "%s\n\n", about)
+	if s.o.scale {
+		return s.scale(ctx, out)
+	}
 	systems, end, err := s.systems()
 	if err != nil {
 		return err

@@ -15,16 +15,17 @@ import (
 
 // river is River on a database of its own on the same server. A process of it takes part in one measurement: client and worker are one, and there
 // is no HTTP in front of it.
-func (s *stage) river() bench.System {
+func (s *stage) river() []bench.System {
 	sys := bench.System{Name: "River", Measure: map[string]func(context.Context) (bench.Result, error){}}
 	for _, name := range []string{bench.Single, bench.Batch, bench.Drain} {
-		sys.Measure[name] = func(ctx context.Context) (bench.Result, error) { return s.playRiver(ctx, name) }
+		sys.Measure[name] = func(ctx context.Context) (bench.Result, error) { return s.playRiver(ctx, name, s.o.riverConnections) }
 	}
-	return sys
+	return []bench.System{sys, {Name: "River, one connection", Measure: map[string]func(context.Context) (bench.Result, error){
+		bench.Batch: func(ctx context.Context) (bench.Result, error) { return s.playRiver(ctx, bench.Batch, 1) }}}}
 }
 
 // playRiver speaks with bench/river, which says what its lines mean.
-func (s *stage) playRiver(ctx context.Context, what string) (r bench.Result, err error) {
+func (s *stage) playRiver(ctx context.Context, what string, connections int) (r bench.Result, err error) {
 	r.Jobs = s.o.Jobs
 	switch what {
 	case bench.Single: // it takes many times as long as the others, and is as steady with fewer
@@ -37,7 +38,7 @@ func (s *stage) playRiver(ctx context.Context, what string) (r bench.Result, err
 	}
 	cmd := exec.CommandContext(ctx, s.bin("river"))
 	var errs strings.Builder
-	cmd.Stderr, cmd.SysProcAttr = &errs, attributes()
+	cmd.Stderr = &errs
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		return r, err
@@ -55,7 +56,7 @@ func (s *stage) playRiver(ctx context.Context, what string) (r bench.Result, err
 			err = fmt.Errorf("river: %w: %s", ended, errs.String())
 		}
 	}()
-	order := map[string]any{"URL": s.database("river"), "What": what, "Jobs": r.Jobs, "Batch": s.o.Batch, "Connections": s.o.riverConnections, "Workers": s.o.riverWorkers}
+	order := map[string]any{"URL": s.database("river"), "What": what, "Jobs": r.Jobs, "Batch": s.o.Batch, "Connections": connections, "Workers": s.o.riverWorkers}
 	if err := json.NewEncoder(in).Encode(order); err != nil {
 		return r, err
 	}

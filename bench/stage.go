@@ -8,11 +8,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/redis/go-redis/v9"
 
 	"github.com/waybill/waybill/internal/bench"
 	"github.com/waybill/waybill/internal/testenv/server"
@@ -40,6 +42,7 @@ type stage struct {
 	postmaster  int
 	token       string
 	signedIn    time.Time
+	filled      int64 // since when, in Unix milliseconds, there are finished jobs that no measurement made
 }
 
 func newStage(ctx context.Context, o options) (s *stage, err error) {
@@ -163,6 +166,26 @@ func (s *stage) sql(ctx context.Context, database, text string) error {
 	return err
 }
 
+// about says what was measured on.
+func (s *stage) about(ctx context.Context) (string, error) {
+	conn, err := pgx.Connect(ctx, s.database("postgres"))
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close(ctx)
+	var pg string
+	if err := conn.QueryRow(ctx, "SHOW server_version").Scan(&pg); err != nil {
+		return "", err
+	}
+	c := redis.NewClient(&redis.Options{Addr: s.redis.Addr()})
+	defer c.Close()
+	info, err := c.InfoMap(ctx, "server").Result()
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%d cores, %s, PostgreSQL %s, Redis %s, %s", runtime.NumCPU(), runtime.GOOS, pg, info["Server"]["redis_version"], runtime.Version()), nil
+}
+
 // signIn answers an access token: a JWT, like the one that bare asynq's API checks.
 func (s *stage) signIn(ctx context.Context) (string, error) {
 	if time.Since(s.signedIn) < fresh {
@@ -201,7 +224,7 @@ func (s *stage) systems() (list []bench.System, end func(), err error) {
 		end = func() { close(); first() }
 	}
 	if slices.Contains(s.o.peers, "river") {
-		list = append(list, s.river())
+		list = append(list, s.river()...)
 	}
 	return list, end, nil
 }

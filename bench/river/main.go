@@ -222,7 +222,17 @@ func (p *play) drain(ctx context.Context) (a answer, err error) {
 		}
 	}
 	a.Took = time.Since(began)
-	return a, p.client.Stop(ctx)
+	return a, errors.Join(p.client.Stop(ctx), p.verify(ctx))
+}
+
+// verify asks the database, since an event is only the client's word.
+func (p *play) verify(ctx context.Context) error {
+	var n int
+	err := p.pool.QueryRow(ctx, "SELECT count(*) FROM river_job WHERE state = 'completed'").Scan(&n)
+	if err == nil && n != p.Jobs {
+		err = fmt.Errorf("only %d of %d jobs are recorded as completed", n, p.Jobs)
+	}
+	return err
 }
 
 // each calls f for 0 to n-1 on as many goroutines as there are connections.

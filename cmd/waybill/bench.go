@@ -50,6 +50,10 @@ func (c *benchCommand) Run(ctx context.Context, s *streams) error {
 			fmt.Fprintln(s.err, "PostgreSQL's CPU time is not counted:", err)
 		}
 	}
+	if at.RedisURL != "" && !strings.HasPrefix(at.RedisURL, "redis://") && !strings.HasPrefix(at.RedisURL, "rediss://") {
+		fmt.Fprintln(s.err, "Redis's CPU time is not counted and bare asynq is left out: REDIS_URL is no redis:// or rediss://")
+		at.RedisURL = ""
+	}
 	ours, end, err := bench.Waybill(cfg, at)
 	if err != nil {
 		return err

@@ -81,7 +81,7 @@ func Run(ctx context.Context, cfg Config, systems []System, out io.Writer) error
 	if err != nil {
 		return err
 	}
-	return errors.Join(throughput(done).write(out, cfg.Markdown), rest.write(out, cfg.Markdown))
+	return errors.Join(throughput(done).Write(out, cfg.Markdown), rest.Write(out, cfg.Markdown))
 }
 
 func (cfg Config) check() error {

@@ -10,8 +10,9 @@ import (
 )
 
 const (
-	standstill = time.Minute // after which what does not go on is given up
-	sentEvery  = 20 * time.Millisecond
+	standstill    = time.Minute      // after which what does not go on is given up
+	auditPatience = 15 * time.Second // some passes of the audit
+	sentEvery     = 20 * time.Millisecond
 )
 
 // held pauses the queue, lets fill submit jobs, opens the queue again, and waits until they are done. around, if not nil, is given the last two
@@ -120,30 +121,53 @@ func halfway(passed time.Duration, done, n int) time.Duration {
 	return min(max(time.Duration(min(half, 1)*float64(time.Second)), soonest), latest)
 }
 
-// sent counts, by the APIs' own account, what they ever gave to Redis or left to the audit.
-func (w *waybill) sent(ctx context.Context) (n int, err error) {
+// sent is what became of submitted jobs on their way to Redis, by the processes' own account.
+type sent struct {
+	arrived int // were sent, at once or by the audit
+	missed  int // were left to the audit
+}
+
+func (w *waybill) sent(ctx context.Context) (n sent, err error) {
 	for _, url := range w.at.API {
 		s, err := scrape(ctx, url)
 		if err != nil {
-			return 0, err
+			return n, err
 		}
-		n += int(s.sum("waybill_dispatch_sent_total") + s.sum("waybill_dispatch_missed_total"))
+		n.arrived += int(s.sum("waybill_dispatch_sent_total"))
+		n.missed += int(s.sum("waybill_dispatch_missed_total"))
+	}
+	for _, url := range w.at.Workers {
+		s, err := scrape(ctx, url)
+		if err != nil {
+			return n, err
+		}
+		n.arrived += int(s.sum("waybill_audit_resent_total", `reason="lost"`))
 	}
 	return n, nil
 }
 
-// awaitSent waits until n more were sent than there were already: an answer is not given later because Redis is slow.
-func (w *waybill) awaitSent(ctx context.Context, already, n int) error {
-	for began := time.Now(); time.Since(began) < standstill; {
+// awaitSent waits until n more are in Redis than there were: an API answers before that, and one that is given more than Redis takes leaves the rest
+// to the audit. What counts as missed may be there all the same, and is then not sent again: the audit is given a while to find out.
+func (w *waybill) awaitSent(ctx context.Context, before sent, n int) error {
+	moved, last := time.Now(), before
+	for {
 		now, err := w.sent(ctx)
-		if err != nil || now-already >= n {
+		switch {
+		case err != nil:
 			return err
+		case now.arrived-before.arrived >= n:
+			return nil
+		case now != last:
+			last, moved = now, time.Now()
+		case time.Since(moved) > auditPatience && now.arrived+now.missed-before.arrived-before.missed >= n:
+			return nil
+		case time.Since(moved) > standstill:
+			return fmt.Errorf("of %d jobs only %d were sent to Redis", n, now.arrived-before.arrived)
 		}
 		if !pause(ctx, sentEvery) {
 			return ctx.Err()
 		}
 	}
-	return errors.New("jobs still wait to be sent to Redis")
 }
 
 // empty confirms, by the ledger, that the queue has no open jobs.

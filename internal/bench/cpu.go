@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -23,16 +24,31 @@ const (
 	Redis    = "redis"
 	Postgres = "postgres"
 	Load     = "load" // the load generator, which is no part of what is measured
+
+	machine  = "machine"  // everything that runs on it
+	capacity = "capacity" // all that it could have spent
 )
 
+// parts are in the order in which a job meets them.
+var parts = []string{API, Worker, Redis, Postgres, Load}
+
 // All is what the system itself spent.
-func (c CPU) All() (sum time.Duration) {
-	for part, d := range c {
-		if part != Load {
-			sum += d
-		}
+func (c CPU) All() time.Duration { return c.sum(parts[:4]) }
+
+func (c CPU) sum(parts []string) (sum time.Duration) {
+	for _, part := range parts {
+		sum += c[part]
 	}
 	return sum
+}
+
+// others is the share of the machine that went to what is not measured: with much of it, the figures are not worth much.
+func (c CPU) others() (share float64, known bool) {
+	all, known := c[machine]
+	if !known || c[capacity] <= 0 {
+		return 0, false
+	}
+	return max(0, float64(all-c.sum(parts))/float64(c[capacity])), true
 }
 
 // Clock tells how much CPU time something has spent by now.
@@ -54,8 +70,13 @@ func (m Meter) Read(ctx context.Context) (CPU, error) {
 	return c, nil
 }
 
-// Spent runs f and answers what the parts spent meanwhile.
+// Spent runs f and answers what the parts spent meanwhile, and the whole machine.
 func (m Meter) Spent(ctx context.Context, f func() error) (CPU, error) {
+	m = maps.Clone(m)
+	if _, err := wholeMachine(ctx); err == nil {
+		m[machine] = wholeMachine
+	}
+	began := time.Now()
 	before, err := m.Read(ctx)
 	if err != nil {
 		return nil, err
@@ -67,14 +88,10 @@ func (m Meter) Spent(ctx context.Context, f func() error) (CPU, error) {
 	for part := range after {
 		after[part] -= before[part]
 	}
+	if err == nil {
+		after[capacity] = time.Since(began) * time.Duration(runtime.NumCPU())
+	}
 	return after, err
-}
-
-// with is the meter and one more part.
-func (m Meter) with(part string, c Clock) Meter {
-	m = maps.Clone(m)
-	m[part] = c
-	return m
 }
 
 // Own is the time of this process.

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net/http"
@@ -34,9 +35,13 @@ func (l *load) close() {
 	}
 }
 
-// closed keeps every connection busy with one request after the other until n are answered, and answers how long each took. Any answer but 202
-// ends it.
+// closed submits the same on every connection, one request after the other, until n are answered, and answers how long each took.
 func (l *load) closed(ctx context.Context, n int, request []byte) ([]time.Duration, error) {
+	return l.all(ctx, n, http.StatusAccepted, func(int) []byte { return request })
+}
+
+// all keeps every connection busy until n requests are answered. Any status but the wanted one ends it.
+func (l *load) all(ctx context.Context, n, want int, request func(i int) []byte) ([]time.Duration, error) {
 	took := make([]time.Duration, n)
 	var next atomic.Int64
 	return took, l.each(ctx, func(ctx context.Context, w *wire) error {
@@ -44,7 +49,7 @@ func (l *load) closed(ctx context.Context, n int, request []byte) ([]time.Durati
 		for i := next.Add(1) - 1; i < int64(n) && ctx.Err() == nil; i = next.Add(1) - 1 {
 			began := time.Now()
 			var err error
-			if body, err = w.submit(ctx, request, body); err != nil {
+			if body, err = w.expect(ctx, want, request(int(i)), body); err != nil {
 				return err
 			}
 			took[i] = time.Since(began)
@@ -74,7 +79,7 @@ func (l *load) open(ctx context.Context, n, rate int, request func(due time.Time
 	}()
 	return l.each(ctx, func(ctx context.Context, w *wire) error {
 		for c := range calls {
-			body, err := w.submit(ctx, request(c.due), nil)
+			body, err := w.expect(ctx, http.StatusAccepted, request(c.due), nil)
 			if err != nil {
 				return err
 			}
@@ -100,10 +105,11 @@ func (l *load) each(ctx context.Context, f func(ctx context.Context, w *wire) er
 	return context.Cause(ctx)
 }
 
-func (w *wire) submit(ctx context.Context, request, body []byte) ([]byte, error) {
+func (w *wire) expect(ctx context.Context, want int, request, body []byte) ([]byte, error) {
 	status, body, err := w.do(ctx, request, body)
-	if err == nil && status != http.StatusAccepted {
-		err = fmt.Errorf("a submission is answered with %d: %.300s", status, body)
+	if err == nil && status != want {
+		line, _, _ := bytes.Cut(request, []byte(" HTTP/"))
+		err = fmt.Errorf("%s is answered with %d: %.300s", line, status, body)
 	}
 	return body, err
 }

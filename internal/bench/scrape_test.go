@@ -62,11 +62,27 @@ func TestAMeterCountsWhatIsSpentMeanwhile(t *testing.T) {
 		return nil
 	})
 	want := CPU{API: 3 * time.Second, Redis: 2 * time.Second, Load: 20 * time.Second}
-	if err != nil || !maps.Equal(got, want) {
+	if err != nil || got[capacity] <= 0 {
 		t.Errorf("got %v, %v", got, err)
+	}
+	delete(got, capacity)
+	delete(got, machine)
+	if !maps.Equal(got, want) {
+		t.Errorf("got %v", got)
 	}
 	if got.All() != 5*time.Second {
 		t.Errorf("without the load it is %v", got.All())
+	}
+}
+
+func TestOthersAreWhatIsNotMeasured(t *testing.T) {
+	t.Parallel()
+	got, known := CPU{API: time.Second, Load: time.Second, machine: 6 * time.Second, capacity: 16 * time.Second}.others()
+	if !known || got != 0.25 {
+		t.Errorf("got %v, %v", got, known)
+	}
+	if _, known := (CPU{API: time.Second, capacity: time.Second}).others(); known {
+		t.Error("it is known without a look at the machine")
 	}
 }
 

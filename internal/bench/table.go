@@ -11,10 +11,11 @@ import (
 	"time"
 )
 
-// table is lines of cells, the first line being the titles.
-type table [][]string
+// Table is lines of cells, the first line being the titles.
+type Table [][]string
 
-func (t table) write(out io.Writer, markdown bool) error {
+// Write writes it for a terminal, or in Markdown. A table without lines is left out.
+func (t Table) Write(out io.Writer, markdown bool) error {
 	if len(t) < 2 {
 		return nil
 	}
@@ -37,13 +38,10 @@ func (t table) write(out io.Writer, markdown bool) error {
 	return w.Flush()
 }
 
-// parts are in the order in which a job meets them.
-var parts = []string{API, Worker, Redis, Postgres, Load}
-
 // throughput has a line for each measurement and system: medians of its runs, the range of what they are sorted by (jobs a second; of latency, the
-// p50), CPU time for each job, and how many times as fast the measurement's first system was.
-func throughput(done map[string][]outcome) table {
-	t := table{append([]string{"", "", "jobs/s", "all runs", "p50 ms", "p99 ms", "first is × as fast", "CPU µs/job"}, parts...)}
+// p50), how many times as fast the measurement's first system was, CPU time for each job, and what else the machine was busy with.
+func throughput(done map[string][]outcome) Table {
+	t := Table{append([]string{"", "", "jobs/s", "all runs", "p50 ms", "p99 ms", "first is × as fast", "CPU µs/job"}, append(parts, "others %")...)}
 	for _, name := range Names() {
 		if name == Idle {
 			continue
@@ -64,6 +62,7 @@ func throughput(done map[string][]outcome) table {
 				}
 				line = append(line, perJob(d, r.Jobs))
 			}
+			line = append(line, percent(r.CPU.others()))
 			t = append(t, line)
 			if len(r.Bound) > 0 {
 				t = append(t, pad([]string{"", "  until settled", "", "", millis(r.Bound, 50), millis(r.Bound, 99)}, len(line)))
@@ -108,8 +107,8 @@ func ratio(name string, first, r Result) string {
 }
 
 // atRest is what the systems cost while they wait, and what memory they have after all that was measured.
-func atRest(ctx context.Context, idle []outcome, systems []System) (table, error) {
-	t := table{{"", "API MB", "worker MB", "idle: API % of a core", "worker %", "Redis %", "PostgreSQL %"}}
+func atRest(ctx context.Context, idle []outcome, systems []System) (Table, error) {
+	t := Table{{"", "API MB", "worker MB", "idle: API % of a core", "worker %", "Redis %", "PostgreSQL %"}}
 	for _, s := range systems {
 		line := []string{s.Name, "", "", "", "", "", ""}
 		if s.Memory != nil {
@@ -138,6 +137,13 @@ func atRest(ctx context.Context, idle []outcome, systems []System) (table, error
 }
 
 func pad(line []string, n int) []string { return append(line, make([]string, n-len(line))...) }
+
+func percent(share float64, known bool) string {
+	if !known {
+		return ""
+	}
+	return fmt.Sprintf("%.0f", 100*share)
+}
 
 func millis(all []time.Duration, p float64) string {
 	if len(all) == 0 {

@@ -93,6 +93,35 @@ func parseStat(text []byte) (s stat, err error) {
 	return stat{name: string(text[begin+1 : end]), parent: int(n[0]), own: n[1] + n[2], ended: n[3] + n[4]}, nil
 }
 
+// wholeMachine is what everything on this machine has spent.
+func wholeMachine(context.Context) (time.Duration, error) {
+	text, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0, err
+	}
+	return parseMachine(string(text))
+}
+
+// parseMachine reads "cpu user nice system idle iowait irq softirq steal …"; guests are counted among users already.
+func parseMachine(text string) (sum time.Duration, err error) {
+	line, _, _ := strings.Cut(text, "\n")
+	f := strings.Fields(line)
+	if len(f) < 9 || f[0] != "cpu" {
+		return 0, fmt.Errorf("no /proc/stat: %q", line)
+	}
+	for i, field := range f[1:9] {
+		if i == 3 || i == 4 { // idle, iowait
+			continue
+		}
+		n, err := strconv.ParseInt(field, 10, 64)
+		if err != nil {
+			return 0, fmt.Errorf("no /proc/stat: %q", line)
+		}
+		sum += time.Duration(n) * tick
+	}
+	return sum, nil
+}
+
 // Postmaster finds the first process of the PostgreSQL server behind a URL, if it runs on this machine.
 func Postmaster(ctx context.Context, url string) (int, error) {
 	conn, err := pgx.Connect(ctx, url)

@@ -52,6 +52,22 @@ func TestWhatIsNoProcessIsAnError(t *testing.T) {
 	}
 }
 
+func TestTheMachineIsBusyWithAllButWaiting(t *testing.T) {
+	t.Parallel()
+	got, err := parseMachine("cpu  1 20 300 4000000 5000000 6 70 800 99 99\ncpu0 1 1 1 1 1 1 1 1 0 0\n")
+	if want := (1 + 20 + 300 + 6 + 70 + 800) * tick; err != nil || got != want {
+		t.Errorf("got %v, %v; want %v", got, err, want)
+	}
+	for _, text := range []string{"", "cpu 1 2 3", "cpu0 1 2 3 4 5 6 7 8", "cpu 1 2 3 4 5 6 7 x"} {
+		if got, err := parseMachine(text); err == nil {
+			t.Errorf("%q was read as %v", text, got)
+		}
+	}
+	if got, err := wholeMachine(t.Context()); err != nil || got <= 0 {
+		t.Errorf("this one: %v, %v", got, err)
+	}
+}
+
 func TestOurOwnProcessIsRead(t *testing.T) {
 	t.Parallel()
 	before, err := Own(t.Context())

@@ -15,3 +15,7 @@ func Tree(int) Clock {
 
 // Postmaster needs Linux.
 func Postmaster(context.Context, string) (int, error) { return 0, errors.New("known on Linux only") }
+
+func wholeMachine(context.Context) (time.Duration, error) {
+	return 0, errors.New("known on Linux only")
+}

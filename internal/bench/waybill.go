@@ -1,7 +1,6 @@
 package bench
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -93,12 +92,6 @@ func (w *waybill) body() []byte {
 // submission is one job, durable before its answer.
 func (w *waybill) submission() []byte { return w.t.request(http.MethodPost, "/v1/jobs", w.body()) }
 
-func (w *waybill) batchOf(n int) []byte {
-	body := slices.Concat([]byte{'['}, bytes.Repeat(append(w.body(), ','), n))
-	body[len(body)-1] = ']'
-	return w.t.request(http.MethodPost, "/v1/jobs/batch", body)
-}
-
 // single submits to a paused queue: nothing runs beside it.
 func (w *waybill) single(ctx context.Context) (Result, error) {
 	return w.submit(ctx, w.cfg.Jobs, w.cfg.Jobs, w.cfg.Connections, w.submission())
@@ -106,7 +99,7 @@ func (w *waybill) single(ctx context.Context) (Result, error) {
 
 func (w *waybill) batch(ctx context.Context) (Result, error) {
 	n := w.cfg.sized(batchFold * w.cfg.Jobs)
-	return w.submit(ctx, n*w.cfg.Batch, n, min(batchConnections, w.cfg.Connections), w.batchOf(w.cfg.Batch))
+	return w.submit(ctx, n*w.cfg.Batch, n, min(batchConnections, w.cfg.Connections), w.batchOf(w.cfg.Batch, w.body()))
 }
 
 // batchConnections keep the API busy with batches; more of them only wait for each other.
@@ -151,7 +144,7 @@ func (w *waybill) drain(ctx context.Context) (r Result, err error) {
 	fill := func() error {
 		already, err := w.sent(ctx)
 		if err == nil {
-			_, err = l.closed(ctx, n, w.batchOf(w.cfg.Batch))
+			_, err = l.closed(ctx, n, w.batchOf(w.cfg.Batch, w.body()))
 		}
 		if err == nil {
 			err = w.awaitSent(ctx, already, r.Jobs)
