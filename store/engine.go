@@ -36,6 +36,8 @@ type engine interface {
 	withLock(ctx context.Context, f func(context.Context) error) error
 	// unavailable tells a database that cannot be reached (now) from a mistake of ours.
 	unavailable(err error) bool
+	// duplicate tells that a row was refused because another one has its unique value. The transaction is lost.
+	duplicate(err error) bool
 	// forUpdate is the clause that locks the selected rows and skips those that others hold; empty where one writer is alone.
 	forUpdate() string
 	dialect() string

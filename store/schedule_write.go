@@ -46,7 +46,7 @@ func writeTicks(ctx context.Context, tx bun.Tx, now time.Time, decisions []job.S
 	var first, again []tickRow
 	for _, d := range decisions {
 		for _, t := range d.Ticks {
-			row := tickRow{ScheduleID: d.Schedule.ID, PlannedAt: t.PlannedAt.UTC(), Outcome: string(t.Outcome), DecidedAt: now}
+			row := tickRow{ScheduleID: d.Schedule.ID, PlannedAt: t.PlannedAt.UTC(), Outcome: string(t.Outcome), DecidedAt: now, RequestKey: t.Key}
 			if t.Job != nil {
 				row.JobID, subs[t.Job.ID] = t.Job.ID, t.Job
 			}
@@ -161,17 +161,10 @@ func (s *Store) changeSettings(ctx context.Context, tx bun.Tx, d *job.ScheduleDe
 	if !d.Settings {
 		return nil
 	}
-	if d.Schedule.DeletedAt.IsZero() { // the unique index would undo the transaction; this says why first
-		taken, err := tx.NewSelect().Table("schedules").Where("owner_id = ?", d.Schedule.OwnerID).Where("name = ?", d.Schedule.Name).
-			Where("deleted_at IS NULL").Where("id <> ?", d.Schedule.ID).Exists(ctx)
-		if err != nil {
-			return err
-		}
-		if taken {
-			return nameTaken()
-		}
-	}
 	_, err := tx.NewUpdate().Model(newScheduleRow(&d.Schedule)).WherePK().Exec(ctx)
+	if s.engine.duplicate(err) { // the name is all that can be one; nothing of the transaction stays
+		return nameTaken()
+	}
 	return err
 }
 

@@ -19,11 +19,12 @@ import (
 // the same for as many as there are at the moment, in one step. It knows asynq's scripts by their keys; whatever it does not know goes through
 // as it is, so that another version of asynq would be slower, not wrong.
 type conveyor struct {
-	redis.UniversalClient
-	bell  *doorbell
-	want  int          // how many queues are asked
-	slots int          // tasks that asynq works on at once
-	busy  atomic.Int64 // tasks that asynq was given and that are not done
+	redis.UniversalClient                       // for what goes through: may be a pipelined one
+	plain                 redis.UniversalClient // for what is done in one step already
+	bell                  *doorbell
+	want                  int          // how many queues are asked
+	slots                 int          // tasks that asynq works on at once
+	busy                  atomic.Int64 // tasks that asynq was given and that are not done
 
 	// Of the goroutine that takes tasks alone.
 	taken map[string][]taken // tasks that Redis gave and asynq was not given yet, by queue
@@ -43,8 +44,8 @@ type finished struct {
 // takeMost bounds how long one script keeps Redis: about half a millisecond.
 const takeMost = 128
 
-func newConveyor(c redis.UniversalClient, bell *doorbell, queues, slots int) *conveyor {
-	return &conveyor{UniversalClient: c, bell: bell, want: queues, slots: slots, taken: map[string][]taken{}, dry: map[string]bool{},
+func newConveyor(through, plain redis.UniversalClient, bell *doorbell, queues, slots int) *conveyor {
+	return &conveyor{UniversalClient: through, plain: plain, bell: bell, want: queues, slots: slots, taken: map[string][]taken{}, dry: map[string]bool{},
 		finishers: map[string]*batch.Batcher[finished, struct{}]{}}
 }
 
@@ -129,7 +130,7 @@ func (c *conveyor) fetch(ctx context.Context, queue string, keys []string, args 
 	if !ask {
 		return nil
 	}
-	got, err := takeScript.Run(ctx, c.UniversalClient, keys, args[0], args[1], n).StringSlice()
+	got, err := takeScript.Run(ctx, c.plain, keys, args[0], args[1], n).StringSlice()
 	if err != nil {
 		return err
 	}
@@ -225,7 +226,7 @@ func (c *conveyor) finisher(keys []string) *batch.Batcher[finished, struct{}] {
 			for _, t := range in {
 				names, values = append(names, t.key), append(values, t.id)
 			}
-			if err := finishScript.Run(ctx, c.UniversalClient, names, values...).Err(); err != nil {
+			if err := finishScript.Run(ctx, c.plain, names, values...).Err(); err != nil {
 				return nil, job.Unavailable("redis did not finish tasks", err)
 			}
 			return make([]batch.Result[struct{}], len(in)), nil
@@ -263,7 +264,7 @@ func (c *conveyor) putBack(ctx context.Context) error {
 		for i, t := range list {
 			keys, ids[i] = append(keys, p+"t:"+t.id), t.id
 		}
-		all = append(all, putBackScript.Run(ctx, c.UniversalClient, keys, ids...).Err())
+		all = append(all, putBackScript.Run(ctx, c.plain, keys, ids...).Err())
 	}
 	clear(c.taken)
 	return errors.Join(all...)

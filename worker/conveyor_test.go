@@ -30,7 +30,7 @@ func onBelt(t *testing.T, n, slots int) (*conveyor, redis.UniversalClient) {
 			t.Fatal(err)
 		}
 	}
-	return newConveyor(client, newDoorbell(), 1, slots), client
+	return newConveyor(client, client, newDoorbell(), 1, slots), client
 }
 
 func scripts(t *testing.T, c redis.UniversalClient) int {

@@ -58,13 +58,13 @@ type Config struct {
 
 // Deps are what a Pool works with; all are needed but Observer.
 type Deps struct {
-	Ledger   ledger
-	Carrier  carrier
-	Handler  Handler
-	Redis    redis.UniversalClient // for asynq; may be a pipelined one
-	Signals  redis.UniversalClient // for subscriptions
-	Log      *slog.Logger
-	Observer Observer
+	Ledger    ledger
+	Carrier   carrier
+	Handler   Handler
+	Redis     redis.UniversalClient // for subscriptions, and for scripts that do much in one step
+	Pipelined redis.UniversalClient // the same, for what asynq does one by one
+	Log       *slog.Logger
+	Observer  Observer
 }
 
 // Pool runs jobs until it is stopped.
@@ -88,7 +88,7 @@ type Pool struct {
 
 // New makes a Pool; Run starts it.
 func New(cfg Config, deps Deps) (*Pool, error) {
-	if deps.Ledger == nil || deps.Carrier == nil || deps.Handler == nil || deps.Redis == nil || deps.Signals == nil || deps.Log == nil {
+	if deps.Ledger == nil || deps.Carrier == nil || deps.Handler == nil || deps.Pipelined == nil || deps.Redis == nil || deps.Log == nil {
 		return nil, errors.New("worker: a dependency is missing")
 	}
 	if cfg.ID.IsZero() || len(cfg.Queues) == 0 || cfg.Concurrency < 1 {
@@ -100,7 +100,7 @@ func New(cfg Config, deps Deps) (*Pool, error) {
 	p := &Pool{cfg: cfg, deps: deps, log: deps.Log, bell: newDoorbell(), running: newRunning(), beatNow: make(chan struct{}, 1), lost: map[job.Running]int{}}
 	p.base, p.endBase = context.WithCancel(context.Background())
 	p.reports = newReports(deps.Ledger, deps.Log)
-	p.belt = newConveyor(deps.Redis, p.bell, len(cfg.Queues), cfg.Concurrency)
+	p.belt = newConveyor(deps.Pipelined, deps.Redis, p.bell, len(cfg.Queues), cfg.Concurrency)
 	p.server = asynq.NewServerFromRedisClient(p.belt, asynq.Config{
 		Concurrency: cfg.Concurrency, Queues: cfg.Queues, RetryDelayFunc: retryDelay, IsFailure: isFailure,
 		TaskCheckInterval: time.Microsecond, DelayedTaskCheckInterval: forwardEvery, // the doorbell keeps both from being asked of Redis

@@ -26,7 +26,7 @@ const (
 type Config struct {
 	Private func(taskType string) bool // payloads that Redis must not see; nil: none
 	Buffer  int                        // parcels that may wait to be sent; default 20,000. What does not fit is left to the audit
-	Senders int                        // parcels on their way at once; default 64
+	Senders int                        // parcels on their way at once; default 128
 }
 
 // Dispatcher sends parcels to Redis. Nothing that a caller of it does waits for Redis.
@@ -60,16 +60,12 @@ func New(cfg Config, client redis.UniversalClient, log *slog.Logger) (*Dispatche
 		cfg.Buffer = 20_000
 	}
 	if cfg.Senders <= 0 {
-		cfg.Senders = 64
+		cfg.Senders = loadMost
 	}
 	if cfg.Private == nil {
 		cfg.Private = func(string) bool { return false }
 	}
-	fast, err := Pipelined(client)
-	if err != nil {
-		return nil, err
-	}
-	return &Dispatcher{cfg: cfg, redis: client, client: asynq.NewClientFromRedisClient(newLoader(fast)), insp: asynq.NewInspectorFromRedisClient(client), log: log,
+	return &Dispatcher{cfg: cfg, redis: client, client: asynq.NewClientFromRedisClient(newLoader(client)), insp: asynq.NewInspectorFromRedisClient(client), log: log,
 		tank: newTank(client, log), parcels: make(chan job.Parcel, cfg.Buffer), errands: make(chan func(context.Context), 1000)}, nil
 }
 
