@@ -193,3 +193,20 @@ func TestTheImagesShareOneBuild(t *testing.T) {
 		t.Error("the first stages differ: everything would be compiled twice")
 	}
 }
+
+func TestTheImagesCompileNothingInAdvanceThatIsNotNeeded(t *testing.T) {
+	t.Parallel()
+	text := read(t, "../Dockerfile.api")
+	_, rest, _ := strings.Cut(text, "RUN go build \\\n")
+	list, _, _ := strings.Cut(rest, "\nCOPY . .")
+	packages := regexp.MustCompile(`[a-z0-9.]+\.[a-z]+/[^\s\\]+`).FindAllString(list, -1)
+	if len(packages) < 10 {
+		t.Fatalf("the layer of dependencies names %q", packages)
+	}
+	required := regexp.MustCompile(`(?m)^\t(\S+) v`).FindAllStringSubmatch(read(t, "../go.mod"), -1)
+	for _, p := range packages {
+		if !slices.ContainsFunc(required, func(m []string) bool { return p == m[1] || strings.HasPrefix(p, m[1]+"/") }) {
+			t.Errorf("%s is built, and go.mod requires no module of it: the images cannot be built", p)
+		}
+	}
+}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/runtime"
@@ -133,6 +134,19 @@ func (b *browser) open(path string) {
 func (b *browser) wait(text string) {
 	b.t.Helper()
 	b.run(chromedp.WaitVisible(fmt.Sprintf(`//*[contains(text(), %q)]`, text)))
+}
+
+// gone returns when no row of a table shows the text any more.
+func (b *browser) gone(text string) {
+	b.t.Helper()
+	value(b, chromedp.Poll[bool](fmt.Sprintf(`![...document.querySelectorAll("tr")].some(r => r.textContent.includes(%q))`, text),
+		chromedp.WithPollingTimeout(20*time.Second)))
+}
+
+// scheme makes the browser one of somebody who likes it light or dark.
+func (b *browser) scheme(name string) {
+	b.t.Helper()
+	command(b, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: name}}})
 }
 
 func (b *browser) signIn(email, pass string) {

@@ -5,7 +5,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
 )
 
@@ -54,6 +53,14 @@ func TestAnOperatorSteersJobsInTheMonitor(t *testing.T) {
 	b.press("no such address", "Run")
 	s.eventually("the dead job ran again", func() bool { return s.job(dead.ID).Attempt == 2 })
 	s.reaches(dead.ID, "archived")
+	b.open("/monitor/queues/default?status=archived")
+	b.wait("no such address")
+	b.press("no such address", "Delete")
+	b.gone("no such address")
+	s.eventually("the deed is in the audit log", func() bool { return strings.Contains(s.deeds(), "task.delete "+dead.ID) })
+	if got := s.job(dead.ID); got.State != "archived" || got.Attempt != 2 {
+		t.Errorf("deleting the task of a job that was given up changed its outcome: %+v", got)
+	}
 
 	b.open("/monitor/queues/low?status=pending")
 	b.wait("debug.echo")
@@ -63,6 +70,12 @@ func TestAnOperatorSteersJobsInTheMonitor(t *testing.T) {
 	b.open("/monitor/")
 	b.wait("critical")
 	b.picture("monitor-queues")
+	for _, page := range []string{"servers", "schedulers", "redis", "settings"} { // every one of them must do with what Waybill serves
+		b.open("/monitor/" + page)
+		b.wait(operator)
+	}
+	b.open("/monitor/")
+	b.wait("critical")
 	b.press("critical", "Pause")
 	s.eventually("the ledger knows of the pause", func() bool { return s.paused("critical") })
 
@@ -101,13 +114,14 @@ func TestAViewerReadsAndChangesNothing(t *testing.T) {
 	viewer := s.user("viewer")
 	j := s.submit("retry", fail("look, don't touch", false))
 	b := startBrowser(t, s.url)
-	command(b, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: "dark"}}})
+	b.scheme("dark")
 	b.open("/login?next=https://example.com/")
 	b.picture("sign-in-dark")
 	b.signIn(viewer, password)
 	b.wait("critical")
 	b.open("/monitor/queues/default?status=retry")
 	b.wait("look, don't touch")
+	b.picture("monitor-viewer")
 	if boxes := value(b, chromedp.Evaluate[int](`document.querySelectorAll("tbody input[type=checkbox]").length`)); boxes > 0 {
 		t.Errorf("a viewer sees %d boxes to tick", boxes)
 	}
