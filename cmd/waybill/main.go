@@ -55,7 +55,7 @@ func run(args []string, in io.Reader, out, errs io.Writer) int {
 		return code
 	}
 	if err != nil {
-		fmt.Fprintln(errs, "waybill:", err)
+		fmt.Fprintf(errs, "waybill: %v (waybill --help lists the commands)\n", err)
 		return 2
 	}
 	if err := parsed.Run(&streams{in, out, errs}); err != nil {

@@ -86,6 +86,7 @@ func TestWhatKeepsAProgramFromStartingIsOneClearLine(t *testing.T) {
 	redis, evicting := "REDIS_URL="+testenv.Redis(t).URL, "REDIS_URL="+testenv.Redis(t, "--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru").URL
 	unreachable := "DATABASE_URL=postgres://waybill:TOPSECRET@" + nobody + "/waybill"
 	missing := "DATABASE_URL=" + strings.Replace(strings.TrimPrefix(empty, "DATABASE_URL="), "waybill_test_", "no_such_", 1)
+	stranger := strings.Replace(ready, "://postgres", "://stranger:TOPSECRET", 1)
 	if code, _, errs := ends(t, []string{ready}, "", "waybill", "migrate", "up"); code != 0 {
 		t.Fatal(errs)
 	}
@@ -112,7 +113,12 @@ func TestWhatKeepsAProgramFromStartingIsOneClearLine(t *testing.T) {
 		"fsck, unreachable":            {"waybill", []string{"fsck"}, []string{unreachable, redis}, 1, "DATABASE_URL"},
 		"dev, database unreachable": {"waybill", []string{"dev", "--addr", "127.0.0.1:0", "--data", t.TempDir(), "--database-url", strings.TrimPrefix(unreachable,
 			"DATABASE_URL=")}, nil, 1, "DATABASE_URL"},
-		"api, no such database":    {"api", nil, []string{missing, redis, signingKey, free}, 1, "does not exist"},
+		"dev, no address":          {"waybill", []string{"dev", "--addr", "", "--data", t.TempDir()}, nil, 1, "--addr"},
+		"dev, no data folder":      {"waybill", []string{"dev", "--addr", "127.0.0.1:0", "--data", ""}, nil, 1, "--data"},
+		"api, no such database":    {"api", nil, []string{missing, redis, signingKey, free}, 1, "(DATABASE_URL): read applied migrations: "},
+		"worker, no such role":     {"worker", nil, []string{stranger, redis}, 1, "(DATABASE_URL)"},
+		"api, no such folder":      {"api", nil, []string{"DATABASE_URL=sqlite:/no/such/folder/waybill.db", redis, signingKey, free}, 1, "(DATABASE_URL)"},
+		"migrate, no such role":    {"waybill", []string{"migrate", "status"}, []string{stranger}, 1, "(DATABASE_URL)"},
 		"api, not migrated":        {"api", nil, []string{empty, redis, signingKey, free}, 1, "migrate up"},
 		"worker, not migrated":     {"worker", nil, []string{empty, redis}, 1, "migrate up"},
 		"admin, not migrated":      {"waybill", []string{"admin", "create", "--email", "a@example.com"}, []string{empty}, 1, "migrate up"},
@@ -179,6 +185,14 @@ func TestWrongArgumentsAreRefusedAndHelpIsPrinted(t *testing.T) {
 		var out, errs bytes.Buffer
 		if code := run(args, strings.NewReader(""), &out, io.Discard); code != 0 || out.Len() == 0 {
 			t.Errorf("%v: exit code %d: %s%s", args, code, out.String(), errs.String())
+		}
+	}
+	for _, name := range []string{"api", "worker"} {
+		if code, out, errs := ends(t, nil, "", name, "--help"); code != 0 || !strings.Contains(out, "Usage: "+name) || errs != "" {
+			t.Errorf("%s --help: exit code %d: %s%s", name, code, out, errs)
+		}
+		if code, out, errs := ends(t, nil, "", name, "--port=8080"); code != 2 || strings.Count(errs, "\n") != 1 || out != "" {
+			t.Errorf("%s --port: exit code %d: %s%s", name, code, out, errs)
 		}
 	}
 }

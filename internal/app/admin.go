@@ -57,7 +57,7 @@ func CreateAdmin(ctx context.Context, s *store.Store, email, password string) (*
 func OpenStore(ctx context.Context, cfg config.Config) (*store.Store, error) {
 	s, err := store.Open(ctx, store.Config{URL: cfg.DatabaseURL.Reveal(), MaxConns: 4, Log: obs.Logger(os.Stderr, slog.LevelWarn, "text")})
 	if err != nil {
-		return nil, err
+		return nil, plainly(err)
 	}
 	if err := plainly(s.Ping(ctx)); err != nil {
 		return nil, errors.Join(err, s.Close())

@@ -123,7 +123,7 @@ func (a *App) open(ctx context.Context, o Options) (err error) {
 func (a *App) openStore(ctx context.Context, o Options) (err error) {
 	a.store, err = store.Open(ctx, store.Config{URL: a.cfg.DatabaseURL.Reveal(), MaxConns: a.cfg.DatabaseMaxConns, Log: a.log})
 	if err != nil {
-		return err
+		return plainly(err)
 	}
 	a.closers = append(a.closers, a.store.Close)
 	if o.Migrate {
@@ -136,13 +136,16 @@ func (a *App) openStore(ctx context.Context, o Options) (err error) {
 	return plainly(a.store.Check(ctx))
 }
 
-// plainly shows the cause of a database that cannot be reached: whoever starts a process may know it.
+// plainly shows why a database cannot be used, and which setting names it: whoever starts a process may know both.
 func plainly(err error) error {
 	var e *job.Error
-	if errors.As(err, &e) && e.Err != nil {
-		return fmt.Errorf("the database cannot be used (DATABASE_URL): %s", oneLine(e.Err))
+	switch {
+	case err == nil, errors.Is(err, store.ErrPending), errors.Is(err, store.ErrUnknown):
+		return err
+	case errors.As(err, &e) && e.Err != nil:
+		err = e.Err
 	}
-	return err
+	return fmt.Errorf("the database cannot be used (DATABASE_URL): %s", oneLine(err))
 }
 
 // oneLine is what err says, without the line breaks of lists and without what it says twice: pgx names each try to connect.

@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -19,12 +18,8 @@ const (
 	healthText     = 1 << 10         // bytes shown of an answer
 )
 
-// command is what stands behind the program's name. There is one: healthcheck, which answers whether the process that runs with the same
-// environment is ready. Containers ask it: theirs hold no shell and no curl.
-func command(ctx context.Context, cfg config.Config, o Options, args []string) error {
-	if len(args) != 1 || args[0] != "healthcheck" {
-		return errors.New("the only command is healthcheck; without one the process runs (docs/configuration.md)")
-	}
+// healthcheck answers whether the process that runs with the same environment is ready. Containers ask it: theirs hold no shell and no curl.
+func healthcheck(ctx context.Context, cfg config.Config, o Options) error {
 	addr := cfg.MetricsAddr
 	if o.API {
 		addr = cfg.Addr

@@ -24,7 +24,7 @@ func TestHealthcheckFollowsReadyz(t *testing.T) {
 			Options
 			cfg config.Config
 		}{"api": {Options{API: true}, config.Config{Addr: addr}}, "worker": {Options{Worker: true}, config.Config{MetricsAddr: addr}}} {
-			err := command(t.Context(), o.cfg, o.Options, []string{"healthcheck"})
+			err := healthcheck(t.Context(), o.cfg, o.Options)
 			if (err == nil) != healthy {
 				t.Errorf("%s answering %d: got %v", name, status, err)
 			}
@@ -40,17 +40,8 @@ func TestHealthcheckFailsWhereNobodyListens(t *testing.T) {
 	s := httptest.NewServer(http.NotFoundHandler())
 	addr := s.Listener.Addr().String()
 	s.Close()
-	if err := command(t.Context(), config.Config{Addr: addr}, Options{API: true}, []string{"healthcheck"}); err == nil {
+	if err := healthcheck(t.Context(), config.Config{Addr: addr}, Options{API: true}); err == nil {
 		t.Error("nobody answers, and all is well")
-	}
-}
-
-func TestAnUnknownCommandIsRefused(t *testing.T) {
-	t.Parallel()
-	for _, args := range [][]string{{"health"}, {"healthcheck", "now"}, {"--help"}} {
-		if err := command(t.Context(), config.Config{}, Options{API: true}, args); err == nil || !strings.Contains(err.Error(), "healthcheck") {
-			t.Errorf("%v: got %v", args, err)
-		}
 	}
 }
 

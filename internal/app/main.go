@@ -15,6 +15,9 @@ import (
 // Main runs a process from start to exit code: configuration, signals, and one clear line on standard error for whatever keeps it from
 // starting. A second signal ends it at once.
 func Main(load func() (config.Config, error), o Options) int {
+	if code, answered := answer(os.Args[1:], o, os.Stdout, os.Stderr); answered {
+		return code
+	}
 	cfg, err := load()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -26,8 +29,8 @@ func Main(load func() (config.Config, error), o Options) int {
 	HearRedis(log)
 	ctx, stop := Signals(context.Background())
 	defer stop()
-	if args := os.Args[1:]; len(args) > 0 {
-		if err := command(ctx, cfg, o, args); err != nil {
+	if len(os.Args) > 1 { // healthcheck: there is no other
+		if err := healthcheck(ctx, cfg, o); err != nil {
 			fmt.Fprintln(os.Stderr, "waybill:", err)
 			return 1
 		}

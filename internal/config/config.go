@@ -14,6 +14,8 @@ type Config struct {
 	DatabaseMaxConns int    `env:"WAYBILL_DATABASE_MAX_CONNS" envDefault:"20"`
 	RedisURL         Secret `env:"REDIS_URL"` // one of the schemes in redisSchemes; package dispatch reads the rest
 
+	MaxOpenJobs int `env:"WAYBILL_MAX_OPEN_JOBS" envDefault:"2000000"` // jobs of one user that are not finished
+
 	LogLevel  slog.Level `env:"WAYBILL_LOG_LEVEL" envDefault:"info"`
 	LogFormat string     `env:"WAYBILL_LOG_FORMAT" envDefault:"json"` // json, text
 
@@ -30,7 +32,6 @@ type Config struct {
 	TrustedProxies Networks `env:"WAYBILL_TRUSTED_PROXIES"` // whose X-Forwarded-For is believed
 	CORSOrigins    Origins  `env:"WAYBILL_CORS_ORIGINS"`
 	RatePerSecond  float64  `env:"WAYBILL_RATE_PER_SECOND" envDefault:"20000"` // jobs submitted per user and API process
-	MaxOpenJobs    int      `env:"WAYBILL_MAX_OPEN_JOBS" envDefault:"2000000"` // not finished jobs per user
 	MaxBody        int64    `env:"WAYBILL_MAX_BODY_BYTES" envDefault:"1048576"`
 	MaxBatchBody   int64    `env:"WAYBILL_MAX_BATCH_BODY_BYTES" envDefault:"33554432"`
 	// MinScheduleInterval is the shortest time that may lie between two planned times of a schedule.

@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 
 	"github.com/waybill/waybill/internal/app"
 	"github.com/waybill/waybill/internal/config"
@@ -27,6 +28,9 @@ type Options struct {
 
 // Run starts everything, prints how to use it, and runs until ctx ends. Killed and started again, it goes on where it was.
 func Run(ctx context.Context, cfg config.Config, o Options, out io.Writer, log *slog.Logger) error {
+	if o.Addr == "" || o.Data == "" { // the one would mean every address, the other the folder where we happen to be
+		return errors.New("--addr and --data must not be empty")
+	}
 	listener, err := net.Listen("tcp", o.Addr)
 	if err != nil {
 		return fmt.Errorf("cannot listen on %s (--addr chooses another address): %w", o.Addr, errors.Unwrap(err))
@@ -59,7 +63,7 @@ func Run(ctx context.Context, cfg config.Config, o Options, out io.Writer, log *
 	if o.DatabaseURL == "" {
 		o.DatabaseURL = "sqlite:" + filepath.Join(dir, "waybill.db")
 	}
-	url := "http://" + listener.Addr().String()
+	url := "http://" + fromHere(listener.Addr())
 	if err := configure(&cfg, o, keep, url); err != nil {
 		return err
 	}
@@ -72,6 +76,14 @@ func Run(ctx context.Context, cfg config.Config, o Options, out io.Writer, log *
 	}
 	greet(out, url, keep, o, redisKind)
 	return a.Run(ctx)
+}
+
+// fromHere is where this machine reaches a listener: one on every address at loopback.
+func fromHere(a net.Addr) string {
+	if t, ok := a.(*net.TCPAddr); ok && t.IP.IsUnspecified() {
+		return net.JoinHostPort("127.0.0.1", strconv.Itoa(t.Port))
+	}
+	return a.String()
 }
 
 func configure(cfg *config.Config, o Options, keep *keepsake, url string) error {

@@ -82,5 +82,7 @@ func greet(out io.Writer, url string, k *keepsake, o Options, redisKind string) 
 
     curl -sS '%[1]s/v1/jobs?limit=1' -H 'Authorization: Bearer %[4]s'
 
+  The endpoint's answer is the job's result: ask the same for /v1/jobs/ID, with the id that the first line answered.
+
 `, url, k.Email, k.Password, k.APIKey, o.Data, redisKind)
 }
