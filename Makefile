@@ -11,7 +11,7 @@ help: ## show this
 .PHONY: build
 build: ## build every command into bin/
 	go build ./...
-	go build -o bin/ ./cmd/...
+	go build -tags nomsgpack -o bin/ ./cmd/... # without the tag Gin brings a codec along that nothing uses
 
 .PHONY: test
 test: ## run all tests with -race; installs PostgreSQL, Redis and Prometheus where they are missing
@@ -49,6 +49,7 @@ lint: ## gofmt, go vet, staticcheck, govulncheck
 	@wrong=$$(gofmt -l .) && if [ -n "$$wrong" ]; then echo "not as gofmt writes it:"; echo "$$wrong"; exit 1; fi
 	go vet ./...
 	$(TOOL) staticcheck ./...
+	cd bench && go vet ./... && go tool -modfile=../tools/go.mod staticcheck ./...
 	@tools/vulncheck.sh
 
 .PHONY: dev
@@ -60,8 +61,9 @@ migrate: ## bring the database of DATABASE_URL up to date
 	go run ./cmd/waybill migrate up
 
 .PHONY: bench
-bench: ## put load on a running API; flags in ARGS
-	go run ./cmd/waybill bench $(ARGS)
+bench: ## measure Waybill, bare asynq and River on servers of their own, in about 5 minutes; flags in ARGS
+	@tools/install.sh
+	cd bench && go run . $(ARGS)
 
 .PHONY: up
 up: ## run a whole deployment with docker compose

@@ -89,11 +89,12 @@ func New(cfg Config, deps Deps) (*API, error) {
 	if err != nil {
 		return nil, fmt.Errorf("build api: %w", err)
 	}
+	jobs := newJobHandler(cfg, deps, a.bound)
 	a.routes = slices.Concat(
-		newJobHandler(cfg, deps, a.bound).routes(),
+		jobs.routes(),
 		newTaskTypeHandler(deps.Tasks).routes(),
 		newQueueHandler(cfg, deps).routes(),
-		newScheduleHandler(cfg, deps).routes(),
+		newScheduleHandler(cfg, deps, jobs.quota).routes(),
 		pages,
 		accountRoutes(deps.Accounts),
 		newHealthHandler(deps).routes(),

@@ -120,7 +120,7 @@ type tokenBody struct {
 
 func tokenReply(t auth.Tokens) reply {
 	return reply{
-		Header: map[string]string{"Cache-Control": "no-store"},
+		Secret: true,
 		Body:   tokenBody{AccessToken: t.Access, RefreshToken: t.Refresh, TokenType: "Bearer", ExpiresIn: int(t.ExpiresIn.Seconds())},
 	}
 }

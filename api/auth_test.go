@@ -39,7 +39,7 @@ func newAccountTest(t *testing.T) *accountTest {
 	return &accountTest{h, s}
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

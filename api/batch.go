@@ -58,11 +58,8 @@ func (h *jobHandler) writeBatch(c *gin.Context, owner job.ID, subs []job.Submiss
 		}
 	}
 	h.send(owner, made...)
-	r := reply{Status: http.StatusAccepted, Body: batchBody(made)}
-	if !slices.ContainsFunc(made, func(m job.Created) bool { return !m.Replayed }) {
-		r.Header = map[string]string{"Idempotency-Replayed": "true"}
-	}
-	return r, nil
+	fresh := slices.ContainsFunc(made, func(m job.Created) bool { return !m.Replayed })
+	return reply{Status: http.StatusAccepted, Replayed: !fresh, Body: batchBody(made)}, nil
 }
 
 // nameAll gives each job of a batch an idempotency key made of the batch's. The fingerprint is that of the whole body.
@@ -76,27 +73,32 @@ func nameAll(subs []job.Submission, key string, fingerprint []byte) {
 // read reads and checks the body of one job. Every mistake in it is in the error.
 func (k checker) read(body []byte, owner job.ID, now time.Time) (job.Submission, error) {
 	in := newCreateJob(now)
-	s := &scanner{data: body}
+	s := scan(body)
+	defer s.free()
 	s.top(func() { s.only('{', func() { s.members(in) }) })
 	if s.stop != nil {
 		return job.Submission{}, s.stop
 	}
-	sub, mistakes := k.check(in, "", owner)
-	s.add(mistakes)
+	sub, mistakes := k.check(in, owner)
+	s.add("", mistakes)
 	return sub, s.err()
 }
 
 // readBatch reads and checks a JSON array of jobs, or one job on each line.
 func (k checker) readBatch(body []byte, lines bool, owner job.ID, now time.Time) ([]job.Submission, error) {
-	s := &scanner{data: body}
+	s := scan(body)
+	defer s.free()
 	var subs []job.Submission
-	n := 0
+	in, n := new(createJob), 0
 	each := func() {
 		if n++; n > job.MaxBatch {
 			s.stop = job.Invalid("", fmt.Sprintf("a batch may have %d jobs", job.MaxBatch))
 			return
 		}
-		if sub, ok := k.readItem(s, owner, now); ok {
+		if sub, ok := k.readItem(s, in, owner, now); ok {
+			if subs == nil { // the others are about as long as the first
+				subs = make([]job.Submission, 0, min(len(body)/s.pos+1, job.MaxBatch))
+			}
 			subs = append(subs, sub)
 		}
 		if len(s.mistakes) >= maxMistakes && s.stop == nil {
@@ -114,22 +116,24 @@ func (k checker) readBatch(body []byte, lines bool, owner job.ID, now time.Time)
 	return subs, s.err()
 }
 
-// readItem reads one job of a batch.
-func (k checker) readItem(s *scanner, owner job.ID, now time.Time) (sub job.Submission, ok bool) {
+// readItem reads one job of a batch. in is room for it.
+func (k checker) readItem(s *scanner, in *createJob, owner job.ID, now time.Time) (sub job.Submission, ok bool) {
 	if s.peek() != '{' {
 		if s.skip() != nil {
 			s.refuse("must be an object")
 		}
 		return sub, false
 	}
-	in := newCreateJob(now)
+	in.clear(now)
 	before := len(s.mistakes)
 	s.members(in)
 	if s.stop != nil {
 		return sub, false
 	}
-	sub, mistakes := k.check(in, s.pointer(), owner)
-	s.add(mistakes)
+	sub, mistakes := k.check(in, owner)
+	if len(mistakes) > 0 {
+		s.add(s.pointer(), mistakes)
+	}
 	return sub, len(s.mistakes) == before
 }
 
@@ -156,11 +160,12 @@ func (s *scanner) lines(each func()) {
 	s.path = s.path[:0]
 }
 
-// add takes mistakes that were found elsewhere, except at places where the scanner found one itself: what it refused looks
-// like missing to others.
-func (s *scanner) add(mistakes []job.FieldError) {
+// add takes mistakes that were found elsewhere, seen from the pointer at, except at places where the scanner found one itself: what it refused
+// looks like missing to others.
+func (s *scanner) add(at string, mistakes []job.FieldError) {
 	own := s.mistakes
 	for _, m := range mistakes {
+		m.Pointer = at + m.Pointer
 		same := func(o job.FieldError) bool { return o.Pointer == m.Pointer }
 		if len(s.mistakes) < maxMistakes && !slices.ContainsFunc(own, same) {
 			s.mistakes = append(s.mistakes, m)

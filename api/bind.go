@@ -87,7 +87,8 @@ func limitBody(n int64) gin.HandlerFunc {
 			refuse(c, errTooLarge)
 			return
 		}
-		if c.Request.Body != nil && c.Request.Body != http.NoBody {
+		// An announced body needs no guard: net/http reads no more of it than was announced.
+		if c.Request.ContentLength < 0 && c.Request.Body != nil {
 			c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, n)
 		}
 	}
@@ -126,8 +127,12 @@ func readAll(r *http.Request, grow func(bytes int64) error) ([]byte, error) {
 		for len(body) < cap(body) {
 			n, err := r.Body.Read(body[len(body):cap(body)])
 			body = body[:len(body)+n]
-			if err != nil {
-				return body, bodyError(err)
+			switch err {
+			case nil:
+			case io.EOF:
+				return body, nil
+			default:
+				return nil, bodyError(err)
 			}
 		}
 	}
@@ -137,8 +142,6 @@ func readAll(r *http.Request, grow func(bytes int64) error) ([]byte, error) {
 func bodyError(err error) error {
 	var tooLarge *http.MaxBytesError
 	switch {
-	case errors.Is(err, io.EOF):
-		return nil
 	case errors.As(err, &tooLarge):
 		return errTooLarge
 	case errors.Is(err, os.ErrDeadlineExceeded):
@@ -150,7 +153,7 @@ func bodyError(err error) error {
 
 // checkContent refuses bodies that are not what they should be, or that are packed: a small one could unpack to anything.
 func checkContent(h http.Header, mediaTypes ...string) error {
-	if e := h.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
+	if e := h["Content-Encoding"]; len(e) > 0 && e[0] != "" && !strings.EqualFold(e[0], "identity") {
 		return &job.Error{Code: codeMediaType, Message: "Content-Encoding is not taken here: send the body as it is"}
 	}
 	if got := h["Content-Type"]; len(got) == 1 {

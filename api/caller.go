@@ -17,8 +17,6 @@ type authenticator interface {
 	Authenticate(ctx context.Context, authorization []string) (*account.Principal, error)
 }
 
-const callerKey = "waybill.caller"
-
 // authenticate finds out who is calling. Only the Authorization header counts: never the query string, never a cookie.
 func (a *API) authenticate(c *gin.Context) {
 	p, err := a.deps.Auth.Authenticate(c.Request.Context(), c.Request.Header["Authorization"])
@@ -29,8 +27,8 @@ func (a *API) authenticate(c *gin.Context) {
 		refuse(c, err)
 		return
 	}
-	c.Header("Cache-Control", "no-store")
-	c.Set(callerKey, p)
+	c.Writer.Header()["Cache-Control"] = noStore
+	visitOf(c).caller = p
 }
 
 // authorize lets through who may use r.
@@ -61,5 +59,9 @@ func forbidden(message string) error {
 
 // caller is who is calling. Only routes that are not public have one.
 func caller(c *gin.Context) *account.Principal {
-	return c.MustGet(callerKey).(*account.Principal)
+	p := visitOf(c).caller
+	if p == nil { // the handler of a public route asks, which is a mistake in the table
+		panic("nobody is calling")
+	}
+	return p
 }

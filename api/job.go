@@ -113,15 +113,7 @@ func (h *jobHandler) send(owner job.ID, made ...job.Created) {
 }
 
 func accepted(made job.Created) reply {
-	r := reply{
-		Status: http.StatusAccepted,
-		Header: map[string]string{"Location": "/v1/jobs/" + made.Job.ID.String()},
-		Body:   jobBody{made.Job},
-	}
-	if made.Replayed {
-		r.Header["Idempotency-Replayed"] = "true"
-	}
-	return r
+	return reply{Status: http.StatusAccepted, Location: "/v1/jobs/" + made.Job.ID.String(), Replayed: made.Replayed, Body: jobBody{made.Job}}
 }
 
 // fingerprint tells requests apart that come with the same idempotency key.

@@ -30,8 +30,8 @@ func (j listedJob) appendJSON(b []byte) []byte {
 }
 
 func (j jobBody) appendFields(b []byte) []byte {
-	b = appendTextMember(b, "id", j.ID.String())
-	b = appendTextMember(b, "owner_id", j.OwnerID.String())
+	b = appendIDMember(b, "id", j.ID)
+	b = appendIDMember(b, "owner_id", j.OwnerID)
 	b = appendTextMember(b, "type", j.Type)
 	b = appendTextMember(b, "queue", j.Queue)
 	b = appendTextMember(b, "state", string(j.State))
@@ -56,18 +56,21 @@ func (j jobBody) appendPolicy(b []byte) []byte {
 	}
 	b = appendTimeMember(b, "next_run_at", next)
 	b = appendIntMember(b, "max_retries", j.MaxRetries)
-	b = appendTextMember(b, "timeout", duration(j.Timeout))
+	b = appendDurationMember(b, "timeout", j.Timeout)
 	b = appendTimeMember(b, "deadline", j.Deadline)
 	b = append(appendKey(b, "backoff"), '{')
 	b = appendTextMember(b, "kind", j.Backoff.Kind)
-	b = appendTextMember(b, "base", duration(j.Backoff.Base))
-	b = appendTextMember(b, "max", duration(j.Backoff.Max))
+	b = appendDurationMember(b, "base", j.Backoff.Base)
+	b = appendDurationMember(b, "max", j.Backoff.Max)
 	return append(b, '}')
 }
 
 // appendLabels writes the labels by key, so that the same job is the same text.
 func (j jobBody) appendLabels(b []byte) []byte {
 	b = append(appendKey(b, "labels"), '{')
+	if len(j.Labels) == 0 {
+		return append(b, '}')
+	}
 	for _, k := range slices.Sorted(maps.Keys(j.Labels)) {
 		b = appendString(appendKey(b, k), j.Labels[k])
 	}
@@ -138,8 +141,7 @@ func (l batchBody) appendJSON(b []byte) []byte {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = append(b, `{"id":"`...)
-		b = append(b, c.Job.ID.String()...)
+		b, _ = c.Job.ID.AppendText(append(b, `{"id":"`...)) // never fails
 		b = append(b, `","state":"`...)
 		b = append(b, c.Job.State...)
 		b = append(b, `"}`...)

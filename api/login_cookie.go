@@ -86,7 +86,7 @@ func (b *browsers) authenticate(r route) gin.HandlerFunc {
 			c.Abort()
 			return
 		case err == nil:
-			c.Set(callerKey, p)
+			visitOf(c).caller = p
 			if !p.Role.Includes(r.role()) {
 				err = forbidden("this needs the role " + string(r.role()))
 			}

@@ -71,8 +71,8 @@ func newNotice() (*notice, error) {
 func (n *notice) refuse(c *gin.Context, e *job.Error) {
 	_, title := kind(e.Code)
 	view := noticeView{Title: title, Detail: sentence(e.Message), RequestID: requestID(c)}
-	if _, known := c.Get(callerKey); known {
-		view.SignedIn = caller(c).Email
+	if p := visitOf(c).caller; p != nil {
+		view.SignedIn = p.Email
 	}
 	begin(c, e)
 	n.page.write(c, c.Writer.Status(), view)

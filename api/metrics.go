@@ -3,36 +3,33 @@ package api
 import (
 	"context"
 	"net/http"
+	"time"
 
 	"github.com/gin-gonic/gin"
 )
 
-// watcher is told of every request, for metrics and traces. Nil: nobody watches.
+// watcher is told of every request, for metrics and traces. Nil: nobody watches. A route is a pattern of the table, never a path.
 type watcher interface {
-	// Begin answers the context that the request's handler gets, and what is to be called with the status of the answer. The route is a
-	// pattern of the table, never a path. traced asks for a span.
-	Begin(r *http.Request, route string, traced bool) (ctx context.Context, finish func(status int))
+	// Trace puts a request into a span. It answers the context that the request's handler gets, and what is to be called with the status of
+	// the answer; nil: nothing.
+	Trace(r *http.Request, route string) (ctx context.Context, end func(status int))
+	// Answered is told how a request ended, traced or not.
+	Answered(route, method string, status int, took time.Duration)
 }
 
 // routeUnknown is the one label of all paths that nobody serves, so that strangers cannot make metrics.
 const routeUnknown = "unknown"
 
-// watch comes first, so that what the others refuse is seen too.
-func (a *API) watch(c *gin.Context) {
-	if a.deps.Watch == nil {
-		return
-	}
+// watchedRoute is what a request is counted under.
+func watchedRoute(c *gin.Context) string {
 	route := c.FullPath()
 	switch {
 	case route == "":
-		route = routeUnknown
-	case route == "/v1/jobs/:id" && c.Request.URL.RawQuery != "" && c.Query("wait") != "":
-		route += "?wait" // it takes as long as the job does
+		return routeUnknown
+	case c.Request.URL.RawQuery != "" && route == "/v1/jobs/:id" && c.Query("wait") != "":
+		return "/v1/jobs/:id?wait" // it takes as long as the job does
 	}
-	ctx, finish := a.deps.Watch.Begin(c.Request, route, !quiet(route))
-	defer func() { finish(c.Writer.Status()) }() // also where the connection is cut by a panic
-	c.Request = c.Request.WithContext(ctx)
-	c.Next()
+	return route
 }
 
 // quiet names the routes that machines ask all the time: a trace of each would bury the others.

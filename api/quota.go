@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"strconv"
 	"sync"
 	"time"
 
@@ -31,7 +32,7 @@ type quota struct {
 	cfg    QuotaConfig
 	jobs   openCounter
 	now    func() time.Time
-	policy string // the limits, as clients are told
+	policy []string // the limits, as clients are told
 
 	mu    sync.Mutex
 	users map[job.ID]*usage
@@ -48,7 +49,7 @@ type usage struct {
 func newQuota(cfg QuotaConfig, jobs openCounter, now func() time.Time) *quota {
 	window := math.Ceil(float64(cfg.Burst) / cfg.RatePerSecond)
 	policy := fmt.Sprintf(`"submissions";q=%d;w=%.0f, "open-jobs";q=%d`, cfg.Burst, window, cfg.MaxOpen)
-	return &quota{cfg: cfg, jobs: jobs, now: now, policy: policy, users: map[job.ID]*usage{}}
+	return &quota{cfg: cfg, jobs: jobs, now: now, policy: []string{policy}, users: map[job.ID]*usage{}}
 }
 
 // take asks for room for n more jobs, and tells the client in headers what is left
@@ -81,6 +82,9 @@ func (q *quota) take(c *gin.Context, user job.ID, n int) error {
 
 // spend takes n tokens, or none and says when there will be enough.
 func spend(l *rate.Limiter, now time.Time, n int) time.Duration {
+	if l.AllowN(now, n) { // as nearly always; a reservation would be garbage
+		return 0
+	}
 	r := l.ReserveN(now, n)
 	wait := r.DelayFrom(now)
 	if wait > 0 {
@@ -152,7 +156,11 @@ func (q *quota) forget(now time.Time) {
 // show tells what is left, and in how many seconds the tokens will be whole again.
 func (q *quota) show(c *gin.Context, tokens float64, open int) {
 	whole := math.Ceil((float64(q.cfg.Burst) - tokens) / q.cfg.RatePerSecond)
-	c.Header("RateLimit-Policy", q.policy)
-	c.Header("RateLimit", fmt.Sprintf(`"submissions";r=%d;t=%d, "open-jobs";r=%d`,
-		int(max(tokens, 0)), int(max(whole, 0)), max(q.cfg.MaxOpen-open, 0)))
+	b := make([]byte, 0, 64)
+	b = strconv.AppendInt(append(b, `"submissions";r=`...), int64(max(tokens, 0)), 10)
+	b = strconv.AppendInt(append(b, `;t=`...), int64(max(whole, 0)), 10)
+	b = strconv.AppendInt(append(b, `, "open-jobs";r=`...), int64(max(q.cfg.MaxOpen-open, 0)), 10)
+	h, v := c.Writer.Header(), visitOf(c)
+	v.rateLimit[0] = string(b)
+	h["Ratelimit-Policy"], h["Ratelimit"] = q.policy, v.rateLimit[:]
 }

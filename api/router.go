@@ -53,7 +53,7 @@ func (a *API) newEngine() (*gin.Engine, error) {
 	if err := e.SetTrustedProxies(proxies); err != nil {
 		return nil, err
 	}
-	e.Use(a.watch, a.identify, a.logAccess, a.recoverPanic, secureHeaders, limitHead, a.cors())
+	e.Use(a.attend, a.recoverPanic, secureHeaders, limitHead, a.cors())
 	e.NoRoute(handle(func(*gin.Context) (any, error) { return nil, errNoRoute }))
 	e.NoMethod(handle(func(*gin.Context) (any, error) { return nil, errNoMethod }))
 	for _, r := range a.routes {
@@ -66,12 +66,12 @@ func (a *API) newEngine() (*gin.Engine, error) {
 	return e, nil
 }
 
-// chain is what a request to r passes, in this order: is there room, from where does it come, who is asking and may they,
+// chain is what a request to r passes, in this order: is there room, does it come from a page of ours, who is asking and may they,
 // how much may they send.
 func (a *API) chain(r route) []gin.HandlerFunc {
 	var chain []gin.HandlerFunc
 	if !r.Unbounded {
-		chain = append(chain, a.bound.limit, origin)
+		chain = append(chain, a.bound.limit)
 	}
 	if r.Browser {
 		chain = append(chain, a.browsers.sameOrigin)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"strconv"
+	"sync"
 
 	"github.com/waybill/waybill/internal/job"
 )
@@ -26,6 +27,25 @@ type scanner struct {
 	keys     [][]byte // of the objects that are open, outermost first
 	mistakes []job.FieldError
 	stop     error
+}
+
+// scanners are kept, so that a walk need not make room for its path and keys each time.
+var scanners = sync.Pool{New: func() any { return &scanner{path: make([]step, 0, 8), keys: make([][]byte, 0, 2*fewKeys)} }}
+
+// scan makes a scanner of data; free gives it back.
+func scan(data []byte) *scanner {
+	s := scanners.Get().(*scanner)
+	s.data = data
+	return s
+}
+
+func (s *scanner) free() {
+	clear(s.path[:cap(s.path)]) // they are parts of the body, which must not outlive its request
+	clear(s.keys[:cap(s.keys)])
+	*s = scanner{path: s.path[:0], keys: s.keys[:0]}
+	if cap(s.keys) <= 8*fewKeys {
+		scanners.Put(s)
+	}
 }
 
 // step is one level of the path: a key, or an index where key is nil.

@@ -7,12 +7,22 @@ import (
 	"unicode/utf8"
 )
 
+// plain are the bytes that mean themselves in a string: ASCII but for quotes, backslashes and control characters.
+var plain = func() (table [256]bool) {
+	for c := 0x20; c < utf8.RuneSelf; c++ {
+		table[c] = c != '"' && c != '\\'
+	}
+	return table
+}()
+
 // text walks over a string and returns it with its quotes, and whether it has escapes.
 func (s *scanner) text() (raw []byte, escaped bool) {
 	start := s.pos
 	s.pos++
 	for s.pos < len(s.data) && s.stop == nil {
 		switch c := s.data[s.pos]; {
+		case plain[c]:
+			s.pos++
 		case c == '"':
 			s.pos++
 			return s.data[start:s.pos:s.pos], escaped
@@ -21,8 +31,6 @@ func (s *scanner) text() (raw []byte, escaped bool) {
 			s.escape()
 		case c < 0x20:
 			s.malformed("a control character in a string")
-		case c < utf8.RuneSelf:
-			s.pos++
 		default:
 			r, size := utf8.DecodeRune(s.data[s.pos:])
 			if r == utf8.RuneError && size == 1 {

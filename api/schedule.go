@@ -21,7 +21,8 @@ type scheduler interface {
 	Pause(ctx context.Context, id job.ID, by, reason string) (*job.Schedule, error)
 	Resume(ctx context.Context, id job.ID) (*job.Schedule, error)
 	Delete(ctx context.Context, id job.ID) (*job.Schedule, error)
-	Trigger(ctx context.Context, id job.ID) (*job.Tick, error)
+	// Trigger makes a job now, or finds the tick that a request of this key made before: replayed. Empty: it has no key.
+	Trigger(ctx context.Context, id job.ID, key string) (tick *job.Tick, replayed bool, err error)
 	Backfill(ctx context.Context, id job.ID, b schedule.Backfill) (*schedule.Backfilled, error)
 	Preview(ctx context.Context, s *job.Schedule, after time.Time, n int) ([]time.Time, error)
 	// Mistakes names what is wrong with when a schedule runs.
@@ -40,12 +41,13 @@ type scheduleHandler struct {
 	schedules scheduler
 	ledger    scheduleLedger
 	audit     auditor
+	quota     *quota
 	now       func() time.Time
 }
 
-func newScheduleHandler(cfg Config, deps Deps) *scheduleHandler {
+func newScheduleHandler(cfg Config, deps Deps, q *quota) *scheduleHandler {
 	return &scheduleHandler{check: checker{tasks: deps.Tasks, queues: cfg.Queues}, schedules: deps.Schedules, ledger: deps.ScheduleLedger,
-		audit: deps.Audit, now: deps.Now}
+		audit: deps.Audit, quota: q, now: deps.Now}
 }
 
 func (h *scheduleHandler) routes() []route {
@@ -81,7 +83,7 @@ func (h *scheduleHandler) create(c *gin.Context) (any, error) {
 		return nil, fmt.Errorf("create schedule: %w", err)
 	}
 	h.record(c, "schedule.create", made, nil)
-	return reply{Status: http.StatusCreated, Header: map[string]string{"Location": "/v1/schedules/" + made.ID.String()}, Body: scheduleBody{made}}, nil
+	return reply{Status: http.StatusCreated, Location: "/v1/schedules/" + made.ID.String(), Body: scheduleBody{made}}, nil
 }
 
 // change takes the fields that are given; the schedule plans anew from now on.
@@ -183,16 +185,34 @@ func (h *scheduleHandler) resume(c *gin.Context) (any, error) {
 
 // trigger makes a job now. Like POST /v1/jobs it answers when the job is committed.
 func (h *scheduleHandler) trigger(c *gin.Context) (any, error) {
+	key, err := idempotencyKey(c, job.MaxIdempotency)
+	if err != nil {
+		return nil, err
+	}
 	sch, err := h.own(c, true)
 	if err != nil {
 		return nil, err
 	}
-	tick, err := h.schedules.Trigger(c.Request.Context(), sch.ID)
+	if c.Request.ContentLength != 0 { // who sends a payload is told that it has no part in this
+		if err := bindJSON(c, nothing{}); err != nil {
+			return nil, err
+		}
+	}
+	if err := h.quota.take(c, sch.OwnerID, 1); err != nil {
+		return nil, err
+	}
+	if key != "" { // operators have keys of their own
+		key = caller(c).UserID.String() + " " + key
+	}
+	tick, replayed, err := h.schedules.Trigger(c.Request.Context(), sch.ID, key)
 	if err != nil {
 		return nil, fmt.Errorf("trigger schedule %s: %w", sch.ID, err)
 	}
-	h.record(c, "schedule.trigger", sch, map[string]string{"job_id": tick.JobID.String()})
-	return reply{Status: http.StatusAccepted, Header: map[string]string{"Location": "/v1/jobs/" + tick.JobID.String()}, Body: tickBody(*tick)}, nil
+	if !replayed {
+		h.quota.created(sch.OwnerID, 1)
+		h.record(c, "schedule.trigger", sch, map[string]string{"job_id": tick.JobID.String()})
+	}
+	return reply{Status: http.StatusAccepted, Location: "/v1/jobs/" + tick.JobID.String(), Replayed: replayed, Body: tickBody(*tick)}, nil
 }
 
 func (h *scheduleHandler) record(c *gin.Context, action string, s *job.Schedule, detail map[string]string) {

@@ -16,7 +16,7 @@ const (
 	maxBoundYears       = 100 // how far ahead start_at and end_at may lie
 )
 
-var scheduleName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9 ._/-]*$`)
+var scheduleName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9 ._/-]*[A-Za-z0-9._/-])?$`)
 
 // newSchedule is what holds where the body says nothing.
 func newSchedule(owner job.ID) *job.Schedule {
@@ -54,11 +54,11 @@ func (in *scheduleInput) member(s *scanner, name []byte) bool {
 	case "end_at":
 		in.readBound(s, &in.to.EndAt)
 	case "jitter":
-		s.duration(&in.to.Jitter, 0, job.MaxJitter)
+		readWhole(s, &in.to.Jitter, job.MaxJitter)
 	case "missed":
 		readChoice(s, &in.to.Missed, job.MissedPolicies)
 	case "missed_window":
-		s.duration(&in.to.MissedWindow, 0, job.MaxMissedWindow)
+		readWhole(s, &in.to.MissedWindow, job.MaxMissedWindow)
 	case "overlap":
 		readChoice(s, &in.to.Overlap, job.OverlapPolicies)
 	case "job":
@@ -78,7 +78,7 @@ func (in *scheduleInput) readName(s *scanner) {
 		return
 	}
 	if !scheduleName.MatchString(name) {
-		s.refuse("has characters other than letters, digits, spaces and . _ / -, or begins with another than a letter or a digit")
+		s.refuse("must be of A-Z a-z 0-9 . _ / - and spaces, begin with a letter or a digit, and not end with a space")
 	}
 	in.to.Name = name
 }
@@ -92,6 +92,12 @@ func (in *scheduleInput) readBound(s *scanner, to *time.Time) {
 	if s.instant(&t, earliest, in.now.AddDate(maxBoundYears, 0, 0)); !t.IsZero() {
 		*to = t.Truncate(time.Second)
 	}
+}
+
+// readWhole reads a time to the millisecond, as it is kept.
+func readWhole(s *scanner, to *time.Duration, longest time.Duration) {
+	s.duration(to, 0, longest)
+	*to = to.Truncate(time.Millisecond)
 }
 
 // readChoice reads one of a list of names.
@@ -121,10 +127,10 @@ func (h *scheduleHandler) read(body []byte, in *scheduleInput, sch *job.Schedule
 	}
 	in.apply()
 	if sch.Name == "" {
-		s.add([]job.FieldError{{Pointer: "/name", Detail: "is required"}})
+		s.add("", []job.FieldError{{Pointer: "/name", Detail: "is required"}})
 	}
-	s.add(h.readJob(in, sch))
-	s.add(h.readTiming(s, sch))
+	s.add("", h.readJob(in, sch))
+	s.add("", h.readTiming(s, sch))
 	return s.err()
 }
 
@@ -158,10 +164,14 @@ func (h *scheduleHandler) readJob(in *scheduleInput, sch *job.Schedule) []job.Fi
 	if payload != nil {
 		in.job.payload = schedule.Sample(payload, sch.Timezone)
 	}
-	sub, more := h.check.check(in.job, "/job", sch.OwnerID)
+	sub, more := h.check.check(in.job, sch.OwnerID)
 	sub.ID, sub.OwnerID, sub.Payload = job.ID{}, job.ID{}, payload
 	sch.Job = sub
-	return append(mistakes, more...)
+	for _, m := range more {
+		m.Pointer = "/job" + m.Pointer
+		mistakes = append(mistakes, m)
+	}
+	return mistakes
 }
 
 // untimed takes away what a schedule's job cannot have, and refuses it.
@@ -188,6 +198,11 @@ func (in *pauseSchedule) member(s *scanner, name []byte) bool {
 	s.str(&in.reason, 0, job.MaxScheduleReason)
 	return true
 }
+
+// nothing is a body without fields.
+type nothing struct{}
+
+func (nothing) member(*scanner, []byte) bool { return false }
 
 // previewSchedule is a schedule's timing; its other fields may come along.
 type previewSchedule struct {

@@ -132,6 +132,9 @@ func (h *scheduleHandler) preview(c *gin.Context) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if after.After(h.now().AddDate(maxBoundYears, 0, 0)) {
+		return nil, badParameter("after", fmt.Sprintf("may lie %d years ahead", maxBoundYears))
+	}
 	n := defaultPreview
 	if v := q.Get("count"); v != "" {
 		if n, err = strconv.Atoi(v); err != nil || n < 1 || n > maxPreview {
@@ -155,7 +158,7 @@ func (h *scheduleHandler) previewNew(c *gin.Context) (any, error) {
 		return nil, s.stop
 	}
 	in.apply()
-	s.add(h.readTiming(s, sch))
+	s.add("", h.readTiming(s, sch))
 	if err := s.err(); err != nil {
 		return nil, err
 	}
@@ -183,6 +186,11 @@ func (h *scheduleHandler) backfill(c *gin.Context) (any, error) {
 	if err := in.check(); err != nil {
 		return nil, err
 	}
+	if !in.DryRun {
+		if err := h.takeBackfill(c, sch, in.Backfill); err != nil {
+			return nil, err
+		}
+	}
 	done, err := h.schedules.Backfill(c.Request.Context(), sch.ID, in.Backfill)
 	if err != nil {
 		return nil, fmt.Errorf("backfill schedule %s: %w", sch.ID, err)
@@ -190,7 +198,18 @@ func (h *scheduleHandler) backfill(c *gin.Context) (any, error) {
 	r := reply{Body: newBackfillBody(done, in.DryRun)}
 	if !in.DryRun {
 		r.Status = http.StatusAccepted
+		h.quota.created(sch.OwnerID, done.Made)
 		h.record(c, "schedule.backfill", sch, map[string]string{"from": in.From.Format(time.RFC3339), "to": in.To.Format(time.RFC3339), "jobs": strconv.Itoa(done.Made)})
 	}
 	return r, nil
+}
+
+// takeBackfill asks for room for as many jobs as b would make.
+func (h *scheduleHandler) takeBackfill(c *gin.Context, sch *job.Schedule, b schedule.Backfill) error {
+	b.DryRun = true
+	would, err := h.schedules.Backfill(c.Request.Context(), sch.ID, b)
+	if err != nil {
+		return fmt.Errorf("backfill schedule %s: %w", sch.ID, err)
+	}
+	return h.quota.take(c, sch.OwnerID, would.Made)
 }

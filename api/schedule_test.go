@@ -16,7 +16,7 @@ import (
 )
 
 // newScheduleTest is an API over real schedules in a ledger of their own.
-func newScheduleTest(t *testing.T) *apiTest {
+func newScheduleTest(t *testing.T, changes ...func(*apiTest)) *apiTest {
 	t.Helper()
 	s, err := store.Open(t.Context(), store.Config{URL: "sqlite:" + filepath.Join(t.TempDir(), "waybill.db"), Log: testenv.Logger(t)})
 	if err != nil {
@@ -26,7 +26,7 @@ func newScheduleTest(t *testing.T) *apiTest {
 	if _, err := s.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	return newAPITest(t, func(h *apiTest) {
+	return newAPITest(t, append(changes, func(h *apiTest) {
 		catalogue := testCatalogue(t)
 		fits := func(s job.Submission) error {
 			if known, ok := catalogue.Lookup(s.Type); ok {
@@ -40,7 +40,7 @@ func newScheduleTest(t *testing.T) *apiTest {
 			t.Fatal(err)
 		}
 		h.schedules, h.scheduleLedger = service, s
-	})
+	})...)
 }
 
 const nightly = `{"name":"nightly","cron":"0 2 * * *","timezone":"Europe/Berlin","overlap":"skip","job":{"type":"debug.echo","payload":{"b":1.0, "a":"{{planned_at}}"}}}`
@@ -68,6 +68,12 @@ func TestAScheduleIsMadeReadChangedAndDeleted(t *testing.T) {
 	h.call("POST", "/v1/schedules", alice, nightly).want(409)
 	h.call("POST", "/v1/schedules", bob, nightly).want(201)
 
+	finer := h.call("POST", "/v1/schedules", alice, `{"name":"finer","cron":"@daily","jitter":"1.0005s","missed_window":"2.0009s","job":{"type":"debug.echo","payload":{}}}`).want(201)
+	if got := h.call("GET", finer.header.Get("Location"), alice, "").want(200); got.body != finer.body || got.json()["jitter"] != "1s" {
+		t.Errorf("kept to the millisecond, but told otherwise\nread: %s\nmade: %s", got.body, finer.body)
+	}
+	h.call("DELETE", finer.header.Get("Location"), alice, "").want(204)
+
 	changed := h.call("PATCH", path, alice, `{"every":"90m","start_at":"2030-01-01T00:00:00.7Z","end_at":"2031-01-01T00:00:00Z","missed":"all"}`).want(200).json()
 	if changed["cron"] != nil || changed["every"] != "1h30m" || changed["next_at"] != "2030-01-01T00:00:00Z" || changed["missed"] != "all" || changed["overlap"] != "skip" {
 		t.Errorf("%v", changed)
@@ -85,7 +91,7 @@ func TestAScheduleIsMadeReadChangedAndDeleted(t *testing.T) {
 	for _, e := range h.audit.entries {
 		deeds = append(deeds, e.Action)
 	}
-	if want := []string{"schedule.create", "schedule.create", "schedule.change", "schedule.change", "schedule.delete", "schedule.create"}; !slices.Equal(deeds, want) {
+	if want := []string{"schedule.create", "schedule.create", "schedule.create", "schedule.delete", "schedule.change", "schedule.change", "schedule.delete", "schedule.create"}; !slices.Equal(deeds, want) {
 		t.Errorf("audited: %v", deeds)
 	}
 }
@@ -111,6 +117,9 @@ func TestASchedulesMistakesAreNamedTogether(t *testing.T) {
 		`{"cron":"@daily","missed":"some","overlap":"never","jitter":"48h"` + rest:                                           {"/jitter", "/missed", "/overlap"},
 		`{"cron":"nonsense","timezone":"UTC","name":"<x>","job":{"type":"http.request","payload":{"url":1}}}`:                {"/cron", "/job/payload/url", "/name"},
 		`{"cron":"@daily","name":"x","job":{"type":"debug.echo","payload":{},"run_at":"2030-01-01T00:00:00Z","delay":"1s"}}`: {"/job/delay", "/job/run_at"},
+		`{"cron":"@daily","timezone":"localtime","name":"x ","jitter":"-1s","job":{"type":"debug.echo","payload":{}}}`:       {"/jitter", "/name", "/timezone"},
+		`{"cron":"@daily","name":"名前","job":{"type":"debug.echo","payload":{}}}`:                                             {"/name"},
+		`{"cron":"@hourly","jitter":"61m"` + rest:                                                                            {"/jitter"},
 		`{"cron":"@daily","name":"x","job":{"type":"nothing","payload":{}}}`:                                                 {"/job/type"},
 		`{"cron":"@daily","name":"x","job":{"type":"debug.echo","payload":{},"labels":{"waybill/schedule":"y"}}}`:            {"/job/labels"},
 		`{"cron":"@daily","name":"x","color":"red","job":{"type":"debug.echo","payload":{}}}`:                                {"/color"},
@@ -158,6 +167,67 @@ func TestASchedulePausesResumesAndIsTriggered(t *testing.T) {
 	h.call("GET", path+"/ticks?from=yesterday", alice, "").want(400)
 }
 
+func TestATriggerIsRepeatedSafelyWithItsIdempotencyKey(t *testing.T) {
+	t.Parallel()
+	h := newScheduleTest(t)
+	path := h.schedule(alice, nightly)
+	first := h.call("POST", path+"/trigger", alice, "", "Idempotency-Key", "k").want(202)
+	again := h.call("POST", path+"/trigger", alice, "{}", "Idempotency-Key", "k").want(202)
+	if again.body != first.body || again.header.Get("Location") != first.header.Get("Location") || first.header.Get("Idempotency-Replayed") != "" ||
+		again.header.Get("Idempotency-Replayed") != "true" || len(h.carrier.sent) != 1 {
+		t.Errorf("%d jobs\n%s%v\n%s%v", len(h.carrier.sent), first.body, first.header, again.body, again.header)
+	}
+	for _, other := range []answer{
+		h.call("POST", path+"/trigger", operator, "", "Idempotency-Key", "k"),                   // keys are their user's
+		h.call("POST", path+"/trigger", alice, "", "Idempotency-Key", strings.Repeat("k", 255)), // as long as they get
+		h.call("POST", h.schedule(bob, nightly)+"/trigger", bob, "", "Idempotency-Key", "k"),
+	} {
+		if other.want(202).body == first.body || other.header.Get("Idempotency-Replayed") != "" {
+			t.Errorf("%s%v", other.body, other.header)
+		}
+	}
+	for _, key := range []string{"with space", strings.Repeat("k", 256), "\x7f"} {
+		h.call("POST", path+"/trigger", alice, "", "Idempotency-Key", key).want(400)
+	}
+	if got := h.call("POST", path+"/trigger", alice, `{"payload":{}}`).want(422).pointers(); !slices.Equal(got, []string{"/payload"}) {
+		t.Errorf("a payload of its own: %v", got)
+	}
+	triggers := 0
+	for _, e := range h.audit.entries {
+		if e.Action == "schedule.trigger" {
+			triggers++
+		}
+	}
+	if triggers != 4 || len(h.carrier.sent) != 4 {
+		t.Errorf("%d audited, %d sent", triggers, len(h.carrier.sent))
+	}
+}
+
+func TestTriggersAndBackfillsPassTheQuotaOfTheOwner(t *testing.T) {
+	t.Parallel()
+	h := newScheduleTest(t, withQuota(1000, 0))
+	path := h.schedule(alice, `{"name":"often","every":"10s","start_at":"2026-01-01T00:00:00Z","job":{"type":"debug.echo","payload":{}}}`)
+	backfill := func(from, to int, dry bool) answer { // in units of a thousand jobs
+		begin := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+		at := func(n int) string { return begin.Add(time.Duration(n) * 10_000 * time.Second).Format(time.RFC3339) }
+		return h.call("POST", path+"/backfill", operator, fmt.Sprintf(`{"from":%q,"to":%q,"spacing":"0s","dry_run":%v}`, at(from), at(to), dry))
+	}
+	if a := backfill(0, 9, false).want(202); !strings.HasPrefix(a.header.Get("RateLimit"), `"submissions";r=1000;`) {
+		t.Errorf("RateLimit: %s", a.header.Get("RateLimit"))
+	}
+	if a := backfill(9, 12, false).want(429); a.header.Get("Retry-After") != "2" {
+		t.Errorf("Retry-After: %s", a.header.Get("Retry-After"))
+	}
+	backfill(0, 9, false).want(202) // makes nothing
+	backfill(9, 12, true).want(200)
+	backfill(9, 10, false).want(202)
+	h.call("POST", path+"/trigger", alice, "").want(429)
+	h.call("POST", "/v1/jobs", alice, echo).want(429) // it is one quota
+	h.call("POST", "/v1/jobs", operator, echo).want(202)
+	h.clock.add(time.Second)
+	h.call("POST", path+"/trigger", alice, "").want(202)
+}
+
 func TestPlannedTimesArePreviewedAlsoOfASchedulesThatIsNotMade(t *testing.T) {
 	t.Parallel()
 	h := newScheduleTest(t)
@@ -173,7 +243,9 @@ func TestPlannedTimesArePreviewedAlsoOfASchedulesThatIsNotMade(t *testing.T) {
 	if got := h.call("POST", "/v1/schedules/preview", alice, `{"cron":"0 0 30 2 *"}`).want(422).pointers(); !slices.Equal(got, []string{"/cron"}) {
 		t.Error(got)
 	}
-	h.call("GET", path+"/preview?count=1000", alice, "").want(400)
+	for _, wrong := range []string{"count=0", "count=101", "count=1e9", "after=9999-12-31T23:59:59Z", "after=yesterday"} {
+		h.call("GET", path+"/preview?"+wrong, alice, "").want(400)
+	}
 }
 
 func TestABackfillIsDryUnlessItSaysOtherwise(t *testing.T) {

@@ -40,7 +40,13 @@ type createJob struct {
 }
 
 func newCreateJob(now time.Time) *createJob {
-	return &createJob{now: now.Round(0), maxRetries: -1} // without the monotonic clock, which means nothing elsewhere
+	in := new(createJob)
+	in.clear(now)
+	return in
+}
+
+func (in *createJob) clear(now time.Time) {
+	*in = createJob{now: now.Round(0), maxRetries: -1} // without the monotonic clock, which means nothing elsewhere
 }
 
 func (in *createJob) member(s *scanner, name []byte) bool {
@@ -126,53 +132,57 @@ type checker struct {
 	queues []string
 }
 
+// mistakes are what is wrong with a job, seen from the job itself.
+type mistakes []job.FieldError
+
+func (m *mistakes) refuse(field, format string, args ...any) {
+	*m = append(*m, job.FieldError{Pointer: field, Detail: fmt.Sprintf(format, args...)})
+}
+
 // check completes what the scanner could not see at one place: what is missing, what does not go together, what the task
-// type says. at is the pointer to the job itself. The Submission is whole where there are no mistakes.
-func (k checker) check(in *createJob, at string, owner job.ID) (job.Submission, []job.FieldError) {
-	var mistakes []job.FieldError
-	refuse := func(field, format string, args ...any) {
-		mistakes = append(mistakes, job.FieldError{Pointer: at + field, Detail: fmt.Sprintf(format, args...)})
-	}
-	t := k.checkType(in, refuse)
+// type says. The Submission is whole where there are no mistakes.
+func (k checker) check(in *createJob, owner job.ID) (job.Submission, mistakes) {
+	var wrong mistakes
+	t := k.checkType(in, &wrong)
 	if t == nil {
-		return job.Submission{}, mistakes
+		return job.Submission{}, wrong
 	}
 	sub := in.withDefaults(t)
 	sub.OwnerID = owner
 	if !slices.Contains(k.queues, sub.Queue) {
-		refuse("/queue", "%q is not a queue of this deployment: there are %q", sub.Queue, k.queues)
+		wrong.refuse("/queue", "%q is not a queue of this deployment: there are %q", sub.Queue, k.queues)
 	}
-	in.checkTimes(&sub, refuse)
+	in.checkTimes(&sub, &wrong)
 	if sub.Backoff.Max < sub.Backoff.Base {
-		refuse("/backoff/max", "is shorter than the base, %s", duration(sub.Backoff.Base))
+		wrong.refuse("/backoff/max", "is shorter than the base, %s", duration(sub.Backoff.Base))
 	}
 	if in.payload != nil {
-		if err := t.Check(in.payload); err != nil {
-			mistakes = append(mistakes, fieldErrors(err, at)...)
+		if err := t.CheckValid(in.payload); err != nil { // the scanner takes nothing else
+			wrong = append(wrong, fieldErrors(err)...)
 		}
 	}
-	return sub, mistakes
+	return sub, wrong
 }
 
-func (k checker) checkType(in *createJob, refuse func(field, format string, args ...any)) *tasks.Type {
+func (k checker) checkType(in *createJob, wrong *mistakes) *tasks.Type {
 	if in.payload == nil {
-		refuse("/payload", "is required")
+		wrong.refuse("/payload", "is required")
 	}
 	if in.typ == "" {
-		refuse("/type", "is required")
+		wrong.refuse("/type", "is required")
 		return nil
 	}
 	t, ok := k.tasks.Lookup(in.typ)
 	if !ok {
-		refuse("/type", "is no task type of this deployment: see /v1/task-types")
+		wrong.refuse("/type", "is no task type of this deployment: see /v1/task-types")
 		return nil
 	}
 	return t
 }
 
-func (in *createJob) checkTimes(sub *job.Submission, refuse func(field, format string, args ...any)) {
+func (in *createJob) checkTimes(sub *job.Submission, wrong *mistakes) {
 	if in.delay != 0 && !in.runAt.IsZero() {
-		refuse("/delay", "cannot be given together with run_at")
+		wrong.refuse("/delay", "cannot be given together with run_at")
 	}
 	switch {
 	case in.delay != 0:
@@ -181,7 +191,7 @@ func (in *createJob) checkTimes(sub *job.Submission, refuse func(field, format s
 		sub.RunAt = in.runAt
 	}
 	if !sub.Deadline.IsZero() && sub.RunAt.After(sub.Deadline) {
-		refuse("/deadline", "lies before the job may run")
+		wrong.refuse("/deadline", "lies before the job may run")
 	}
 }
 
@@ -208,15 +218,11 @@ func (in *createJob) withDefaults(t *tasks.Type) job.Submission {
 	}
 }
 
-// fieldErrors is what err says of single fields, seen from at.
-func fieldErrors(err error, at string) []job.FieldError {
+// fieldErrors is what err, of a payload, says of single fields of the job.
+func fieldErrors(err error) mistakes {
 	e := known(err)
-	fields := slices.Clone(e.Fields)
-	for i := range fields {
-		fields[i].Pointer = at + fields[i].Pointer
+	if len(e.Fields) == 0 { // an error without a place is one of the whole payload
+		return mistakes{{Pointer: "/payload", Detail: e.Message}}
 	}
-	if len(fields) == 0 { // an error without a place is one of the whole payload
-		fields = []job.FieldError{{Pointer: at + "/payload", Detail: e.Message}}
-	}
-	return fields
+	return e.Fields
 }

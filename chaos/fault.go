@@ -43,12 +43,12 @@ func faults() []fault {
 }
 
 // Statements as they stand in package store, by what only they hold.
-func isInsert(sql string) bool { return strings.Contains(sql, "INSERT INTO jobs ") }
+func isInsert(sql string) bool { return strings.Contains(sql, "INSERT INTO submissions ") }
 func isClaim(sql string) bool  { return strings.Contains(sql, "SET state = 'active'") }
-func isSettle(sql string) bool { return strings.Contains(sql, "settled_attempt = u.attempt") }
+func isSettle(sql string) bool { return strings.Contains(sql, "settled_attempt < u.attempt") }
 
 // A task is sent to Redis.
-func isEnqueue(command string) bool { return command == "EVALSHA t,pending" }
+func isEnqueue(command string) bool { return command == "EVALSHA pending,t" }
 
 // on lets the first message that matches be dealt with by act, whose verdict it gets. What is answered is closed then.
 func on(l *proxy.Link, moment proxy.Moment, match func(string) bool, act func() proxy.Verdict) <-chan struct{} {

@@ -84,7 +84,7 @@ func (w *world) lockJobs(ctx context.Context, d time.Duration) error {
 		return err
 	}
 	defer tx.Rollback(ctx) //nolint:errcheck // it only held a lock
-	if _, err := tx.Exec(ctx, "LOCK TABLE jobs IN ACCESS EXCLUSIVE MODE"); err != nil {
+	if _, err := tx.Exec(ctx, "LOCK TABLE submissions, open_jobs, outcomes IN ACCESS EXCLUSIVE MODE"); err != nil {
 		return err
 	}
 	sleep(ctx, d)

@@ -18,20 +18,28 @@ CREATE TABLE chaos_history (
 	attempt int NOT NULL, settled int NOT NULL, delivery int NOT NULL, failures int NOT NULL, interruptions int NOT NULL, run_at timestamptz NOT NULL,
 	worker text NOT NULL, cancel boolean NOT NULL
 );
+CREATE INDEX chaos_history_job ON chaos_history (job_id, seq);
 CREATE FUNCTION chaos_note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
 	INSERT INTO chaos_history (job_id, before, state, attempt, settled, delivery, failures, interruptions, run_at, worker, cancel)
-	VALUES (NEW.id, CASE WHEN TG_OP = 'UPDATE' THEN OLD.state END, NEW.state, NEW.attempt, NEW.settled_attempt, NEW.delivery, NEW.failures,
+	VALUES (NEW.id, CASE WHEN TG_OP = 'UPDATE' THEN OLD.state ELSE (SELECT h.state FROM chaos_history h WHERE h.job_id = NEW.id ORDER BY h.seq DESC LIMIT 1) END,
+		NEW.state, NEW.attempt, NEW.settled_attempt, NEW.delivery, NEW.failures,
 		NEW.interruptions, NEW.run_at, coalesce(right(NEW.worker_id::text, 6), ''), NEW.cancel_requested_at IS NOT NULL);
 	RETURN NULL;
 END $$;
-CREATE TRIGGER chaos_created AFTER INSERT ON jobs FOR EACH ROW EXECUTE FUNCTION chaos_note();
-CREATE TRIGGER chaos_changed AFTER UPDATE ON jobs FOR EACH ROW
+CREATE TRIGGER chaos_opened AFTER INSERT ON open_jobs FOR EACH ROW EXECUTE FUNCTION chaos_note();
+CREATE TRIGGER chaos_changed AFTER UPDATE ON open_jobs FOR EACH ROW
 	WHEN ((OLD.state, OLD.attempt, OLD.settled_attempt, OLD.delivery, OLD.cancel_requested_at) IS DISTINCT FROM
 		(NEW.state, NEW.attempt, NEW.settled_attempt, NEW.delivery, NEW.cancel_requested_at))
 	EXECUTE FUNCTION chaos_note();
+CREATE TRIGGER chaos_finished AFTER INSERT ON outcomes FOR EACH ROW EXECUTE FUNCTION chaos_note();
+CREATE FUNCTION chaos_forbid() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+	RAISE EXCEPTION 'an outcome was rewritten';
+END $$;
+CREATE TRIGGER chaos_rewritten BEFORE UPDATE ON outcomes FOR EACH ROW EXECUTE FUNCTION chaos_forbid();
 `
 
-// step is one change of one job. Steps of a job are in the order in which they were committed: each waits for the row's lock.
+// step is one change of one job. Steps of a job are in the order in which they were committed: each waits for the lock of
+// the row that it takes the job from.
 type step struct {
 	At            time.Time
 	JobID         string

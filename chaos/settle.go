@@ -18,11 +18,12 @@ func (w *world) watchConservation(ctx context.Context) (broken *string, done fun
 	wg.Go(func() {
 		for sleep(ctx, 700*time.Millisecond) {
 			var made, there, finished, open int
-			err := w.pool.QueryRow(ctx, `SELECT (SELECT count(*) FROM chaos_history WHERE before IS NULL), count(*),
-				count(*) FILTER (WHERE state IN ('completed', 'archived', 'canceled')),
-				count(*) FILTER (WHERE state IN ('scheduled', 'pending', 'held', 'active', 'retry')) FROM jobs`).Scan(&made, &there, &finished, &open)
-			if err == nil && (made != there || there != finished+open) && *broken == "" {
-				*broken = fmt.Sprintf("%d created, %d in the ledger, %d finished, %d open", made, there, finished, open)
+			var both int
+			err := w.pool.QueryRow(ctx, `SELECT (SELECT count(*) FROM chaos_history WHERE before IS NULL), (SELECT count(*) FROM submissions),
+				(SELECT count(*) FROM outcomes), (SELECT count(*) FROM open_jobs),
+				(SELECT count(*) FROM open_jobs JOIN outcomes USING (id))`).Scan(&made, &there, &finished, &open, &both)
+			if err == nil && (made != there || there != finished+open || both != 0) && *broken == "" {
+				*broken = fmt.Sprintf("%d created, %d in the ledger, %d finished, %d open, %d both", made, there, finished, open, both)
 			}
 		}
 	})

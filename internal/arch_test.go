@@ -48,7 +48,7 @@ func rules() []rule {
 		{name: "only dispatch and worker speak asynq", except: []string{"internal/dispatch", "worker", "api/monitor*.go", "chaos", "internal/bench"}, never: []string{asynq}},
 		{name: "asynqmon is mounted in api/monitor*.go and known nowhere else", except: []string{"api/monitor*.go"}, never: []string{mon}},
 		{name: "internal/app and the commands read the configuration and hand on what each part needs", except: []string{"internal/app", "internal/dev", "cmd", "internal/config", "chaos/poisonworker"}, never: []string{"internal/config"}},
-		{name: "no program contains test servers", except: []string{"internal/testenv", "chaos"}, never: []string{"internal/testenv"}},
+		{name: "no program contains test servers", except: []string{"internal/testenv", "chaos", "bench"}, never: []string{"internal/testenv"}},
 	}
 }
 

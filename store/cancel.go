@@ -13,77 +13,125 @@ import (
 // Cancel calls a job off. A waiting job is canceled when it returns; for a running one the request is written down, which its worker
 // learns within a second. Canceling a canceled job changes nothing; one that is completed or archived answers job.CodeConflict.
 func (s *Store) Cancel(ctx context.Context, id job.ID) (*job.Job, error) {
-	q := s.callOff(s.db.NewUpdate().Table("jobs")).Where("id = ?", id)
-	return s.steer(ctx, id, q, "canceled", job.Canceled)
+	return s.steer(ctx, id, "canceled", job.Canceled, func(ctx context.Context, tx bun.Tx) (bool, error) {
+		done, err := s.callOff(ctx, tx, []job.ID{id})
+		return len(done) > 0, err
+	})
 }
 
-// callOff ends open jobs that wait, and writes the request down for those that run.
-func (s *Store) callOff(q *bun.UpdateQuery) *bun.UpdateQuery {
-	return q.Set("finished_at = CASE WHEN state = 'active' THEN NULL ELSE ? END", s.clock()).
-		Set("settled_attempt = CASE WHEN state = 'active' THEN settled_attempt ELSE attempt END").
-		Set("worker_id = CASE WHEN state = 'active' THEN worker_id END"). // so that no late worker takes this end for his
-		Set("cancel_requested_at = coalesce(cancel_requested_at, ?)", s.clock()).
-		Set("state = CASE WHEN state = 'active' THEN state ELSE 'canceled' END").
-		Where("state IN (?)", bun.List(job.OpenStates))
+// callOff ends those of the jobs that wait, and writes the request down for those that run. It answers both; finished jobs stay as they are.
+func (s *Store) callOff(ctx context.Context, tx bun.Tx, ids []job.ID) (done []job.ID, err error) {
+	rows, err := s.lockOpen(ctx, tx, func(q *bun.SelectQuery) *bun.SelectQuery { return q.Where("o.id IN (?)", bun.List(ids)) })
+	if err != nil {
+		return nil, err
+	}
+	var running []job.ID
+	var ended []outcomeRow
+	for i := range rows {
+		r := &rows[i]
+		done = append(done, r.ID)
+		if r.State == job.Active {
+			running = append(running, r.ID)
+			continue
+		}
+		if r.CancelRequestedAt.IsZero() {
+			r.CancelRequestedAt = r.Now
+		}
+		r.SettledAttempt, r.WorkerID = r.Attempt, job.ID{} // so that no late worker takes this end for his
+		ended = append(ended, r.outcome(job.Canceled, r.Now))
+	}
+	if len(running) > 0 {
+		_, err := tx.NewUpdate().Table("open_jobs").Set("cancel_requested_at = coalesce(cancel_requested_at, ?)", s.clock()).
+			Where("id IN (?)", bun.List(running)).Exec(ctx)
+		if err != nil {
+			return nil, err
+		}
+	}
+	return done, conclude(ctx, tx, ended...)
 }
 
 // Retry runs a job anew that is archived, canceled or waits for its next attempt, at once and with all its retries. Any other state
 // answers job.CodeConflict.
 func (s *Store) Retry(ctx context.Context, id job.ID) (*job.Job, error) {
-	return s.steer(ctx, id, s.anew(id, job.Archived, job.Canceled, job.Retry), "retried", "")
+	return s.steer(ctx, id, "retried", "", s.anew(id, job.Retry))
 }
 
 // RunNow is Retry for operators: a scheduled job may be run before its time too.
 func (s *Store) RunNow(ctx context.Context, id job.ID) (*job.Job, error) {
-	return s.steer(ctx, id, s.anew(id, job.Archived, job.Canceled, job.Retry, job.Scheduled), "run", "")
+	return s.steer(ctx, id, "run", "", s.anew(id, job.Retry, job.Scheduled))
 }
 
-func (s *Store) anew(id job.ID, from ...job.State) *bun.UpdateQuery {
-	return s.db.NewUpdate().Table("jobs").
-		Set("state = ?", job.Pending).Set("run_at = ?", s.clock()).Set("dispatch_at = ?", s.clock()).
-		Set("delivery = delivery + 1").Set("settled_attempt = attempt").Set("worker_id = NULL").Set("failures = 0").Set("crashes = 0").
-		Set("finished_at = NULL").Set("cancel_requested_at = NULL").Set("result = NULL").
-		Where("id = ?", id).Where("state IN (?)", bun.List(from))
+// anew reopens a job that is archived or canceled, or brings one forward that waits in one of these states.
+func (s *Store) anew(id job.ID, from ...job.State) func(context.Context, bun.Tx) (bool, error) {
+	return func(ctx context.Context, tx bun.Tx) (bool, error) {
+		reopened, err := s.reopen(ctx, tx, id)
+		if err != nil || reopened {
+			return reopened, err
+		}
+		n, err := s.affected("run job anew", func() (sql.Result, error) {
+			return tx.NewUpdate().Table("open_jobs").
+				Set("state = ?", job.Pending).Set("run_at = ?", s.clock()).Set("dispatch_at = ?", s.clock()).
+				Set("delivery = delivery + 1").Set("settled_attempt = attempt").Set("worker_id = NULL").Set("failures = 0").Set("crashes = 0").
+				Set("cancel_requested_at = NULL").Where("id = ?", id).Where("state IN (?)", bun.List(from)).Exec(ctx)
+		})
+		return n > 0, err
+	}
+}
+
+// reopen takes the outcome of an archived or canceled job back.
+func (s *Store) reopen(ctx context.Context, tx bun.Tx, id job.ID) (bool, error) {
+	row := new(outcomeRow)
+	err := tx.NewDelete().Model(row).Where("id = ?", id).Where("state IN (?)", bun.List([]job.State{job.Archived, job.Canceled})).Returning("*").Scan(ctx)
+	if errors.Is(err, sql.ErrNoRows) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	_, err = tx.NewInsert().Model(&openRow{ID: id, Queue: row.Queue, State: job.Pending, Delivery: row.Delivery + 1,
+		Attempt: row.Attempt, SettledAttempt: row.Attempt, Interruptions: row.Interruptions, StartedAt: utc(row.StartedAt),
+		ProgressPercent: row.ProgressPercent, ProgressMessage: row.ProgressMessage}).
+		Value("owner_id", "(SELECT owner_id FROM submissions WHERE id = ?)", id).
+		Value("run_at", "?", s.clock()).Value("dispatch_at", "?", s.clock()).Returning("NULL").Exec(ctx)
+	return err == nil, err
 }
 
 // Archive gives a waiting job up by hand, with the reason among its errors.
 func (s *Store) Archive(ctx context.Context, id job.ID, reason string) (*job.Job, error) {
-	err := s.db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
-		row := new(jobRow)
-		err := tx.NewUpdate().Model(row).
-			Set("state = ?", job.Archived).Set("finished_at = ?", s.clock()).Set("settled_attempt = attempt").Set("worker_id = NULL").
-			Where("id = ?", id).Where("state IN (?)", bun.List([]job.State{job.Scheduled, job.Pending, job.Held, job.Retry})).
-			Returning("id, attempt, finished_at").Scan(ctx)
-		if err != nil {
-			return err
+	return s.steer(ctx, id, "archived", job.Archived, func(ctx context.Context, tx bun.Tx) (bool, error) {
+		rows, err := s.lockOpen(ctx, tx, func(q *bun.SelectQuery) *bun.SelectQuery {
+			return q.Where("o.id = ?", id).Where("o.state <> ?", job.Active)
+		})
+		if err != nil || len(rows) == 0 {
+			return false, err
 		}
-		_, err = tx.NewInsert().Model(&errorRow{JobID: id, Attempt: row.Attempt, At: row.FinishedAt, Message: job.CleanText(reason, job.MaxText)}).
+		r := &rows[0]
+		r.SettledAttempt, r.WorkerID = r.Attempt, job.ID{}
+		if err := conclude(ctx, tx, r.outcome(job.Archived, r.Now)); err != nil {
+			return false, err
+		}
+		_, err = tx.NewInsert().Model(&errorRow{JobID: id, Attempt: r.Attempt, At: r.Now.UTC(), Message: job.CleanText(reason, job.MaxText)}).
 			On("CONFLICT DO NOTHING").Exec(ctx)
-		return err
+		return true, err
 	})
-	refused := errors.Is(err, sql.ErrNoRows)
-	if err != nil && !refused {
-		return nil, s.wrap("archive job", err)
-	}
-	j, err := s.Job(ctx, id)
-	if err == nil && refused && j.State != job.Archived {
-		return nil, job.Conflict(j.State, "archived")
-	}
-	return j, err
 }
 
-// steer applies a change of state by hand. Where no row fits, the job's own state says why; already is the state in which there is
+// steer applies a change of state by hand. Where the job did not fit, its own state says why; already is the state in which there is
 // nothing left to do.
-func (s *Store) steer(ctx context.Context, id job.ID, q *bun.UpdateQuery, verb string, already job.State) (*job.Job, error) {
-	res, err := q.Exec(ctx)
-	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+func (s *Store) steer(ctx context.Context, id job.ID, verb string, already job.State, change func(context.Context, bun.Tx) (bool, error)) (*job.Job, error) {
+	changed := false
+	err := s.db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) (err error) {
+		changed, err = change(ctx, tx)
+		return err
+	})
+	if err != nil {
 		return nil, s.wrap("change job", err)
 	}
 	j, err := s.Job(ctx, id)
 	if err != nil {
 		return nil, err
 	}
-	if n, _ := res.RowsAffected(); n == 0 && j.State != already {
+	if !changed && j.State != already {
 		return nil, job.Conflict(j.State, verb)
 	}
 	return j, nil

@@ -58,15 +58,11 @@ func (s *Store) CreateAll(ctx context.Context, subs []job.Submission) ([]job.Cre
 	return made, nil
 }
 
-// fill lays what was inserted beside what was asked for and answers the places that stayed empty.
-func fill(made []job.Created, subs []job.Submission, rows []inserted) (missing []int) {
-	byID := make(map[job.ID]*inserted, len(rows))
-	for i := range rows {
-		byID[rows[i].ID] = &rows[i]
-	}
+// fill lays the jobs that were written beside what was asked for, and answers the places that stayed empty.
+func fill(made []job.Created, subs []job.Submission, rows inserted) (missing []int) {
 	for i := range subs {
-		if row := byID[subs[i].ID]; row != nil {
-			made[i].Job = row.job(&subs[i])
+		if rows.all || rows.ids[subs[i].ID] {
+			made[i].Job = rows.job(&subs[i])
 		} else {
 			missing = append(missing, i)
 		}
@@ -74,9 +70,19 @@ func fill(made []job.Created, subs []job.Submission, rows []inserted) (missing [
 	return missing
 }
 
+// job is what insertJobs made of a submission.
 func (r *inserted) job(s *job.Submission) *job.Job {
+	state, runAt := firstState(s, r.at)
 	return &job.Job{ID: s.ID, OwnerID: s.OwnerID, Type: s.Type, Queue: s.Queue, Payload: s.Payload, Labels: s.Labels, Policy: s.Policy,
-		State: r.State, RunAt: r.RunAt, Delivery: 1, CreatedAt: r.CreatedAt, Traceparent: s.Traceparent}
+		State: state, RunAt: runAt, Delivery: 1, CreatedAt: r.at, Traceparent: s.Traceparent}
+}
+
+// firstState is where a job that is submitted at a moment begins, and when it may run.
+func firstState(s *job.Submission, at time.Time) (job.State, time.Time) {
+	if runAt := s.RunAt.UTC().Truncate(time.Microsecond); runAt.After(at) {
+		return job.Scheduled, runAt
+	}
+	return job.Pending, at
 }
 
 func replay(row *jobRow, s *job.Submission) (job.Created, error) {

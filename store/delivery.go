@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -9,13 +10,13 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// carried are the states in which a task in Redis should stand for a job. It is the predicate of the index jobs_dispatch, to the letter.
+// carried are the states in which a task in Redis should stand for a job. It is the predicate of the index open_jobs_dispatch, to the letter.
 const carried = "state IN ('pending', 'scheduled', 'retry', 'active')"
 
 // Deliveries reads open jobs of a queue in the order in which their deliveries were decided, after one position (from its time on, where
 // it has no id) and before a time.
 func (s *Store) Deliveries(ctx context.Context, queue string, after job.Position, before time.Time, limit int) ([]job.Delivery, error) {
-	var rows []jobRow
+	var rows []openRow
 	q := s.db.NewSelect().Model(&rows).Column("id", "dispatch_at", "delivery", "state", "run_at").
 		Where(carried).Where("queue = ?", queue).Where("dispatch_at < ?", before).
 		OrderExpr("dispatch_at, id").Limit(int64(limit))
@@ -34,7 +35,7 @@ func (s *Store) Deliveries(ctx context.Context, queue string, after job.Position
 
 // Standing reads where jobs stand; those that are unknown, finished or held are left out.
 func (s *Store) Standing(ctx context.Context, ids []job.ID) ([]job.Delivery, error) {
-	var rows []jobRow
+	var rows []openRow
 	err := s.db.NewSelect().Model(&rows).Column("id", "dispatch_at", "delivery", "state", "run_at").
 		Where(carried).Where("id IN (?)", bun.List(ids)).Scan(ctx)
 	if err != nil {
@@ -43,7 +44,7 @@ func (s *Store) Standing(ctx context.Context, ids []job.ID) ([]job.Delivery, err
 	return deliveries(rows), nil
 }
 
-func deliveries(rows []jobRow) []job.Delivery {
+func deliveries(rows []openRow) []job.Delivery {
 	out := make([]job.Delivery, len(rows))
 	for i, r := range rows {
 		out[i] = job.Delivery{Position: job.Position{DispatchAt: r.DispatchAt, ID: r.ID}, Delivery: r.Delivery, State: r.State, RunAt: r.RunAt}
@@ -66,7 +67,8 @@ func (s *Store) Now(ctx context.Context) (time.Time, error) {
 // Parcels reads what dispatch needs to carry these jobs; those that are finished or held are left out.
 func (s *Store) Parcels(ctx context.Context, ids []job.ID) ([]job.Parcel, error) {
 	var rows []*jobRow
-	err := s.db.NewSelect().Model(&rows).ExcludeColumn("result", "labels").Where("id IN (?)", bun.List(ids)).Where(carried).Scan(ctx)
+	err := s.db.NewSelect().Model(&rows).ExcludeColumn("result", "labels").Where("j.id IN (?)", bun.List(ids)).
+		Where("open_" + carried).Scan(ctx)
 	if err != nil {
 		return nil, s.wrap("select parcels", err)
 	}
@@ -75,17 +77,23 @@ func (s *Store) Parcels(ctx context.Context, ids []job.ID) ([]job.Parcel, error)
 
 // Redeliver decides a new delivery for waiting jobs whose task in Redis can no longer come to run. A job that moved on meanwhile is left alone.
 func (s *Store) Redeliver(ctx context.Context, stuck []job.Delivery) ([]job.Parcel, error) {
-	var out []job.Parcel
+	var moved []job.ID
 	for _, d := range stuck {
-		var rows []*jobRow
-		err := s.db.NewUpdate().Model(&rows).Set("delivery = delivery + 1").Set("dispatch_at = ?", s.clock()).
-			Where("id = ?", d.ID).Where("delivery = ?", d.Delivery).Where("state IN (?)", bun.List(job.WaitingStates)).Returning("*").Scan(ctx)
+		n, err := s.affected("redeliver", func() (sql.Result, error) {
+			return s.db.NewUpdate().Table("open_jobs").Set("delivery = delivery + 1").Set("dispatch_at = ?", s.clock()).
+				Where("id = ?", d.ID).Where("delivery = ?", d.Delivery).Where("state IN (?)", bun.List(job.WaitingStates)).Exec(ctx)
+		})
 		if err != nil {
-			return out, s.wrap("redeliver", err)
+			return nil, err
 		}
-		out = append(out, parcels(rows)...)
+		if n > 0 {
+			moved = append(moved, d.ID)
+		}
 	}
-	return out, nil
+	if len(moved) == 0 {
+		return nil, nil
+	}
+	return s.Parcels(ctx, moved)
 }
 
 func parcels(rows []*jobRow) []job.Parcel {

@@ -17,9 +17,9 @@ type engine interface {
 
 	// insertJobs writes all submissions or none and answers those written. One whose (owner, idempotency key) is known is left
 	// out; with strict, that undoes the others too.
-	insertJobs(ctx context.Context, subs []job.Submission, strict bool) ([]inserted, error)
-	// insertWithin is insertJobs for submissions without idempotency keys, within a transaction.
-	insertWithin(ctx context.Context, tx bun.Tx, subs []job.Submission) ([]inserted, error)
+	insertJobs(ctx context.Context, subs []job.Submission, strict bool) (inserted, error)
+	// insertWithin is insertJobs for submissions without idempotency keys, within a transaction. It answers the moment of their creation.
+	insertWithin(ctx context.Context, tx bun.Tx, subs []job.Submission) (time.Time, error)
 	// claimJobs makes active what may run and answers it. No two requests name the same job.
 	claimJobs(ctx context.Context, reqs []job.ClaimRequest) ([]*job.Job, error)
 	// settleJobs writes the outcomes that the fence lets through and answers these. No two settlements name the same job.
@@ -36,6 +36,8 @@ type engine interface {
 	withLock(ctx context.Context, f func(context.Context) error) error
 	// unavailable tells a database that cannot be reached (now) from a mistake of ours.
 	unavailable(err error) bool
+	// duplicate tells that a row was refused because another one has its unique value. The transaction is lost.
+	duplicate(err error) bool
 	// forUpdate is the clause that locks the selected rows and skips those that others hold; empty where one writer is alone.
 	forUpdate() string
 	dialect() string
@@ -43,11 +45,11 @@ type engine interface {
 	poolStats() PoolStats
 }
 
+// inserted says which submissions were written, and when.
 type inserted struct {
-	ID        job.ID
-	State     job.State
-	RunAt     time.Time
-	CreatedAt time.Time
+	at  time.Time
+	all bool
+	ids map[job.ID]bool // unless all
 }
 
 type settled struct {

@@ -10,13 +10,13 @@ import (
 // maxCounted bounds how many jobs of one queue are counted, and so what a count costs: about a second on a warm database.
 const maxCounted = 1_000_000
 
-// everyQueue finds the queues that have jobs in a task's states by one step through the index jobs_dispatch for each, however many jobs
+// everyQueue finds the queues that have jobs in a task's states by one step through the index open_jobs_dispatch for each, however many jobs
 // there are.
 const everyQueue = `
 WITH RECURSIVE q (queue) AS (
-	SELECT min(queue) FROM jobs WHERE ` + carried + `
+	SELECT min(queue) FROM open_jobs WHERE ` + carried + `
 	UNION ALL
-	SELECT (SELECT min(queue) FROM jobs WHERE ` + carried + ` AND queue > q.queue) FROM q WHERE q.queue IS NOT NULL
+	SELECT (SELECT min(queue) FROM open_jobs WHERE ` + carried + ` AND queue > q.queue) FROM q WHERE q.queue IS NOT NULL
 )
 SELECT queue FROM q WHERE queue IS NOT NULL`
 
@@ -51,7 +51,7 @@ type countRow struct {
 
 func (s *Store) openCount(ctx context.Context, queue string, now time.Time) (job.QueueFigures, error) {
 	f := job.QueueFigures{Queue: queue, Open: map[job.State]int{}}
-	some := s.db.NewSelect().Table("jobs").Column("state", "run_at", "dispatch_at").
+	some := s.db.NewSelect().Table("open_jobs").Column("state", "run_at", "dispatch_at").
 		Where(carried).Where("queue = ?", queue).Limit(maxCounted)
 	// A job that was interrupted or redelivered waits since then, not since it was first due.
 	since := "CASE WHEN run_at > dispatch_at THEN run_at ELSE dispatch_at END"
@@ -73,7 +73,7 @@ func (s *Store) openCount(ctx context.Context, queue string, now time.Time) (job
 
 // addHeld counts the jobs that have no task in Redis, by their own index.
 func (s *Store) addHeld(ctx context.Context, all []job.QueueFigures) ([]job.QueueFigures, error) {
-	some := s.db.NewSelect().Table("jobs").Column("queue").Where("state = ?", job.Held).Limit(maxCounted)
+	some := s.db.NewSelect().Table("open_jobs").Column("queue").Where("state = ?", job.Held).Limit(maxCounted)
 	var rows []countRow
 	err := s.db.NewSelect().TableExpr("(?) AS h", some).Column("queue").ColumnExpr("count(*) AS jobs").Group("queue").Scan(ctx, &rows)
 	if err != nil {

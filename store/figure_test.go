@@ -15,7 +15,7 @@ func TestOpenJobsAreCountedByQueueAndState(t *testing.T) {
 		finished := mustClaim(t, s, create(t, s, submission(low))[0], worker)
 		settle(t, s, settlement(finished, worker, job.Completed))
 		mustClaim(t, s, create(t, s, submission(func(sub *job.Submission) { sub.Queue = "busy" }))[0], worker)
-		if _, err := s.db.NewUpdate().Table("jobs").Set("state = 'held'").Where("id = ?", create(t, s, submission())[0].ID).Exec(t.Context()); err != nil {
+		if _, err := s.db.NewUpdate().Table("open_jobs").Set("state = 'held'").Where("id = ?", create(t, s, submission())[0].ID).Exec(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 

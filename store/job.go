@@ -12,7 +12,7 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// jobRow is a row of jobs as bun reads it.
+// jobRow is the whole of a job as the view jobs shows it. It is never written.
 type jobRow struct {
 	bun.BaseModel `bun:"table:jobs,alias:j"`
 
@@ -23,13 +23,11 @@ type jobRow struct {
 	State             job.State `bun:"state"`
 	RunAt             time.Time `bun:"run_at"`
 	Delivery          int       `bun:"delivery"`
-	DispatchAt        time.Time `bun:"dispatch_at"`
 	Attempt           int       `bun:"attempt"`
 	SettledAttempt    int       `bun:"settled_attempt"`
 	WorkerID          job.ID    `bun:"worker_id"`
 	Failures          int       `bun:"failures"`
 	Interruptions     int       `bun:"interruptions"`
-	Crashes           int       `bun:"crashes"`
 	MaxRetries        int       `bun:"max_retries"`
 	TimeoutMS         int64     `bun:"timeout_ms"`
 	Deadline          time.Time `bun:"deadline,nullzero"`
@@ -137,7 +135,12 @@ func where(q *bun.SelectQuery, f job.Filter) *bun.SelectQuery {
 			q = q.Where("? = ?", bun.Ident(column), value)
 		}
 	}
-	equal("j.state", string(f.State))
+	// By the row that has it, so that its index leads there.
+	if f.State.Finished() {
+		equal("j.outcome", string(f.State))
+	} else {
+		equal("j.open_state", string(f.State))
+	}
 	equal("j.type", f.Type)
 	equal("j.queue", f.Queue)
 	if !f.OwnerID.IsZero() {
@@ -157,7 +160,7 @@ func where(q *bun.SelectQuery, f job.Filter) *bun.SelectQuery {
 
 // OpenJobs counts an owner's open jobs, but never beyond limit.
 func (s *Store) OpenJobs(ctx context.Context, owner job.ID, limit int) (int, error) {
-	bounded := s.db.NewSelect().Table("jobs").ColumnExpr("1").Where("owner_id = ?", owner).Where("finished_at IS NULL").Limit(int64(limit))
+	bounded := s.db.NewSelect().Table("open_jobs").ColumnExpr("1").Where("owner_id = ?", owner).Limit(int64(limit))
 	n, err := s.db.NewSelect().TableExpr("(?) AS bounded", bounded).Count(ctx)
 	return int(n), s.wrap("count open jobs", err)
 }
@@ -165,7 +168,7 @@ func (s *Store) OpenJobs(ctx context.Context, owner job.ID, limit int) (int, err
 // FinishedAmong answers which of the ids are finished or gone.
 func (s *Store) FinishedAmong(ctx context.Context, ids []job.ID) ([]job.ID, error) {
 	var open []job.ID
-	err := s.db.NewSelect().Table("jobs").Column("id").Where("id IN (?)", bun.List(ids)).Where("finished_at IS NULL").Scan(ctx, &open)
+	err := s.db.NewSelect().Table("open_jobs").Column("id").Where("id IN (?)", bun.List(ids)).Scan(ctx, &open)
 	if err != nil {
 		return nil, s.wrap("select finished jobs", err)
 	}

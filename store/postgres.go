@@ -29,11 +29,11 @@ type postgres struct {
 // hotConns is one for each flush of the three hot writes that can be on its way at once, and one to spare.
 const hotConns = 7
 
-// hotSettings hold the hot writes to one plan: a look-up by primary key for each element of the arrays. Left to itself, a planner whose statistics
-// are older than the queue's last flood reads the whole table for each flush instead. It plans each flush anew, from the table's size of that
-// moment: a plan that was kept from when the table was empty would do the same.
-var hotSettings = map[string]string{"plan_cache_mode": "force_custom_plan", "enable_hashjoin": "off", "enable_mergejoin": "off", "enable_seqscan": "off",
-	"enable_bitmapscan": "off", "jit": "off"}
+// hotSettings hold the hot writes to one plan, made once for each connection: for each element of the arrays a look-up by key. Left to itself, a
+// planner whose statistics are of a moment when the queue was empty walks all open jobs for each flush instead. A bitmap scan is the one way to
+// read a table that is never planned without a key to look for; with the others switched off, statistics decide nothing.
+var hotSettings = map[string]string{"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off", "enable_indexscan": "off",
+	"enable_indexonlyscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off", "jit": "off"}
 
 const (
 	defaultMaxConns  = 20

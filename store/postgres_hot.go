@@ -11,101 +11,76 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// The three hot writes: one statement each for any number of jobs, every column an array. Joins within a statement are written as
-// = ANY (ARRAY(…)), which is hashed: hotSettings leave joins nothing but nested loops. State is compared as (state || ''), which no index knows:
-// statistics of a moment when the queue was empty make the index of open jobs look like the shortest way to every job.
+// The hot writes: one statement each for any number of jobs, every column an array. State is compared as (state || ''), which no index knows, so
+// that the primary key is the one index with something to look for: see hotSettings.
 
-const insertHead = `
-WITH new AS (
-	INSERT INTO jobs (id, owner_id, type, queue, state, run_at, dispatch_at, created_at, max_retries, timeout_ms, deadline,
-		backoff_kind, backoff_base_ms, backoff_max_ms, idempotency_key, fingerprint, traceparent, labels, payload)
-	SELECT id, owner_id, type, queue, CASE WHEN run_at > now() THEN 'scheduled' ELSE 'pending' END, coalesce(greatest(run_at, now()), now()),
-		now(), now(), max_retries, timeout_ms, deadline, backoff_kind, backoff_base_ms, backoff_max_ms, idempotency_key, fingerprint,
-		traceparent, labels::json, payload::json
+const insertFrom = `
 	FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::timestamptz[], $6::int[], $7::bigint[], $8::timestamptz[], $9::text[],
 		$10::bigint[], $11::bigint[], $12::text[], $13::bytea[], $14::text[], $15::text[], $16::text[])
 		AS u(id, owner_id, type, queue, run_at, max_retries, timeout_ms, deadline, backoff_kind, backoff_base_ms, backoff_max_ms,
-			idempotency_key, fingerprint, traceparent, labels, payload)
-`
+			idempotency_key, fingerprint, traceparent, labels, payload)`
 
-const insertTail = `
-	RETURNING id, state, run_at, created_at
-), labeled AS (
+const insertSubmissions = `
+	INSERT INTO submissions (id, owner_id, type, queue, created_at, max_retries, timeout_ms, deadline,
+		backoff_kind, backoff_base_ms, backoff_max_ms, idempotency_key, fingerprint, traceparent, labels, payload)
+	SELECT id, owner_id, type, queue, now(), max_retries, timeout_ms, deadline, backoff_kind, backoff_base_ms, backoff_max_ms, idempotency_key,
+		fingerprint, traceparent, labels::json, payload::json` + insertFrom
+
+const insertOpen = `
+	INSERT INTO open_jobs (id, owner_id, queue, state, run_at, dispatch_at)
+	SELECT id, owner_id, queue, CASE WHEN run_at > now() THEN 'scheduled' ELSE 'pending' END, coalesce(greatest(run_at, now()), now()), now()
+	FROM unnest($1::uuid[], $2::uuid[], $4::text[], $5::timestamptz[]) AS o(id, owner_id, queue, run_at)`
+
+const insertLabels = `
 	INSERT INTO job_labels (owner_id, key, value, job_id)
-	SELECT l.owner_id, l.key, l.value, l.id FROM unnest($17::uuid[], $18::uuid[], $19::text[], $20::text[]) AS l(id, owner_id, key, value)
-	WHERE l.id = ANY (ARRAY(SELECT id FROM new))
-)
-SELECT id, state, run_at, created_at FROM new`
+	SELECT l.owner_id, l.key, l.value, l.id FROM unnest($17::uuid[], $18::uuid[], $19::text[], $20::text[]) AS l(id, owner_id, key, value)`
 
-const onKnownKey = `ON CONFLICT (owner_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING`
-
+// One that looks for conflicts costs more, and must tell what it wrote.
 const (
-	insertPlain = insertHead + insertTail // costs less than one that looks for conflicts
-	insertKeyed = insertHead + onKnownKey + insertTail
+	insertPlain = "WITH asked AS (" + insertSubmissions + "), opened AS (" + insertOpen + "), labeled AS (" + insertLabels + ") SELECT now()"
+	insertKeyed = "WITH asked AS (" + insertSubmissions + `
+		ON CONFLICT (owner_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING RETURNING id
+	), opened AS (` + insertOpen + " WHERE o.id = ANY (ARRAY(SELECT id FROM asked))), labeled AS (" + insertLabels + `
+		WHERE l.id = ANY (ARRAY(SELECT id FROM asked))
+	) SELECT id, now() FROM asked`
 )
 
 const claimSQL = `
-UPDATE jobs j SET state = 'active', attempt = j.attempt + 1, worker_id = u.worker, started_at = now(), progress_percent = NULL, progress_message = NULL
-FROM unnest($1::uuid[], $2::int[], $3::uuid[]) AS u(id, delivery, worker)
-WHERE j.id = u.id AND j.delivery = u.delivery AND (j.state || '') IN ('pending', 'scheduled', 'retry') AND j.run_at <= now()
-RETURNING j.id, j.owner_id, j.type, j.queue, j.payload, j.labels, j.max_retries, j.timeout_ms, j.deadline, j.backoff_kind, j.backoff_base_ms,
-	j.backoff_max_ms, j.run_at, j.delivery, j.attempt, j.failures, j.interruptions, j.created_at, j.started_at, j.traceparent`
-
-const settleSQL = `
-WITH u AS (
-	SELECT * FROM unnest($1::uuid[], $2::int[], $3::uuid[], $4::text[], $5::timestamptz[], $6::text[], $7::bool[], $8::text[], $9::bool[], $10::text[])
-		AS u(id, attempt, worker, state, run_at, result, failed, message, retryable, stack)
-), done AS (
-	UPDATE jobs j SET
-		state = CASE WHEN u.state IN ('retry', 'scheduled', 'pending') AND j.cancel_requested_at IS NOT NULL THEN 'canceled' ELSE u.state END,
-		finished_at = CASE WHEN u.state IN ('completed', 'archived', 'canceled') OR j.cancel_requested_at IS NOT NULL THEN now() END,
-		cancel_requested_at = CASE WHEN u.state = 'canceled' THEN coalesce(j.cancel_requested_at, now()) ELSE j.cancel_requested_at END,
-		settled_attempt = u.attempt,
-		run_at = coalesce(u.run_at, j.run_at),
-		result = u.result::json,
-		failures = j.failures + u.failed::int,
-		interruptions = j.interruptions + (u.state = 'pending')::int,
-		crashes = 0,
-		delivery = j.delivery + (u.state = 'pending')::int,
-		dispatch_at = CASE WHEN u.state = 'pending' THEN now() ELSE j.dispatch_at END
-	FROM u
-	WHERE j.id = u.id AND j.attempt = u.attempt AND j.settled_attempt < u.attempt AND (j.state || '') IN ('active', 'pending') AND j.worker_id = u.worker
-	RETURNING j.id, j.attempt, j.state, j.delivery, j.run_at
-), failed AS (
-	INSERT INTO job_errors (job_id, attempt, at, message, retryable, stack)
-	SELECT u.id, u.attempt, now(), u.message, u.retryable, u.stack FROM u WHERE u.message IS NOT NULL AND u.id = ANY (ARRAY(SELECT id FROM done))
-	ON CONFLICT DO NOTHING
+WITH c AS (
+	UPDATE open_jobs j SET state = 'active', attempt = j.attempt + 1, worker_id = u.worker, started_at = now(), progress_percent = NULL, progress_message = NULL
+	FROM unnest($1::uuid[], $2::int[], $3::uuid[]) AS u(id, delivery, worker)
+	WHERE j.id = u.id AND j.delivery = u.delivery AND (j.state || '') IN ('pending', 'scheduled', 'retry') AND j.run_at <= now()
+	RETURNING j.id, j.run_at, j.delivery, j.attempt, j.failures, j.interruptions, j.started_at
 )
-SELECT id, state, delivery, run_at FROM done`
+SELECT c.id, s.owner_id, s.type, s.queue, s.payload, s.labels, s.max_retries, s.timeout_ms, s.deadline, s.backoff_kind, s.backoff_base_ms,
+	s.backoff_max_ms, c.run_at, c.delivery, c.attempt, c.failures, c.interruptions, s.created_at, c.started_at, s.traceparent
+FROM c JOIN submissions s ON s.id = c.id`
 
-func (p *postgres) insertJobs(ctx context.Context, subs []job.Submission, strict bool) ([]inserted, error) {
+func (p *postgres) insertJobs(ctx context.Context, subs []job.Submission, strict bool) (done inserted, err error) {
 	args, keyed := insertArgs(subs)
-	sql := insertPlain
-	if keyed {
-		sql = insertKeyed
-	}
-	if !strict || !keyed {
-		return collect(ctx, p, sql, args, scanInserted)
+	if !keyed {
+		done.all = true
+		err = p.hot.QueryRow(ctx, insertPlain, args...).Scan(&done.at)
+		return done, err
 	}
 	tx, err := p.hot.Begin(ctx)
 	if err != nil {
-		return nil, err
+		return done, err
 	}
 	defer tx.Rollback(context.WithoutCancel(ctx)) //nolint:errcheck // after Commit it does nothing
-	rows, err := tx.Query(ctx, sql, args...)
+	rows, err := tx.Query(ctx, insertKeyed, args...)
 	if err != nil {
-		return nil, err
+		return done, err
 	}
-	done, err := pgx.CollectRows(rows, scanInserted)
-	if err != nil || len(done) < len(subs) {
-		return nil, err
+	done.ids = make(map[job.ID]bool, len(subs))
+	var id job.ID
+	if _, err = pgx.ForEachRow(rows, []any{(*[16]byte)(&id), &done.at}, func() error { done.ids[id] = true; return nil }); err != nil {
+		return inserted{}, err
+	}
+	if strict && len(done.ids) < len(subs) {
+		return inserted{}, nil
 	}
 	return done, tx.Commit(ctx)
-}
-
-func scanInserted(rows pgx.CollectableRow) (r inserted, err error) {
-	err = rows.Scan((*[16]byte)(&r.ID), (*string)(&r.State), &r.RunAt, &r.CreatedAt)
-	return r, err
 }
 
 func insertArgs(subs []job.Submission) (args []any, keyed bool) {
@@ -165,29 +140,6 @@ func scanClaimed(rows pgx.CollectableRow) (*job.Job, error) {
 		err = json.Unmarshal(labels, &j.Labels)
 	}
 	return j, err
-}
-
-func (p *postgres) settleJobs(ctx context.Context, sets []job.Settlement) ([]settled, error) {
-	n := len(sets)
-	id, worker := make([]pgtype.UUID, n), make([]pgtype.UUID, n)
-	attempt, state := make([]int32, n), make([]string, n)
-	runAt := make([]pgtype.Timestamptz, n)
-	result, message, stack := make([]*string, n), make([]*string, n), make([]*string, n)
-	failed, retryable := make([]bool, n), make([]bool, n)
-	for i := range sets {
-		s := &sets[i]
-		id[i], worker[i], attempt[i], state[i], failed[i] = pgID(s.JobID), pgID(s.WorkerID), int32(s.Attempt), string(s.State), s.Failed
-		runAt[i], result[i] = pgTime(s.RunAt), textOrNull(string(s.Result))
-		if e := s.Error; e != nil {
-			m := job.CleanText(e.Message, job.MaxText)
-			message[i], stack[i], retryable[i] = &m, textOrNull(job.CleanText(e.Stack, maxStack)), e.Retryable
-		}
-	}
-	return collect(ctx, p, settleSQL, []any{id, attempt, worker, state, runAt, result, failed, message, retryable, stack},
-		func(rows pgx.CollectableRow) (r settled, err error) {
-			err = rows.Scan((*[16]byte)(&r.ID), (*string)(&r.State), &r.Delivery, &r.RunAt)
-			return r, err
-		})
 }
 
 func pgID(id job.ID) pgtype.UUID { return pgtype.UUID{Bytes: id, Valid: true} }

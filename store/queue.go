@@ -63,7 +63,7 @@ const maxArchived = 100_000
 
 // ArchivedCounts counts the archived jobs of every queue that has any: the newest 100,000 over all queues.
 func (s *Store) ArchivedCounts(ctx context.Context) (map[string]int, error) {
-	some := s.db.NewSelect().Table("jobs").Column("queue").Where("state = ?", job.Archived).OrderExpr("id DESC").Limit(maxArchived)
+	some := s.db.NewSelect().Table("outcomes").Column("queue").Where("state = ?", job.Archived).OrderExpr("id DESC").Limit(maxArchived)
 	var rows []countRow
 	err := s.db.NewSelect().TableExpr("(?) AS a", some).Column("queue").ColumnExpr("count(*) AS jobs").Group("queue").Scan(ctx, &rows)
 	if err != nil {

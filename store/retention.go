@@ -30,20 +30,21 @@ func (s *Store) PurgeFinished(ctx context.Context, before time.Time) (int, error
 func (s *Store) purge(ctx context.Context, state job.State, before time.Time) (int, error) {
 	var ids []job.ID
 	err := s.db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
-		old := tx.NewSelect().Table("jobs").Column("id").Where("state = ?", state).Where("id < ?", job.FirstIDAt(before)).
+		old := tx.NewSelect().Table("outcomes").Column("id").Where("state = ?", state).Where("id < ?", job.FirstIDAt(before)).
 			Where("finished_at < ?", before).OrderExpr("id").Limit(purgeBatch)
 		if clause := s.engine.forUpdate(); clause != "" {
 			old = old.For(clause)
 		}
-		err := tx.NewDelete().Table("jobs").Where("id IN (?)", old).Where("state = ?", state).Returning("id").Scan(ctx, &ids)
+		err := tx.NewDelete().Table("outcomes").Where("id IN (?)", old).Where("state = ?", state).Returning("id").Scan(ctx, &ids)
 		if err != nil || len(ids) == 0 {
 			return err
 		}
-		if _, err := tx.NewDelete().Table("job_labels").Where("job_id IN (?)", bun.List(ids)).Exec(ctx); err != nil {
-			return err
+		for table, column := range map[string]string{"submissions": "id", "job_labels": "job_id", "job_errors": "job_id"} {
+			if _, err := tx.NewDelete().Table(table).Where("? IN (?)", bun.Ident(column), bun.List(ids)).Exec(ctx); err != nil {
+				return err
+			}
 		}
-		_, err = tx.NewDelete().Table("job_errors").Where("job_id IN (?)", bun.List(ids)).Exec(ctx)
-		return err
+		return nil
 	})
 	return len(ids), err
 }

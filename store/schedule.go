@@ -100,10 +100,6 @@ func (s *Store) CreateSchedule(ctx context.Context, sch *job.Schedule) error {
 	return nil
 }
 
-func nameTaken() error {
-	return &job.Error{Code: job.CodeConflict, Message: "there is a schedule of this name"}
-}
-
 // Schedule reads one. One that was deleted is not found.
 func (s *Store) Schedule(ctx context.Context, id job.ID) (*job.Schedule, error) {
 	row := new(scheduleRow)

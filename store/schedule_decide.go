@@ -76,8 +76,8 @@ func (s *Store) lockDue(ctx context.Context, tx bun.Tx, limit int) ([]*scheduleR
 	if err != nil {
 		return nil, err
 	}
-	waits := "EXISTS (SELECT 1 FROM schedule_ticks t JOIN jobs j ON j.id = t.job_id " +
-		"WHERE t.schedule_id = s.id AND t.job_id >= s.open_from AND j.finished_at IS NULL)"
+	waits := "EXISTS (SELECT 1 FROM schedule_ticks t JOIN open_jobs o ON o.id = t.job_id " +
+		"WHERE t.schedule_id = s.id AND t.job_id >= s.open_from)"
 	err = s.locking(s.selectSchedules(tx, &released).Where("s.buffered_at IS NOT NULL").Where("NOT " + waits)).Limit(int64(limit)).Scan(ctx)
 	if err != nil {
 		return nil, err
@@ -110,8 +110,8 @@ func (s *Store) openJobs(ctx context.Context, tx bun.Tx, rows []*scheduleRow) (m
 	}
 	var ticks []tickRow
 	err := tx.NewSelect().Model(&ticks).Column("t.schedule_id", "t.job_id").
-		Join("JOIN schedules AS s ON s.id = t.schedule_id").Join("JOIN jobs AS j ON j.id = t.job_id").
-		Where("t.schedule_id IN (?)", bun.List(ids)).Where("t.job_id >= s.open_from").Where("j.finished_at IS NULL").OrderExpr("t.job_id").Scan(ctx)
+		Join("JOIN schedules AS s ON s.id = t.schedule_id").Join("JOIN open_jobs AS o ON o.id = t.job_id").
+		Where("t.schedule_id IN (?)", bun.List(ids)).Where("t.job_id >= s.open_from").OrderExpr("t.job_id").Scan(ctx)
 	if err != nil {
 		return nil, err
 	}

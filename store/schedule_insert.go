@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"time"
 
 	"github.com/uptrace/bun"
 
@@ -9,36 +10,18 @@ import (
 )
 
 // insertWithin goes past bun's formatting, like the other hot writes; the driver takes slices as arrays here too.
-func (p *postgres) insertWithin(ctx context.Context, tx bun.Tx, subs []job.Submission) ([]inserted, error) {
+func (p *postgres) insertWithin(ctx context.Context, tx bun.Tx, subs []job.Submission) (at time.Time, err error) {
 	args, _ := insertArgs(subs)
-	rows, err := tx.Tx.QueryContext(ctx, insertPlain, args...)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var done []inserted
-	for rows.Next() {
-		var r inserted
-		if err := rows.Scan(&r.ID, &r.State, &r.RunAt, &r.CreatedAt); err != nil {
-			return nil, err
-		}
-		done = append(done, r)
-	}
-	return done, rows.Err()
+	err = tx.Tx.QueryRowContext(ctx, insertPlain, args...).Scan(&at)
+	return at, err
 }
 
-func (l *lite) insertWithin(ctx context.Context, tx bun.Tx, subs []job.Submission) ([]inserted, error) {
+func (l *lite) insertWithin(ctx context.Context, tx bun.Tx, subs []job.Submission) (time.Time, error) {
 	now := liteNow()
-	done := make([]inserted, len(subs))
 	for i := range subs {
-		row := newRow(&subs[i], now)
-		if _, err := tx.NewInsert().Model(row).Returning("NULL").Exec(ctx); err != nil {
-			return nil, err
+		if _, err := l.insert(ctx, tx, &subs[i], now); err != nil {
+			return now, err
 		}
-		if err := insertLabels(ctx, tx, row, subs[i].Labels); err != nil {
-			return nil, err
-		}
-		done[i] = inserted{ID: row.ID, State: row.State, RunAt: row.RunAt, CreatedAt: row.CreatedAt}
 	}
-	return done, nil
+	return now, nil
 }

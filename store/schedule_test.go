@@ -3,6 +3,7 @@ package store
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -134,6 +135,41 @@ func TestTheNameOfADeletedScheduleIsFreeAndItsTicksStayUntilTheyArePurged(t *tes
 		n, err := s.db.NewSelect().Table("schedules").Count(ctx)
 		if err != nil || n != 1 {
 			t.Errorf("%d rows of schedules, %v, want the twin's", n, err)
+		}
+	})
+}
+
+func TestOneOfTwoThatTakeANameAtTheSameMomentIsToldThatItIsTaken(t *testing.T) {
+	forEachEngine(t, func(t *testing.T, s *Store) {
+		owner := job.NewID()
+		var rivals [8]*job.Schedule
+		for i := range rivals {
+			rivals[i] = newTestSchedule(t, s, func(s *job.Schedule) { s.OwnerID, s.Name = owner, fmt.Sprintf("rival %d", i) })
+		}
+		errs := make(chan error, len(rivals))
+		start := make(chan struct{})
+		for _, r := range rivals {
+			go func() {
+				<-start
+				_, err := s.ChangeSchedule(t.Context(), r.ID, func(_ time.Time, due *job.DueSchedule) (job.ScheduleDecision, error) {
+					due.Name = "wanted"
+					return job.ScheduleDecision{Schedule: due.Schedule, Settings: true}, nil
+				})
+				errs <- err
+			}()
+		}
+		close(start)
+		won := 0
+		for range rivals {
+			switch err := <-errs; {
+			case err == nil:
+				won++
+			case !errors.Is(err, job.ErrConflict):
+				t.Errorf("the loser is told: %v", err)
+			}
+		}
+		if won != 1 {
+			t.Errorf("%d have the name", won)
 		}
 	})
 }

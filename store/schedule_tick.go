@@ -17,6 +17,7 @@ type tickRow struct {
 	Outcome    string    `bun:"outcome"`
 	JobID      job.ID    `bun:"job_id,type:uuid"`
 	DecidedAt  time.Time `bun:"decided_at"`
+	RequestKey string    `bun:"request_key,nullzero"`
 }
 
 func (r *tickRow) tick() job.Tick {
@@ -38,6 +39,9 @@ func (s *Store) Ticks(ctx context.Context, f job.TickFilter) ([]job.Tick, error)
 	}
 	if f.WithJob {
 		q = q.Where("job_id IS NOT NULL")
+	}
+	if f.Key != "" {
+		q = q.Where("request_key = ?", f.Key)
 	}
 	if err := q.Scan(ctx); err != nil {
 		return nil, s.wrap("select ticks", err)

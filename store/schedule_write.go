@@ -46,7 +46,7 @@ func writeTicks(ctx context.Context, tx bun.Tx, now time.Time, decisions []job.S
 	var first, again []tickRow
 	for _, d := range decisions {
 		for _, t := range d.Ticks {
-			row := tickRow{ScheduleID: d.Schedule.ID, PlannedAt: t.PlannedAt.UTC(), Outcome: string(t.Outcome), DecidedAt: now}
+			row := tickRow{ScheduleID: d.Schedule.ID, PlannedAt: t.PlannedAt.UTC(), Outcome: string(t.Outcome), DecidedAt: now, RequestKey: t.Key}
 			if t.Job != nil {
 				row.JobID, subs[t.Job.ID] = t.Job.ID, t.Job
 			}
@@ -92,12 +92,12 @@ func (s *Store) createWithin(ctx context.Context, tx bun.Tx, subs []job.Submissi
 	if len(subs) == 0 {
 		return nil
 	}
-	rows, err := s.engine.insertWithin(ctx, tx, subs)
+	at, err := s.engine.insertWithin(ctx, tx, subs)
 	if err != nil {
 		return err
 	}
 	made := make([]job.Created, len(subs))
-	fill(made, subs, rows)
+	fill(made, subs, inserted{at: at, all: true})
 	for _, m := range made {
 		out.Created = append(out.Created, m.Job)
 	}
@@ -113,9 +113,12 @@ func (s *Store) cancelWithin(ctx context.Context, tx bun.Tx, decisions []job.Sch
 	if len(ids) == 0 {
 		return nil
 	}
-	var rows []*jobRow
-	err := s.callOff(tx.NewUpdate().Model(&rows)).Where("id IN (?)", bun.List(ids)).Returning("*").Scan(ctx)
-	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+	done, err := s.callOff(ctx, tx, ids)
+	if err != nil {
+		return err
+	}
+	rows, err := whole(ctx, tx, done)
+	if err != nil {
 		return err
 	}
 	for _, r := range rows {
@@ -158,17 +161,10 @@ func (s *Store) changeSettings(ctx context.Context, tx bun.Tx, d *job.ScheduleDe
 	if !d.Settings {
 		return nil
 	}
-	if d.Schedule.DeletedAt.IsZero() { // the unique index would undo the transaction; this says why first
-		taken, err := tx.NewSelect().Table("schedules").Where("owner_id = ?", d.Schedule.OwnerID).Where("name = ?", d.Schedule.Name).
-			Where("deleted_at IS NULL").Where("id <> ?", d.Schedule.ID).Exists(ctx)
-		if err != nil {
-			return err
-		}
-		if taken {
-			return nameTaken()
-		}
-	}
 	_, err := tx.NewUpdate().Model(newScheduleRow(&d.Schedule)).WherePK().Exec(ctx)
+	if s.engine.duplicate(err) { // the name is all that can be one; nothing of the transaction stays
+		return nameTaken()
+	}
 	return err
 }
 

@@ -66,7 +66,7 @@ func (s *Store) judge(ctx context.Context, sets []job.Settlement, out []job.Sett
 // ReportProgress keeps what handlers said last. Reports of attempts that are no longer current are ignored.
 func (s *Store) ReportProgress(ctx context.Context, reports []job.ProgressReport) error {
 	for _, r := range reports {
-		_, err := s.db.NewUpdate().Table("jobs").
+		_, err := s.db.NewUpdate().Table("open_jobs").
 			Set("progress_percent = ?", r.Percent).Set("progress_message = ?", job.CleanText(r.Message, job.MaxText)).
 			Where("id = ?", r.JobID).Where("attempt = ?", r.Attempt).Where("state = ?", job.Active).Exec(ctx)
 		if err != nil {

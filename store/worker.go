@@ -47,7 +47,7 @@ func (s *Store) Beat(ctx context.Context, b job.Beat) (job.Orders, error) {
 	if err != nil {
 		return job.Orders{}, s.wrap("beat", err)
 	}
-	var rows []jobRow
+	var rows []openRow
 	err = s.db.NewSelect().Model(&rows).Column("id", "attempt", "cancel_requested_at").
 		Where("state = ?", job.Active).Where("worker_id = ?", b.WorkerID).Scan(ctx)
 	if err != nil {

@@ -52,7 +52,7 @@ func newType[P any](d Definition[P]) (*Type, error) {
 		return nil, fmt.Errorf("encode the example: %w", err)
 	}
 	return &Type{Name: d.Name, Description: d.Description, Defaults: defaults, Private: d.Private,
-		Schema: text, Example: example, schema: schema, check: checker(d), handle: handler(d)}, nil
+		Schema: text, Example: example, schema: schema, fit: fitOf(text), check: checker(d), handle: handler(d)}, nil
 }
 
 // Lookup finds a type by its exact name.

@@ -23,15 +23,33 @@ type Type struct {
 	Example     json.RawMessage
 
 	schema *jsonschema.Schema
-	check  func(payload json.RawMessage) []job.FieldError
+	fit    *fit                                           // nil: only schema can judge
+	check  func(payload json.RawMessage) []job.FieldError // nil: the schema says all
 	handle func(ctx context.Context, payload json.RawMessage) (any, error)
 }
 
 // Check says whether payload may be submitted: nil, or a *job.Error with CodeInvalid whose Fields name every mistake, at
 // most maxMistakes of them, by pointers that start with "/payload". It never repeats a value of the payload.
 func (t *Type) Check(payload json.RawMessage) error {
+	if json.Valid(payload) {
+		return t.CheckValid(payload)
+	}
 	fields, readable := checkSchema(t.schema, payload)
-	if readable {
+	return t.verdict(payload, fields, readable)
+}
+
+// CheckValid is Check for a payload that is known to be valid JSON: who has walked over it need not walk again.
+func (t *Type) CheckValid(payload json.RawMessage) error {
+	if t.fit != nil && t.fit.holds(payload) {
+		return t.verdict(payload, nil, true)
+	}
+	fields, readable := checkSchema(t.schema, payload)
+	return t.verdict(payload, fields, readable)
+}
+
+// verdict adds what the type itself finds to what the schema does not let pass.
+func (t *Type) verdict(payload json.RawMessage, fields []job.FieldError, readable bool) error {
+	if readable && t.check != nil {
 		fields = append(fields, t.check(payload)...)
 	}
 	if len(fields) == 0 {
@@ -57,9 +75,12 @@ func (t *Type) Run(ctx context.Context, j *job.Job) (json.RawMessage, error) {
 }
 
 func checker[P any](d Definition[P]) func(json.RawMessage) []job.FieldError {
+	if d.Check == nil {
+		return nil
+	}
 	return func(payload json.RawMessage) []job.FieldError {
 		var p P
-		if d.Check == nil || json.Unmarshal(payload, &p) != nil { // the schema has named what does not decode
+		if json.Unmarshal(payload, &p) != nil { // the schema has named what does not decode
 			return nil
 		}
 		fields := d.Check(p)

@@ -206,7 +206,7 @@ func BenchmarkCheck(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if err := typ.Check(typ.Example); err != nil {
+				if err := typ.CheckValid(typ.Example); err != nil {
 					b.Fatal(err)
 				}
 			}

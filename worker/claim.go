@@ -18,6 +18,7 @@ const (
 
 // process is asynq's handler: it answers only after the ledger has written the outcome down.
 func (p *Pool) process(ctx context.Context, _ *asynq.Task) error {
+	defer p.belt.done()
 	name, _ := asynq.GetTaskID(ctx)
 	id, delivery, err := job.ParseTaskID(name)
 	if err != nil { // somebody else's task in our queue: it stays visible in asynq's archive

@@ -49,7 +49,6 @@ type Config struct {
 	ID          job.ID         // of this process's heartbeat row
 	Queues      map[string]int // weights
 	Concurrency int            // handlers at once
-	Lanes       int            // asynq servers to share them; 0: one for every 32 slots, 8 at most
 	Grace       time.Duration  // for handlers to finish once the pool stops; what does not is handed back
 	CancelGrace time.Duration  // for a handler to return once its context ended, before it is abandoned
 	BellChannel string
@@ -59,13 +58,13 @@ type Config struct {
 
 // Deps are what a Pool works with; all are needed but Observer.
 type Deps struct {
-	Ledger   ledger
-	Carrier  carrier
-	Handler  Handler
-	Redis    redis.UniversalClient // for asynq; may be a pipelined one
-	Signals  redis.UniversalClient // for subscriptions
-	Log      *slog.Logger
-	Observer Observer
+	Ledger    ledger
+	Carrier   carrier
+	Handler   Handler
+	Redis     redis.UniversalClient // for subscriptions, and for scripts that do much in one step
+	Pipelined redis.UniversalClient // the same, for what asynq does one by one
+	Log       *slog.Logger
+	Observer  Observer
 }
 
 // Pool runs jobs until it is stopped.
@@ -74,9 +73,10 @@ type Pool struct {
 	deps    Deps
 	log     *slog.Logger
 	bell    *doorbell
+	belt    *conveyor
+	server  *asynq.Server
 	running *running
 	reports *reports
-	lanes   []*asynq.Server
 	beatNow chan struct{}
 	// base is the parent of every handler's context: it outlives Run's, and ends when the drain is over.
 	base     context.Context
@@ -88,7 +88,7 @@ type Pool struct {
 
 // New makes a Pool; Run starts it.
 func New(cfg Config, deps Deps) (*Pool, error) {
-	if deps.Ledger == nil || deps.Carrier == nil || deps.Handler == nil || deps.Redis == nil || deps.Signals == nil || deps.Log == nil {
+	if deps.Ledger == nil || deps.Carrier == nil || deps.Handler == nil || deps.Pipelined == nil || deps.Redis == nil || deps.Log == nil {
 		return nil, errors.New("worker: a dependency is missing")
 	}
 	if cfg.ID.IsZero() || len(cfg.Queues) == 0 || cfg.Concurrency < 1 {
@@ -100,29 +100,14 @@ func New(cfg Config, deps Deps) (*Pool, error) {
 	p := &Pool{cfg: cfg, deps: deps, log: deps.Log, bell: newDoorbell(), running: newRunning(), beatNow: make(chan struct{}, 1), lost: map[job.Running]int{}}
 	p.base, p.endBase = context.WithCancel(context.Background())
 	p.reports = newReports(deps.Ledger, deps.Log)
-	p.makeLanes()
+	p.belt = newConveyor(deps.Pipelined, deps.Redis, p.bell, len(cfg.Queues), cfg.Concurrency)
+	p.server = asynq.NewServerFromRedisClient(p.belt, asynq.Config{
+		Concurrency: cfg.Concurrency, Queues: cfg.Queues, RetryDelayFunc: retryDelay, IsFailure: isFailure,
+		TaskCheckInterval: time.Microsecond, DelayedTaskCheckInterval: forwardEvery, // the doorbell keeps both from being asked of Redis
+		ShutdownTimeout: time.Second, // the pool has waited before
+		Logger:          asynqLog{p.log}, LogLevel: asynq.WarnLevel,
+	})
 	return p, nil
-}
-
-func (p *Pool) makeLanes() {
-	n := p.cfg.Lanes
-	if n < 1 {
-		n = min(8, (p.cfg.Concurrency+31)/32)
-	}
-	n = min(n, p.cfg.Concurrency)
-	for i := range n {
-		slots := p.cfg.Concurrency / n
-		if i < p.cfg.Concurrency%n {
-			slots++
-		}
-		client := newLane(p.deps.Redis, p.bell, len(p.cfg.Queues))
-		p.lanes = append(p.lanes, asynq.NewServerFromRedisClient(client, asynq.Config{
-			Concurrency: slots, Queues: p.cfg.Queues, RetryDelayFunc: retryDelay, IsFailure: isFailure,
-			TaskCheckInterval: time.Millisecond, DelayedTaskCheckInterval: forwardEvery, // the doorbell keeps both from being asked of Redis
-			ShutdownTimeout: time.Second, // the pool has waited before
-			Logger:          asynqLog{p.log}, LogLevel: asynq.WarnLevel,
-		}))
-	}
 }
 
 // Run works until ctx ends, then drains: no new tasks, the grace period for what runs, the rest handed back. It returns when everything is
@@ -137,34 +122,27 @@ func (p *Pool) Run(ctx context.Context) error {
 	loops.Go(func() { p.beatLoop(life) })
 	loops.Go(func() { p.listen(life) })
 	loops.Go(func() { p.reports.run(life) })
-	started, err := p.startLanes()
-	if err == nil {
-		p.log.InfoContext(ctx, "worker started", "worker_id", p.cfg.ID, "slots", p.cfg.Concurrency, "lanes", len(p.lanes))
-		<-ctx.Done()
+	if err := p.server.Start(asynq.HandlerFunc(p.process)); err != nil {
+		die()
+		loops.Wait()
+		return fmt.Errorf("start the asynq server: %w", err)
 	}
-	p.drain(life, started)
+	p.log.InfoContext(ctx, "worker started", "worker_id", p.cfg.ID, "slots", p.cfg.Concurrency)
+	<-ctx.Done()
+	p.drain(life)
 	die()
 	loops.Wait()
 	p.leave(ctx)
-	return err
+	return nil
 }
 
-func (p *Pool) startLanes() (started []*asynq.Server, err error) {
-	for _, l := range p.lanes {
-		if err := l.Start(asynq.HandlerFunc(p.process)); err != nil {
-			return started, fmt.Errorf("start an asynq server: %w", err)
-		}
-		started = append(started, l)
-	}
-	return started, nil
-}
-
-// drain stops taking tasks, waits, ends what is left, and lets asynq go.
-func (p *Pool) drain(ctx context.Context, lanes []*asynq.Server) {
+// drain stops taking tasks, gives back what was taken and not begun, waits, ends what is left, and lets asynq go.
+func (p *Pool) drain(ctx context.Context) {
 	p.stopping.Store(true)
 	p.hasten()
 	p.bell.close()
-	each(lanes, (*asynq.Server).Stop)
+	p.server.Stop()
+	p.putBack(ctx)
 	grace, cancel := context.WithTimeout(ctx, p.cfg.Grace)
 	defer cancel()
 	if !p.running.wait(grace) {
@@ -175,15 +153,15 @@ func (p *Pool) drain(ctx context.Context, lanes []*asynq.Server) {
 		p.running.wait(last)
 	}
 	p.endBase()
-	each(lanes, (*asynq.Server).Shutdown)
+	p.server.Shutdown()
 }
 
-func each(lanes []*asynq.Server, f func(*asynq.Server)) {
-	var wg sync.WaitGroup
-	for _, l := range lanes {
-		wg.Go(func() { f(l) })
+func (p *Pool) putBack(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	if err := p.belt.putBack(ctx); err != nil {
+		p.log.WarnContext(ctx, "tasks stay taken until the audit finds them", "err", err)
 	}
-	wg.Wait()
 }
 
 func (p *Pool) leave(ctx context.Context) {

@@ -74,9 +74,9 @@ func newBench(t *testing.T, handlers map[string]Handler) *bench {
 		t.Fatal(err)
 	}
 	b := &bench{T: t, ledger: &oneByOne{Store: s}, carrier: d, handlers: handlers}
-	b.pool, err = New(Config{ID: job.NewID(), Queues: map[string]int{"default": 3, "low": 1}, Concurrency: 10, Lanes: 2,
+	b.pool, err = New(Config{ID: job.NewID(), Queues: map[string]int{"default": 3, "low": 1}, Concurrency: 10,
 		Grace: 200 * time.Millisecond, CancelGrace: 300 * time.Millisecond, BellChannel: dispatch.BellChannel, CancelChannel: dispatch.CancelChannel},
-		Deps{Ledger: b.ledger, Carrier: d, Handler: b.handle, Redis: client, Signals: client, Log: testenv.Logger(t)})
+		Deps{Ledger: b.ledger, Carrier: d, Handler: b.handle, Redis: client, Pipelined: client, Log: testenv.Logger(t)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,7 +9,7 @@ import (
 // listen hears bells and hints that a cancel was asked for. Both only hasten what polling and the heartbeat find by themselves, so that a
 // subscription that is lost for a while costs time, not work. go-redis subscribes again by itself.
 func (p *Pool) listen(ctx context.Context) {
-	sub := p.deps.Signals.Subscribe(ctx, p.cfg.BellChannel, p.cfg.CancelChannel)
+	sub := p.deps.Redis.Subscribe(ctx, p.cfg.BellChannel, p.cfg.CancelChannel)
 	defer sub.Close()
 	messages := sub.Channel()
 	for {

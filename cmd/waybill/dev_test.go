@@ -6,11 +6,14 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -129,30 +132,80 @@ func TestDevGoesOnWhereItWasWhenItIsKilled(t *testing.T) {
 	for redis, path := range map[string]string{"redis-server": os.Getenv("PATH"), "built-in": ""} {
 		t.Run(redis, func(t *testing.T) {
 			t.Parallel()
+			gate := newGate(t, 5)
 			data := shortDir(t)
 			d := startDev(t, data, path)
 			if d.redis != redis {
 				t.Fatalf("its Redis is %s", d.redis)
 			}
-			item := `{"type":"debug.sleep","payload":{"duration":"300ms"}}`
+			item := fmt.Sprintf(`{"type":"http.request","timeout":"10m","payload":{"url":%q}}`, gate.URL)
 			d.call("POST", "/v1/jobs/batch", "["+item+strings.Repeat(","+item, 199)+"]")
-			testenv.Eventually(t, 20*time.Second, func() bool { return d.states()["completed"] > 0 }, "nothing is done")
+			testenv.Eventually(t, time.Minute, func() bool { return d.states()["completed"] == 5 }, "the first five are not done")
+			gate.waitForCaller(t)
 			d.kill()
 			key := d.key
 			d = startDev(t, data, path)
-			if before := d.states(); before["completed"] == 200 {
-				t.Error("it was killed too late to prove anything")
+			if before := d.states(); before["completed"] != 5 {
+				t.Errorf("after the kill: %v", before)
 			}
 			if d.key != key {
 				t.Error("its API key changed")
 			}
-			testenv.EventuallyNoError(t, time.Minute, func() error {
+			gate.open()
+			testenv.EventuallyNoError(t, 2*time.Minute, func() error {
 				if n := d.states(); n["completed"] != 200 {
 					return fmt.Errorf("%v", n)
 				}
 				return nil
 			}, "not all of 200 are completed")
 		})
+	}
+}
+
+// gate is an endpoint that answers the first few requests and holds the others until it is opened, so that what is under way when a
+// process is killed doesn't depend on how fast the machine is.
+type gate struct {
+	*httptest.Server
+	left    atomic.Int64 // requests that still pass
+	held    chan struct{}
+	opening chan struct{}
+	open    func()
+}
+
+func newGate(t *testing.T, passes int64) *gate {
+	t.Helper()
+	g := &gate{held: make(chan struct{}, 1), opening: make(chan struct{})}
+	g.left.Store(passes)
+	g.open = sync.OnceFunc(func() { close(g.opening) })
+	g.Server = httptest.NewServer(g)
+	t.Cleanup(func() {
+		g.open()
+		g.Close()
+	})
+	return g
+}
+
+func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if g.left.Add(-1) >= 0 {
+		return // 200
+	}
+	select {
+	case g.held <- struct{}{}:
+	default: // one is enough
+	}
+	select {
+	case <-g.opening:
+	case <-r.Context().Done(): // the caller is gone
+	}
+}
+
+// waitForCaller returns when a request is held.
+func (g *gate) waitForCaller(t *testing.T) {
+	t.Helper()
+	select {
+	case <-g.held:
+	case <-time.After(time.Minute):
+		t.Fatal("no job is under way")
 	}
 }
 

@@ -17,12 +17,13 @@ import (
 )
 
 type commands struct {
-	Dev     devCommand     `cmd:"" help:"Run everything in one process, for trying out: API, worker, ledger, Redis."`
-	Migrate migrateCommand `cmd:"" help:"Change or show the database's schema."`
-	Admin   adminCommand   `cmd:"" help:"Administrators."`
-	Fsck    fsckCommand    `cmd:"" help:"Compare the ledger with Redis and print where they differ."`
-	Bench   benchCommand   `cmd:"" help:"Put load on a running API and measure it, beside bare asynq."`
-	Version versionCommand `cmd:"" help:"Print the version."`
+	Dev     devCommand       `cmd:"" help:"Run everything in one process, for trying out: API, worker, ledger, Redis."`
+	Migrate migrateCommand   `cmd:"" help:"Change or show the database's schema."`
+	Admin   adminCommand     `cmd:"" help:"Administrators."`
+	Fsck    fsckCommand      `cmd:"" help:"Compare the ledger with Redis and print where they differ."`
+	Bench   benchCommand     `cmd:"" help:"Put load on a running API and measure it, beside bare asynq."`
+	Peer    benchPeerCommand `cmd:"" hidden:"" name:"bench-peer"`
+	Version versionCommand   `cmd:"" help:"Print the version."`
 }
 
 func main() {

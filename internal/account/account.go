@@ -19,16 +19,30 @@ const (
 	RoleAdmin    Role = "admin"    // users, audit
 )
 
-var rank = map[Role]int{RoleUser: 1, RoleViewer: 2, RoleOperator: 3, RoleAdmin: 4}
+// rank is 0 for an unknown role.
+func (r Role) rank() int {
+	switch r {
+	case RoleUser:
+		return 1
+	case RoleViewer:
+		return 2
+	case RoleOperator:
+		return 3
+	case RoleAdmin:
+		return 4
+	}
+	return 0
+}
 
 // Includes reports whether r may do what needed may; an unknown role may do nothing and is included in nothing.
 func (r Role) Includes(needed Role) bool {
-	return rank[r] > 0 && rank[needed] > 0 && rank[r] >= rank[needed]
+	mine, least := r.rank(), needed.rank()
+	return least > 0 && mine >= least
 }
 
 // ParseRole reads a role's exact name.
 func ParseRole(s string) (Role, error) {
-	if rank[Role(s)] == 0 {
+	if Role(s).rank() == 0 {
 		return "", fmt.Errorf("unknown role")
 	}
 	return Role(s), nil

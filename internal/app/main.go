@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/waybill/waybill/internal/config"
@@ -19,7 +20,9 @@ func Main(load func() (config.Config, error), o Options) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 2
 	}
-	log := obs.Logger(os.Stderr, cfg.LogLevel, cfg.LogFormat)
+	out := obs.Gather(os.Stderr)
+	defer func() { _ = out.Flush() }() // to standard error: nobody would hear of it
+	log := obs.Logger(out, cfg.LogLevel, cfg.LogFormat)
 	HearRedis(log)
 	ctx, stop := Signals(context.Background())
 	defer stop()
@@ -35,6 +38,7 @@ func Main(load func() (config.Config, error), o Options) int {
 		fmt.Fprintln(os.Stderr, "waybill cannot start:", err)
 		return 1
 	}
+	debug.FreeOSMemory() // building takes three times the memory that running does
 	if err := a.Run(ctx); err != nil {
 		log.Error("stopped", "err", err)
 		return 1

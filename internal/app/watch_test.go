@@ -127,6 +127,8 @@ func TestMetricsAgreeWithTheLedgerAndNameNobody(t *testing.T) {
 	}
 	waiting := d.call("POST", "/v1/jobs", `{"type":"debug.echo","payload":{},"delay":"1h"}`)["id"]
 	d.call("POST", "/v1/jobs", `{"type":"debug.echo","payload":{},"delay":"1h","queue":"low"}`)
+	batch := `{"type":"debug.echo","payload":{},"delay":"1h","queue":"%s"}`
+	d.call("POST", "/v1/jobs/batch", fmt.Sprintf("["+batch+","+batch+","+batch+","+batch+"]", "critical", "low", "low", "critical"))
 	for range 2 { // the second changes nothing
 		d.call("POST", fmt.Sprintf("/v1/jobs/%v/cancel", waiting), "")
 	}
@@ -142,13 +144,14 @@ func TestMetricsAgreeWithTheLedgerAndNameNobody(t *testing.T) {
 	var all string
 	wanted := []string{
 		`waybill_jobs_created_total{queue="default",type="debug.echo"} 6`,
-		`waybill_jobs_created_total{queue="low",type="debug.echo"} 1`,
+		`waybill_jobs_created_total{queue="low",type="debug.echo"} 3`,
+		`waybill_jobs_created_total{queue="critical",type="debug.echo"} 2`,
 		`waybill_jobs_settled_total{outcome="completed",queue="default",type="debug.echo"} 6`,
 		`waybill_jobs_settled_total{outcome="canceled",queue="default",type="debug.echo"} 1`,
 		`waybill_jobs_reopened_total{queue="default",type="debug.echo"} 1`,
-		`waybill_jobs_open{queue="low",state="scheduled"} 1`,
+		`waybill_jobs_open{queue="low",state="scheduled"} 3`,
 		`waybill_jobs_open{queue="default",state="pending"} 0`,
-		`asynq_tasks_enqueued_total{queue="low",state="scheduled"} 1`,
+		`asynq_tasks_enqueued_total{queue="low",state="scheduled"} 3`,
 		`waybill_http_requests_total{method="GET",route="unknown",status="404"} 2`,
 		`waybill_http_requests_total{method="GET",route="/v1/jobs/:id?wait",status="200"} 6`,
 		`waybill_worker_slots 4`, `waybill_queue_workers{queue="low"} 1`,

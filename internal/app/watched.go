@@ -36,11 +36,23 @@ func (l watched) CreateAll(ctx context.Context, subs []job.Submission) ([]job.Cr
 	return made, err
 }
 
+// created counts jobs of one kind together: those of a batch mostly are, and to find a counter takes longer than to count.
 func (l watched) created(made ...job.Created) {
+	var taskType, queue string
+	n := 0
 	for _, m := range made {
-		if m.Job != nil && !m.Replayed {
-			l.watch.jobs.Created(m.Job.Type, m.Job.Queue)
+		if m.Job == nil || m.Replayed {
+			continue
 		}
+		if n > 0 && (m.Job.Type != taskType || m.Job.Queue != queue) {
+			l.watch.jobs.Created(taskType, queue, n)
+			n = 0
+		}
+		taskType, queue = m.Job.Type, m.Job.Queue
+		n++
+	}
+	if n > 0 {
+		l.watch.jobs.Created(taskType, queue, n)
 	}
 }
 

@@ -24,10 +24,10 @@ func (a *App) addWorker(o Options) error {
 		return err
 	}
 	pool, err := worker.New(worker.Config{
-		ID: id, Queues: a.cfg.Queues.Weights(), Concurrency: a.cfg.Concurrency, Lanes: a.cfg.Lanes,
+		ID: id, Queues: a.cfg.Queues.Weights(), Concurrency: a.cfg.Concurrency,
 		Grace: a.cfg.ShutdownGrace, CancelGrace: a.cfg.CancelGrace,
 		BellChannel: dispatch.BellChannel, CancelChannel: dispatch.CancelChannel,
-	}, worker.Deps{Ledger: a.ledger, Carrier: a.carrier, Handler: a.watch.handler(runTask(a.tasks)), Redis: fast, Signals: a.redis,
+	}, worker.Deps{Ledger: a.ledger, Carrier: a.carrier, Handler: a.watch.handler(runTask(a.tasks)), Redis: a.redis, Pipelined: fast,
 		Log: a.log, Observer: a.watch.jobs})
 	if err != nil {
 		return err

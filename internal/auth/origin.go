@@ -14,15 +14,17 @@ type Origin struct {
 
 type originKey struct{}
 
-// WithOrigin hands o down to whatever the request calls.
-func WithOrigin(ctx context.Context, o Origin) context.Context {
+// WithOrigin hands o down to whatever the request calls. Nobody may change it from then on.
+func WithOrigin(ctx context.Context, o *Origin) context.Context {
 	return context.WithValue(ctx, originKey{}, o)
 }
 
 // OriginOf answers what WithOrigin was given; the zero Origin for what did not come over the network.
 func OriginOf(ctx context.Context) Origin {
-	o, _ := ctx.Value(originKey{}).(Origin)
-	return o
+	if o, ok := ctx.Value(originKey{}).(*Origin); ok {
+		return *o
+	}
+	return Origin{}
 }
 
 // network is whom failures are counted against: an IPv4 address, or the /64 of an IPv6 one, which one customer has for

@@ -2,7 +2,6 @@ package auth
 
 import (
 	"context"
-	"crypto/sha256"
 	"time"
 
 	"github.com/waybill/waybill/internal/account"
@@ -32,7 +31,7 @@ func (s *Service) SessionPrincipal(ctx context.Context, token string) (*account.
 	if !isSessionToken(token) {
 		return nil, unauthenticated()
 	}
-	b, err := s.session(ctx, sha256.Sum256([]byte(token)))
+	b, err := s.session(ctx, digestOf(token))
 	if err != nil {
 		return nil, err
 	}
@@ -78,7 +77,7 @@ func (s *Service) EndSession(ctx context.Context, token string) error {
 	if !isSessionToken(token) {
 		return nil
 	}
-	d := sha256.Sum256([]byte(token))
+	d := digestOf(token)
 	b, err := s.ledger.EndSession(ctx, d[:])
 	if err != nil && !isNotFound(err) {
 		return err

@@ -11,7 +11,7 @@ import (
 func TestABrowserSessionLivesWhileItIsUsedForHalfADay(t *testing.T) {
 	forEachLedger(t, func(t *testing.T, b *bench) {
 		u := b.user("ann@example.com", account.RoleViewer)
-		ctx := WithOrigin(t.Context(), Origin{IP: "192.0.2.1", UserAgent: "browser", RequestID: "r"})
+		ctx := WithOrigin(t.Context(), &Origin{IP: "192.0.2.1", UserAgent: "browser", RequestID: "r"})
 		token, err := b.CreateSession(ctx, u.Email, goodPassword)
 		must(t, err)
 		began := b.clock.now()

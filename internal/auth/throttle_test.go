@@ -16,7 +16,7 @@ import (
 	"github.com/waybill/waybill/internal/testenv"
 )
 
-func from(t *testing.T, ip string) context.Context { return WithOrigin(t.Context(), Origin{IP: ip}) }
+func from(t *testing.T, ip string) context.Context { return WithOrigin(t.Context(), &Origin{IP: ip}) }
 
 // forEachRoad runs a test with the failures counted in Redis, and in the process.
 func forEachRoad(t *testing.T, f func(t *testing.T, with func(*Config, *Deps))) {

@@ -1,11 +1,13 @@
 // Package batch is group commit: many callers, one round trip. While one flush is on its way, the calls that arrive collect
-// for the next. There is no timer, so that a lone caller waits for nobody.
+// for the next; a second flush sets out beside it only once enough have collected to be worth a round trip of their own. There is no timer, so
+// that a lone caller waits for nobody.
 package batch
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"time"
 
@@ -25,6 +27,7 @@ type Result[Out any] struct {
 type Config struct {
 	Max         int           // inputs in one flush; default 500
 	Concurrency int           // flushes on their way at once; default 2
+	Worth       int           // inputs that make a flush beside another one worth its cost; default 64
 	Waiting     int           // callers that may wait; more are refused with job.CodeUnavailable; default 20,000
 	Timeout     time.Duration // of one flush; default 20 s
 	Observe     func(n int)   // called with the size of each flush; may be nil
@@ -51,6 +54,7 @@ func New[In, Out any](cfg Config, flush Flush[In, Out]) *Batcher[In, Out] {
 	b := &Batcher[In, Out]{cfg: cfg, flush: flush}
 	b.cfg.Max = orDefault(cfg.Max, 500)
 	b.cfg.Concurrency = orDefault(cfg.Concurrency, 2)
+	b.cfg.Worth = orDefault(cfg.Worth, 64)
 	b.cfg.Waiting = orDefault(cfg.Waiting, 20_000)
 	b.cfg.Timeout = orDefault(cfg.Timeout, 20*time.Second)
 	b.idle.L = &b.mu
@@ -88,7 +92,7 @@ func (b *Batcher[In, Out]) enqueue(c call[In, Out]) error {
 		return job.Unavailable("too many requests are waiting for the ledger", nil)
 	}
 	b.queue = append(b.queue, c)
-	if b.running < b.cfg.Concurrency {
+	if b.running == 0 || b.running < b.cfg.Concurrency && len(b.queue) >= b.cfg.Worth {
 		b.running++
 		go b.drain()
 	}
@@ -104,9 +108,10 @@ func (b *Batcher[In, Out]) Wait() {
 	}
 }
 
-// drain flushes until nothing is left.
+// drain flushes until nothing is left that is worth it. First it lets those run who are ready to: they may be about to call.
 func (b *Batcher[In, Out]) drain() {
 	for {
+		runtime.Gosched()
 		calls := b.take()
 		if calls == nil {
 			return
@@ -122,8 +127,10 @@ func (b *Batcher[In, Out]) take() []call[In, Out] {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	n := min(len(b.queue), b.cfg.Max)
-	if n == 0 {
-		b.queue = nil
+	if n == 0 || b.running > 1 && n < b.cfg.Worth { // the other flush takes the rest
+		if n == 0 {
+			b.queue = nil
+		}
 		b.running--
 		b.idle.Broadcast()
 		return nil

@@ -151,3 +151,36 @@ func BenchmarkDo(b *testing.B) {
 		}
 	})
 }
+
+func TestASecondFlushSetsOutOnlyWhenItIsWorthIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gate, sizes := make(chan struct{}), make(chan int, 10)
+		b := New(Config{Concurrency: 2, Worth: 3}, double(gate, sizes))
+		var wg sync.WaitGroup
+		do := func(n int) {
+			wg.Go(func() {
+				if got, err := b.Do(context.Background(), n); got != 2*n || err != nil {
+					t.Errorf("Do(%d) = %d, %v", n, got, err)
+				}
+			})
+			synctest.Wait()
+		}
+		for i, want := range []int{1, 1, 1, 2, 2} { // the first; two that wait; the third makes a flush worth it; one more waits
+			do(i)
+			if got := len(sizes); got != want {
+				t.Fatalf("after %d calls %d flushes are on their way, want %d", i+1, got, want)
+			}
+		}
+		close(gate)
+		wg.Wait()
+		b.Wait()
+		close(sizes)
+		var got []int
+		for n := range sizes {
+			got = append(got, n)
+		}
+		if len(got) != 3 || got[0] != 1 || got[1] != 3 || got[2] != 1 {
+			t.Errorf("flushes of %v, want [1 3 1]", got)
+		}
+	})
+}

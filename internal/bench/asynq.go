@@ -2,163 +2,244 @@ package bench
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
+	"net/http"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
+	"github.com/golang-jwt/jwt/v5"
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
+
+	"github.com/waybill/waybill/internal/bench/peer"
 )
 
-// peer is bare asynq in its default settings, on the same Redis: no record, no identity, nothing settled.
-type peer struct {
+// bare is asynq in its default settings, in processes of its own.
+type bare struct {
+	cfg    Config
 	opt    asynq.RedisConnOpt
-	client *asynq.Client
 	redis  *redis.Client
+	api    *child
+	worker *child
+	t      target
+	meter  Meter
 }
 
-const (
-	peerQueue = "waybill-bench-asynq"
-	peerType  = "bench.noop"
-)
-
-func newPeer(cfg Config) (*peer, error) {
-	if cfg.RedisURL == "" {
-		return nil, nil
+// Asynq starts bare asynq on a Redis: command starts a program that calls peer.Run. Its systems are that, and asynq's client alone, which is as fast
+// as an API in front of it could be if it cost nothing. close ends them, and takes their queue out of Redis.
+func Asynq(cfg Config, redisURL string, command ...string) (systems []System, close func(), err error) {
+	b := &bare{cfg: cfg}
+	if b.opt, err = asynq.ParseRedisURI(redisURL); err != nil {
+		return nil, nil, errors.New("the URL of Redis cannot be read")
 	}
-	opt, err := asynq.ParseRedisURI(cfg.RedisURL)
+	opt, err := redis.ParseURL(redisURL)
 	if err != nil {
-		return nil, errors.New("the Redis URL cannot be read")
+		return nil, nil, errors.New("the URL of Redis cannot be read")
 	}
-	own, err := redis.ParseURL(cfg.RedisURL)
+	b.redis = redis.NewClient(opt)
+	if err := b.start(redisURL, command); err != nil {
+		b.close()
+		return nil, nil, fmt.Errorf("start bare asynq: %w", err)
+	}
+	b.meter = Meter{Load: Own, API: scraped([]string{b.api.url("/metrics")}), Worker: scraped([]string{b.worker.url("/metrics")}), Redis: redisClock(b.redis)}
+	return []System{
+		{Name: "bare asynq", Memory: b.memory, Measure: map[string]func(context.Context) (Result, error){
+			Single: b.single, Drain: b.drain, Through: b.through, Latency: b.latency, Idle: b.idle}},
+		{Name: "asynq's client alone", Measure: map[string]func(context.Context) (Result, error){Single: b.alone}},
+	}, b.close, nil
+}
+
+func (b *bare) start(redisURL string, command []string) (err error) {
+	key := make([]byte, 32)
+	_, _ = rand.Read(key) // never fails
+	if b.api, err = startChild(command, peer.Order{Role: peer.API, Redis: redisURL, Key: key}); err != nil {
+		return err
+	}
+	if b.worker, err = startChild(command, peer.Order{Role: peer.Worker, Redis: redisURL}); err != nil {
+		return err
+	}
+	token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.RegisteredClaims{Subject: "benchmark", Issuer: "bench",
+		ExpiresAt: jwt.NewNumericDate(time.Now().Add(24 * time.Hour))}).SignedString(key)
 	if err != nil {
-		return nil, errors.New("the Redis URL cannot be read")
+		return err
 	}
-	return &peer{opt: opt, client: asynq.NewClient(opt), redis: redis.NewClient(own)}, nil
+	b.t, err = newTarget("http://"+b.api.addr, token)
+	return err
 }
 
-// close takes the peer's queue out of Redis again.
-func (p *peer) close() {
-	if p == nil {
-		return
+func (b *bare) close() {
+	for _, c := range []*child{b.api, b.worker} {
+		if c != nil {
+			c.end()
+		}
 	}
-	insp := asynq.NewInspector(p.opt)
-	_ = insp.DeleteQueue(peerQueue, true)
-	_ = insp.Close()
-	_ = p.client.Close()
-	_ = p.redis.Close()
+	insp := asynq.NewInspectorFromRedisClient(b.redis)
+	_ = insp.DeleteQueue(peer.Queue, true) // never used, it is not there
+	_ = b.redis.Close()
 }
 
-func (p *peer) measure(ctx context.Context, jobs int, f func() error) (result, error) {
-	cpu, redisCPU := ownCPU(), spentByRedis(ctx, p.redis)
-	began := time.Now()
-	err := f()
-	return result{jobs: jobs, took: time.Since(began), cpu: ownCPU() - cpu, redisCPU: spentByRedis(ctx, p.redis) - redisCPU}, err
+func (b *bare) memory(ctx context.Context) (map[string]int64, error) {
+	api, err := resident(ctx, []string{b.api.url("/metrics")})
+	if err != nil {
+		return nil, err
+	}
+	worker, err := resident(ctx, []string{b.worker.url("/metrics")})
+	return map[string]int64{API: api, Worker: worker}, err
 }
 
-func (p *peer) enqueue(ctx context.Context, n, connections int) ([]time.Duration, error) {
-	latency := make([]time.Duration, n)
+func (b *bare) submission(payload string) []byte {
+	return b.t.request(http.MethodPost, "/v1/jobs", fmt.Appendf(nil, `{"type":"debug.echo","payload":%s,"queue":%q}`, payload, peer.Queue))
+}
+
+// single enqueues while no worker runs, and throws away what it enqueued.
+func (b *bare) single(ctx context.Context) (r Result, err error) {
+	l, err := dial(ctx, b.t, b.cfg.Connections)
+	if err != nil {
+		return r, err
+	}
+	defer l.close()
+	r.Jobs = b.cfg.Jobs
+	r.CPU, err = b.meter.Spent(ctx, func() (err error) {
+		began := time.Now()
+		r.Latency, err = l.closed(ctx, r.Jobs, b.submission(`{"n":1}`))
+		r.Took = time.Since(began)
+		return err
+	})
+	return r, errors.Join(err, b.clear())
+}
+
+func (b *bare) clear() error {
+	insp := asynq.NewInspectorFromRedisClient(b.redis)
+	_, err := insp.DeleteAllPendingTasks(peer.Queue)
+	return err
+}
+
+// alone enqueues from this process, which is load and API in one.
+func (b *bare) alone(ctx context.Context) (r Result, err error) {
+	r.Jobs = b.cfg.Jobs
+	r.CPU, err = Meter{API: Own, Redis: redisClock(b.redis)}.Spent(ctx, func() (err error) {
+		began := time.Now()
+		r.Latency, err = b.enqueue(ctx, r.Jobs)
+		r.Took = time.Since(began)
+		return err
+	})
+	return r, errors.Join(err, b.clear())
+}
+
+func (b *bare) enqueue(ctx context.Context, n int) ([]time.Duration, error) {
+	client := asynq.NewClient(b.opt)
+	defer client.Close()
+	took := make([]time.Duration, n)
 	var next atomic.Int64
 	var group sync.WaitGroup
-	failed := make(chan error, connections)
-	for range connections {
+	failed := make(chan error, b.cfg.Connections)
+	for range b.cfg.Connections {
 		group.Go(func() {
 			for i := next.Add(1) - 1; i < int64(n); i = next.Add(1) - 1 {
 				began := time.Now()
-				if _, err := p.client.EnqueueContext(ctx, asynq.NewTask(peerType, []byte(`{"n":1}`)), asynq.Queue(peerQueue)); err != nil {
+				if _, err := client.EnqueueContext(ctx, asynq.NewTask("debug.echo", []byte(`{"n":1}`)), asynq.Queue(peer.Queue)); err != nil {
 					failed <- err
 					return
 				}
-				latency[i] = time.Since(began)
+				took[i] = time.Since(began)
 			}
 		})
 	}
 	group.Wait()
 	close(failed)
-	return latency, <-failed
+	return took, <-failed
 }
 
-func (p *peer) single(ctx context.Context, cfg Config) (result, error) {
-	var latency []time.Duration
-	r, err := p.measure(ctx, cfg.Jobs, func() (err error) {
-		latency, err = p.enqueue(ctx, cfg.Jobs, cfg.Connections)
+func (b *bare) drain(ctx context.Context) (r Result, err error) {
+	if _, err := b.enqueue(ctx, b.cfg.Jobs); err != nil {
+		return r, err
+	}
+	return b.work(ctx, b.cfg.Jobs, func() error { return b.tell(ctx, http.MethodPost, "/start", nil) })
+}
+
+func (b *bare) through(ctx context.Context) (r Result, err error) {
+	l, err := dial(ctx, b.t, b.cfg.Connections)
+	if err != nil {
+		return r, err
+	}
+	defer l.close()
+	if err := b.tell(ctx, http.MethodPost, "/start", nil); err != nil {
+		return r, err
+	}
+	return b.work(ctx, b.cfg.Jobs, func() error {
+		_, err := l.closed(ctx, b.cfg.Jobs, b.submission(`{"n":1}`))
 		return err
 	})
-	r.latency = latency
-	return r, errors.Join(err, p.work(cfg.Jobs, nil))
 }
 
-// work runs a server in its default settings until n tasks are done.
-func (p *peer) work(n int, handle func(*asynq.Task)) error {
-	var left atomic.Int64
-	left.Store(int64(n))
-	done := make(chan struct{})
-	server := asynq.NewServer(p.opt, asynq.Config{Queues: map[string]int{peerQueue: 1}, LogLevel: asynq.ErrorLevel})
-	if err := server.Start(asynq.HandlerFunc(func(_ context.Context, t *asynq.Task) error {
-		if handle != nil {
-			handle(t)
-		}
-		if left.Add(-1) == 0 {
-			close(done)
-		}
-		return nil
-	})); err != nil {
-		return err
+func (b *bare) latency(ctx context.Context) (r Result, err error) {
+	l, err := dial(ctx, b.t, b.cfg.Connections)
+	if err != nil {
+		return r, err
 	}
-	<-done
-	server.Shutdown()
-	return nil
-}
-
-func (p *peer) drain(ctx context.Context, cfg Config) (result, error) {
-	if _, err := p.enqueue(ctx, cfg.Jobs, cfg.Connections); err != nil {
-		return result{}, err
+	defer l.close()
+	if err := b.tell(ctx, http.MethodPost, "/start", nil); err != nil {
+		return r, err
 	}
-	return p.measure(ctx, cfg.Jobs, func() error { return p.work(cfg.Jobs, nil) })
-}
-
-func (p *peer) through(ctx context.Context, cfg Config) (result, error) {
-	return p.measure(ctx, cfg.Jobs, func() error {
-		worked := make(chan error, 1)
-		go func() { worked <- p.work(cfg.Jobs, nil) }()
-		_, err := p.enqueue(ctx, cfg.Jobs, cfg.Connections)
-		return errors.Join(err, <-worked)
+	return b.work(ctx, b.cfg.latencyJobs(), func() error {
+		return l.open(ctx, b.cfg.latencyJobs(), b.cfg.Rate, func(due time.Time) []byte { return b.submission(fmt.Sprintf(`{"due":%d}`, due.UnixNano())) },
+			func(int, time.Time, []byte) {})
 	})
 }
 
-func (p *peer) latency(ctx context.Context, cfg Config) (result, error) {
-	n := min(cfg.Jobs, 10*cfg.Rate)
-	var mu sync.Mutex
-	r := result{jobs: n}
-	worked := make(chan error, 1)
-	go func() {
-		worked <- p.work(n, func(t *asynq.Task) {
-			sent, err := time.Parse(time.RFC3339Nano, string(t.Payload()))
-			mu.Lock()
-			defer mu.Unlock()
-			if err == nil {
-				r.latency = append(r.latency, time.Since(sent))
-			}
-		})
-	}()
-	began := time.Now()
-	for i := range n {
-		time.Sleep(time.Until(began.Add(time.Duration(i) * time.Second / time.Duration(cfg.Rate))))
-		task := asynq.NewTask(peerType, []byte(time.Now().Format(time.RFC3339Nano)))
-		if _, err := p.client.EnqueueContext(ctx, task, asynq.Queue(peerQueue)); err != nil {
-			return result{}, err
-		}
+func (b *bare) idle(ctx context.Context) (r Result, err error) {
+	if err := b.tell(ctx, http.MethodPost, "/start", nil); err != nil {
+		return r, err
 	}
-	r.took = time.Since(began)
-	return r, <-worked
+	r.CPU, err = b.meter.Spent(ctx, func() error {
+		began := time.Now()
+		pause(ctx, b.cfg.Rest)
+		r.Took = time.Since(began)
+		return ctx.Err()
+	})
+	return r, errors.Join(err, b.tell(ctx, http.MethodPost, "/stop", nil))
 }
 
-func ownCPU() time.Duration {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		return 0
+// work measures from calling f until n jobs were handled.
+func (b *bare) work(ctx context.Context, n int, f func() error) (r Result, err error) {
+	if err := b.tell(ctx, http.MethodPost, fmt.Sprintf("/expect?n=%d", n), nil); err != nil {
+		return r, err
 	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	r.Jobs = n
+	r.CPU, err = b.meter.Spent(ctx, func() error {
+		began := time.Now()
+		if err := f(); err != nil {
+			return err
+		}
+		err := b.tell(ctx, http.MethodGet, "/reached", &r.Latency)
+		r.Took = time.Since(began)
+		return err
+	})
+	return r, errors.Join(err, b.tell(ctx, http.MethodPost, "/stop", nil))
+}
+
+// tell asks the worker for something.
+func (b *bare) tell(ctx context.Context, method, path string, into any) error {
+	req, err := http.NewRequestWithContext(ctx, method, b.worker.url(path), nil)
+	if err != nil {
+		return err
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	answer, err := io.ReadAll(res.Body)
+	if err == nil && res.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s: %.300s", path, answer)
+	}
+	if err != nil || into == nil {
+		return err
+	}
+	return json.Unmarshal(answer, into)
 }

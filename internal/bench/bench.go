@@ -1,5 +1,5 @@
-// Package bench puts bounded load on a running Waybill and says what it took; beside it, in the same run, bare asynq does the same work on the
-// same Redis, so that anybody can check what durability costs here.
+// Package bench puts bounded load on a running Waybill and says what it took; beside it, in the same run, bare asynq does the same work, so that
+// anybody can check what durability costs here.
 package bench
 
 import (
@@ -8,147 +8,128 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"text/tabwriter"
 	"time"
 )
 
-// Config says where the load goes and how much of it.
+// Config says how much load there is.
 type Config struct {
-	URL         string   // of the API
-	Token       string   // an API key or access token; drain needs an operator's, since it pauses the queue
-	Metrics     []string // URLs of /metrics whose process CPU counts: the API's and the workers'
-	RedisURL    string   // for bare asynq; empty: it is left out
-	Queue       string
 	Connections int
-	Jobs        int // in each measurement
-	Batch       int // jobs in one request of the batch measurement
-	Rate        int // jobs a second of the latency measurement
+	Jobs        int // in each measurement; three times as many in batch
+	Batch       int // jobs in one request of batch
+	Rate        int // jobs a second of latency
 	Runs        int
-	Only        []string // names of measurements; empty: all
+	Latency     time.Duration // how long latency submits
+	Rest        time.Duration // how long idle watches
+	Only        []string      // names of measurements; empty: all
+	Markdown    bool
+	Log         func(string) // told what is measured now; nil: nobody is
 }
 
-// result is one measurement.
-type result struct {
-	jobs     int
-	took     time.Duration
-	latency  []time.Duration // of each request or job, where that is measured
-	cpu      time.Duration   // of the processes in Metrics
-	redisCPU time.Duration
+// batchFold makes batch, which takes a fraction of the others' time, long enough to be measured.
+const batchFold = 3
+
+// System is one that is measured.
+type System struct {
+	Name    string
+	Measure map[string]func(ctx context.Context) (Result, error) // by the measurement's name; it has nothing like the missing ones
+	Memory  func(ctx context.Context) (map[string]int64, error)  // resident bytes of its processes by now; nil: not known
 }
 
-type measurement struct {
-	name string
-	ours func(b *bencher, ctx context.Context) (result, error)
-	bare func(p *peer, ctx context.Context, cfg Config) (result, error) // nil: asynq has no such thing
+// Result is one run of a measurement.
+type Result struct {
+	Jobs    int
+	Took    time.Duration
+	Latency []time.Duration // of each request or job, where that is measured
+	// Bound is for a latency whose end is not seen itself: until something that surely came later.
+	Bound []time.Duration
+	CPU   CPU
 }
 
-var measurements = []measurement{
-	{"single", (*bencher).single, (*peer).single},
-	{"batch", (*bencher).batch, nil},
-	{"drain", (*bencher).drain, (*peer).drain},
-	{"through", (*bencher).through, (*peer).through},
-	{"latency", (*bencher).latency, (*peer).latency},
-}
+// Rate is in jobs a second.
+func (r Result) Rate() float64 { return float64(r.Jobs) / r.Took.Seconds() }
 
-// Names lists the measurements.
-func Names() []string {
-	var names []string
-	for _, m := range measurements {
-		names = append(names, m.name)
-	}
-	return names
-}
+// The measurements.
+const (
+	Single  = "single"  // one submission a request, durable before its answer
+	Batch   = "batch"   // many submissions a request
+	Drain   = "drain"   // running waiting jobs that do nothing
+	Through = "through" // submitting and running together, until the last is done
+	Latency = "latency" // from a submission to its handler's start, at a steady rate on an idle system
+	Idle    = "idle"    // what waiting for work costs
+)
 
-// Run measures and writes a table: medians of all runs.
-func Run(ctx context.Context, cfg Config, out io.Writer) error {
-	if cfg.Runs < 1 || cfg.Jobs < 1 || cfg.Connections < 1 || cfg.Batch < 1 || cfg.Rate < 1 {
-		return errors.New("runs, jobs, connections, batch and rate must be at least 1")
-	}
-	b, err := newBencher(ctx, cfg)
-	if err != nil {
+// Names lists the measurements in their order.
+func Names() []string { return []string{Single, Batch, Drain, Through, Latency, Idle} }
+
+// Run measures all systems and writes tables of the medians. Ratios are those of the first system to each other.
+func Run(ctx context.Context, cfg Config, systems []System, out io.Writer) error {
+	if err := cfg.check(); err != nil {
 		return err
 	}
-	p, err := newPeer(cfg)
-	if err != nil {
-		return err
-	}
-	defer p.close()
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "measurement\tof\tjobs/s\tp50\tp99\tCPU µs/job\tRedis µs/job\tratio\t")
-	for _, m := range measurements {
-		if len(cfg.Only) > 0 && !slices.Contains(cfg.Only, m.name) {
+	done := map[string][]outcome{}
+	for _, name := range Names() {
+		if len(cfg.Only) > 0 && !slices.Contains(cfg.Only, name) {
 			continue
 		}
-		if err := row(ctx, w, m, b, p, cfg); err != nil {
-			return fmt.Errorf("%s: %w", m.name, err)
-		}
-	}
-	return w.Flush()
-}
-
-// row runs a measurement and its peer in turn, so that both meet the same machine.
-func row(ctx context.Context, w io.Writer, m measurement, b *bencher, p *peer, cfg Config) error {
-	var ours, bare []result
-	for range cfg.Runs {
-		r, err := m.ours(b, ctx)
+		o, err := cfg.measure(ctx, name, systems)
 		if err != nil {
 			return err
 		}
-		ours = append(ours, r)
-		if p == nil || m.bare == nil {
-			continue
-		}
-		if r, err = m.bare(p, ctx, cfg); err != nil {
-			return fmt.Errorf("bare asynq: %w", err)
-		}
-		bare = append(bare, r)
+		done[name] = o
 	}
-	ratio := ""
-	if len(bare) > 0 {
-		ratio = fmt.Sprintf("%.2f", rate(median(ours))/rate(median(bare)))
-		if len(ours[0].latency) > 0 && m.name == "latency" {
-			ratio = fmt.Sprintf("1/%.0f", float64(percentile(median(bare).latency, 50))/float64(max(percentile(median(ours).latency, 50), 1)))
-		}
+	rest, err := atRest(ctx, done[Idle], systems)
+	if err != nil {
+		return err
 	}
-	print(w, m.name, "waybill", median(ours), ratio)
-	if len(bare) > 0 {
-		print(w, "", "bare asynq", median(bare), "1")
+	return errors.Join(throughput(done).Write(out, cfg.Markdown), rest.Write(out, cfg.Markdown))
+}
+
+func (cfg Config) check() error {
+	if cfg.Runs < 1 || cfg.Jobs < 1 || cfg.Connections < 1 || cfg.Batch < 1 || cfg.Rate < 1 || cfg.Latency <= 0 || cfg.Rest <= 0 {
+		return errors.New("runs, jobs, connections, batch, rate and the times must be at least 1")
+	}
+	for _, name := range cfg.Only {
+		if !slices.Contains(Names(), name) {
+			return fmt.Errorf("there is no measurement %q, only %q", name, Names())
+		}
 	}
 	return nil
 }
 
-func print(w io.Writer, name, of string, r result, ratio string) {
-	p50, p99 := "", ""
-	if len(r.latency) > 0 {
-		p50, p99 = short(percentile(r.latency, 50)), short(percentile(r.latency, 99))
+// outcome is what a system did in all runs of a measurement.
+type outcome struct {
+	system string
+	runs   []Result
+}
+
+// measure lets the systems run in turn, so that all meet the same machine.
+func (cfg Config) measure(ctx context.Context, name string, systems []System) ([]outcome, error) {
+	runs := cfg.Runs
+	if name == Idle { // it is steady
+		runs = 1
 	}
-	fmt.Fprintf(w, "%s\t%s\t%.0f\t%s\t%s\t%s\t%s\t%s\t\n", name, of, rate(r), p50, p99, perJob(r.cpu, r.jobs), perJob(r.redisCPU, r.jobs), ratio)
-}
-
-func rate(r result) float64 { return float64(r.jobs) / r.took.Seconds() }
-
-func perJob(d time.Duration, jobs int) string {
-	if d <= 0 {
-		return ""
+	out := make([]outcome, len(systems))
+	for i := range runs {
+		for k, s := range systems {
+			f := s.Measure[name]
+			if f == nil {
+				continue
+			}
+			if cfg.Log != nil {
+				cfg.Log(fmt.Sprintf("%s, run %d of %d: %s", name, i+1, runs, s.Name))
+			}
+			r, err := f(ctx)
+			if err != nil {
+				return nil, fmt.Errorf("%s of %s: %w", name, s.Name, err)
+			}
+			out[k].system, out[k].runs = s.Name, append(out[k].runs, r)
+		}
 	}
-	return fmt.Sprint(d.Microseconds() / int64(jobs))
+	return slices.DeleteFunc(out, func(o outcome) bool { return o.runs == nil }), nil
 }
 
-// median is the run in the middle, by its rate.
-func median(runs []result) result {
-	sorted := slices.Clone(runs)
-	slices.SortFunc(sorted, func(a, b result) int { return int(rate(a) - rate(b)) })
-	return sorted[len(sorted)/2]
-}
+// sized is how many requests of cfg.Batch jobs carry at least n jobs.
+func (cfg Config) sized(n int) (requests int) { return (n + cfg.Batch - 1) / cfg.Batch }
 
-func percentile(sorted []time.Duration, p int) time.Duration {
-	sorted = slices.Sorted(slices.Values(sorted))
-	return sorted[min(len(sorted)-1, len(sorted)*p/100)]
-}
-
-func short(d time.Duration) string {
-	if d < 10*time.Millisecond {
-		return fmt.Sprintf("%.1fms", float64(d.Microseconds())/1000)
-	}
-	return fmt.Sprintf("%dms", d.Milliseconds())
-}
+// latencyJobs is how many jobs the latency measurement submits.
+func (cfg Config) latencyJobs() int { return max(1, int(float64(cfg.Rate)*cfg.Latency.Seconds())) }

@@ -1,298 +1,243 @@
 package bench
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
-	"strconv"
-	"strings"
+	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 )
 
-// bencher is a client of the API.
-type bencher struct {
+// Deployment is where a running Waybill is found. What it does not tell is left out of the tables.
+type Deployment struct {
+	URL string // of the API
+	// Token answers an access token or API key of an operator: the queue is paused and resumed. It is asked before each measurement.
+	Token      func(ctx context.Context) (string, error)
+	Queue      string   // should be empty, and nobody else's
+	API        []string // URLs of the /metrics of its processes
+	Workers    []string
+	RedisURL   string
+	Postmaster int // the first process of PostgreSQL
+}
+
+// waybill measures a deployment through its API.
+type waybill struct {
 	cfg   Config
-	http  *http.Client
-	redis *redis.Client // for its CPU; nil: not known
-	one   []byte
+	at    Deployment
+	meter Meter
+	redis *redis.Client
+	t     target // with the token of this measurement
 }
 
-func newBencher(ctx context.Context, cfg Config) (*bencher, error) {
-	b := &bencher{cfg: cfg,
-		http: &http.Client{Timeout: 2 * time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: cfg.Connections, MaxConnsPerHost: cfg.Connections}}}
-	if cfg.RedisURL != "" {
-		opt, err := redis.ParseURL(cfg.RedisURL)
+// Waybill is a running deployment. close ends what it took to measure it.
+func Waybill(cfg Config, at Deployment) (s System, close func(), err error) {
+	w := &waybill{cfg: cfg, at: at, meter: Meter{Load: Own, API: scraped(at.API)}}
+	if shared := slices.ContainsFunc(at.Workers, func(url string) bool { return slices.Contains(at.API, url) }); !shared {
+		w.meter[Worker] = scraped(at.Workers)
+	}
+	close = func() {}
+	if at.RedisURL != "" {
+		opt, err := redis.ParseURL(at.RedisURL)
 		if err != nil {
-			return nil, errors.New("the Redis URL cannot be read")
+			return s, nil, errors.New("the URL of Redis cannot be read")
 		}
-		b.redis = redis.NewClient(opt)
+		w.redis = redis.NewClient(opt)
+		w.meter[Redis] = redisClock(w.redis)
+		close = func() { _ = w.redis.Close() }
 	}
-	b.one = b.body(b.cfg.Queue)
-	if _, err := b.call(ctx, http.MethodGet, "/v1/me", nil); err != nil {
-		return nil, fmt.Errorf("ask the API who we are: %w", err)
+	if at.Postmaster != 0 {
+		w.meter[Postgres] = Tree(at.Postmaster)
 	}
-	return b, nil
-}
-
-func (b *bencher) body(queue string) []byte {
-	body, _ := json.Marshal(map[string]any{"type": "debug.echo", "payload": map[string]int{"n": 1}, "queue": queue})
-	return body
-}
-
-func (b *bencher) call(ctx context.Context, method, path string, body []byte) ([]byte, error) {
-	req, err := http.NewRequestWithContext(ctx, method, b.cfg.URL+path, bytes.NewReader(body))
-	if err != nil {
-		return nil, err
-	}
-	req.Header.Set("Authorization", "Bearer "+b.cfg.Token)
-	if body != nil {
-		req.Header.Set("Content-Type", "application/json")
-	}
-	res, err := b.http.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	defer res.Body.Close()
-	answer, err := io.ReadAll(res.Body)
-	if err == nil && res.StatusCode >= 300 {
-		err = fmt.Errorf("%s %s answers %s: %.300s", method, path, res.Status, answer)
-	}
-	return answer, err
-}
-
-// measure runs f and adds what the processes spent on it.
-func (b *bencher) measure(ctx context.Context, jobs int, f func() error) (result, error) {
-	cpu, redisCPU := b.spent(ctx), spentByRedis(ctx, b.redis)
-	began := time.Now()
-	err := f()
-	return result{jobs: jobs, took: time.Since(began), cpu: b.spent(ctx) - cpu, redisCPU: spentByRedis(ctx, b.redis) - redisCPU}, err
-}
-
-// closedLoop keeps every connection busy with one request after the other.
-func (b *bencher) closedLoop(ctx context.Context, requests int, body []byte, path string) ([]time.Duration, error) {
-	latency := make([]time.Duration, requests)
-	var next atomic.Int64
-	var group sync.WaitGroup
-	failed := make(chan error, b.cfg.Connections)
-	for range b.cfg.Connections {
-		group.Go(func() {
-			for i := next.Add(1) - 1; i < int64(requests); i = next.Add(1) - 1 {
-				began := time.Now()
-				if _, err := b.call(ctx, http.MethodPost, path, body); err != nil {
-					failed <- err
-					return
-				}
-				latency[i] = time.Since(began)
+	s = System{Name: "Waybill", Memory: w.memory, Measure: map[string]func(context.Context) (Result, error){}}
+	for name, f := range map[string]func(context.Context) (Result, error){Single: w.single, Batch: w.batch, Drain: w.drain, Through: w.through,
+		Latency: w.latency, Idle: w.idle} {
+		s.Measure[name] = func(ctx context.Context) (Result, error) {
+			if err := w.signIn(ctx); err != nil {
+				return Result{}, err
 			}
-		})
+			return f(ctx)
+		}
 	}
-	group.Wait()
-	close(failed)
-	return latency, <-failed
+	return s, close, nil
 }
 
-// single is one submission a request, each durable before its answer. The queue is paused: nothing runs beside it.
-func (b *bencher) single(ctx context.Context) (result, error) {
-	return b.paused(ctx, func() (result, error) {
-		var latency []time.Duration
-		r, err := b.measure(ctx, b.cfg.Jobs, func() (err error) {
-			latency, err = b.closedLoop(ctx, b.cfg.Jobs, b.one, "/v1/jobs")
-			return err
-		})
-		r.latency = latency
-		return r, err
-	})
-}
-
-// batch is many submissions a request, each request durable before its answer.
-func (b *bencher) batch(ctx context.Context) (result, error) {
-	return b.paused(ctx, func() (result, error) {
-		requests := max(b.cfg.Jobs/b.cfg.Batch, 1)
-		return b.measure(ctx, requests*b.cfg.Batch, func() error { return b.submitBatches(ctx, requests) })
-	})
-}
-
-func (b *bencher) submitBatches(ctx context.Context, requests int) error {
-	one := b.one
-	body := append([]byte("["), bytes.Repeat(append(bytes.Clone(one), ','), b.cfg.Batch)...)
-	body[len(body)-1] = ']'
-	few := &bencher{cfg: b.cfg, http: b.http, redis: b.redis}
-	few.cfg.Connections = min(4, b.cfg.Connections)
-	_, err := few.closedLoop(ctx, requests, body, "/v1/jobs/batch")
+func (w *waybill) signIn(ctx context.Context) error {
+	token, err := w.at.Token(ctx)
+	if err != nil {
+		return fmt.Errorf("sign in: %w", err)
+	}
+	w.t, err = newTarget(w.at.URL, token)
 	return err
 }
 
-// drain is the time from opening the queue until the last of the waiting jobs is settled.
-func (b *bencher) drain(ctx context.Context) (result, error) {
-	if err := b.pause(ctx); err != nil {
-		return result{}, err
+func (w *waybill) memory(ctx context.Context) (map[string]int64, error) {
+	m := map[string]int64{}
+	var err error
+	if m[API], err = resident(ctx, w.at.API); err != nil || w.meter[Worker] == nil {
+		return m, err
 	}
-	if err := b.submitBatches(ctx, max(b.cfg.Jobs/b.cfg.Batch, 1)); err != nil {
-		return result{}, errors.Join(err, b.resume(ctx))
-	}
-	jobs, err := b.settled(ctx)
+	m[Worker], err = resident(ctx, w.at.Workers)
+	return m, err
+}
+
+func (w *waybill) body() []byte {
+	return fmt.Appendf(nil, `{"type":"debug.echo","payload":{"n":1},"queue":%q}`, w.at.Queue)
+}
+
+// submission is one job, durable before its answer.
+func (w *waybill) submission() []byte { return w.t.request(http.MethodPost, "/v1/jobs", w.body()) }
+
+// single submits to a paused queue: nothing runs beside it.
+func (w *waybill) single(ctx context.Context) (Result, error) {
+	return w.submit(ctx, w.cfg.Jobs, w.cfg.Jobs, w.cfg.Connections, w.submission())
+}
+
+func (w *waybill) batch(ctx context.Context) (Result, error) {
+	n := w.cfg.sized(batchFold * w.cfg.Jobs)
+	return w.submit(ctx, n*w.cfg.Batch, n, min(batchConnections, w.cfg.Connections), w.batchOf(w.cfg.Batch, w.body()))
+}
+
+// batchConnections keep the API busy with batches; more of them only wait for each other.
+const batchConnections = 4
+
+// submit measures until the last answer. What it costs to send the jobs to Redis afterwards belongs to their CPU time.
+func (w *waybill) submit(ctx context.Context, jobs, requests, connections int, request []byte) (r Result, err error) {
+	l, err := dial(ctx, w.t, connections)
 	if err != nil {
-		return result{}, errors.Join(err, b.resume(ctx))
+		return r, err
 	}
-	return b.measure(ctx, jobs, func() error { return errors.Join(b.resume(ctx), b.empty(ctx)) })
+	defer l.close()
+	err = w.held(ctx, jobs, func() error {
+		already, err := w.sent(ctx)
+		if err != nil {
+			return err
+		}
+		r.Jobs = jobs
+		r.CPU, err = w.meter.Spent(ctx, func() (err error) {
+			began := time.Now()
+			r.Latency, err = l.closed(ctx, requests, request)
+			r.Took = time.Since(began)
+			if err == nil {
+				err = w.awaitSent(ctx, already, jobs)
+			}
+			return err
+		})
+		return err
+	}, nil)
+	return r, err
 }
 
-// through is submitting and running together, until the last job is settled.
-func (b *bencher) through(ctx context.Context) (result, error) {
-	return b.measure(ctx, b.cfg.Jobs, func() error {
-		_, err := b.closedLoop(ctx, b.cfg.Jobs, b.one, "/v1/jobs")
-		return errors.Join(err, b.empty(ctx))
+// drain is the time from opening the queue until the last of the waiting jobs is settled.
+func (w *waybill) drain(ctx context.Context) (r Result, err error) {
+	n := w.cfg.sized(w.cfg.Jobs)
+	r.Jobs = n * w.cfg.Batch
+	l, err := dial(ctx, w.t, min(batchConnections, w.cfg.Connections))
+	if err != nil {
+		return r, err
+	}
+	defer l.close()
+	fill := func() error {
+		already, err := w.sent(ctx)
+		if err == nil {
+			_, err = l.closed(ctx, n, w.batchOf(w.cfg.Batch, w.body()))
+		}
+		if err == nil {
+			err = w.awaitSent(ctx, already, r.Jobs)
+		}
+		return err
+	}
+	err = w.held(ctx, r.Jobs, fill, func(run func() error) error {
+		r.CPU, err = w.meter.Spent(ctx, func() error {
+			began := time.Now()
+			err := run()
+			r.Took = time.Since(began)
+			return err
+		})
+		return err
 	})
+	return r, err
 }
 
-// latency is the time from a submission's arrival in the ledger to its handler's start, at a steady rate on an idle system.
-func (b *bencher) latency(ctx context.Context) (result, error) {
-	n := min(b.cfg.Jobs, 10*b.cfg.Rate)
-	ids := make([]string, n)
-	began := time.Now()
-	var sent []time.Time
-	for i := range n {
-		time.Sleep(time.Until(began.Add(time.Duration(i) * time.Second / time.Duration(b.cfg.Rate))))
-		sent = append(sent, time.Now())
-		answer, err := b.call(ctx, http.MethodPost, "/v1/jobs", b.one)
-		if err != nil {
-			return result{}, err
-		}
-		var made struct{ ID string }
-		if err := json.Unmarshal(answer, &made); err != nil {
-			return result{}, err
-		}
-		ids[i] = made.ID
+// through is submitting and running together.
+func (w *waybill) through(ctx context.Context) (r Result, err error) {
+	l, err := dial(ctx, w.t, w.cfg.Connections)
+	if err != nil {
+		return r, err
 	}
-	r := result{jobs: n, took: time.Since(began)}
-	for i, id := range ids {
-		answer, err := b.call(ctx, http.MethodGet, "/v1/jobs/"+id+"?wait=10s", nil)
-		if err != nil {
-			return result{}, err
+	defer l.close()
+	already, err := w.completed(ctx)
+	if err != nil {
+		return r, err
+	}
+	r.Jobs = w.cfg.Jobs
+	r.CPU, err = w.meter.Spent(ctx, func() error {
+		began := time.Now()
+		if _, err := l.closed(ctx, r.Jobs, w.submission()); err != nil {
+			return err
 		}
-		var j struct {
-			StartedAt time.Time `json:"started_at"`
+		err := w.await(ctx, already, r.Jobs)
+		r.Took = time.Since(began)
+		return err
+	})
+	return r, errors.Join(err, w.empty(ctx))
+}
+
+// latency counts until the claim, by the ledger's clock, and to be sure until the settlement: the handler, which does nothing, started between the two.
+func (w *waybill) latency(ctx context.Context) (r Result, err error) {
+	l, err := dial(ctx, w.t, w.cfg.Connections)
+	if err != nil {
+		return r, err
+	}
+	defer l.close()
+	already, err := w.completed(ctx)
+	if err != nil {
+		return r, err
+	}
+	r.Jobs = w.cfg.latencyJobs()
+	var mu sync.Mutex
+	due, answers := make([]time.Time, r.Jobs), make([][]byte, r.Jobs)
+	request := w.submission()
+	r.CPU, err = w.meter.Spent(ctx, func() error {
+		began := time.Now()
+		err := l.open(ctx, r.Jobs, w.cfg.Rate, func(time.Time) []byte { return request }, func(i int, at time.Time, body []byte) {
+			mu.Lock()
+			defer mu.Unlock()
+			due[i], answers[i] = at, body
+		})
+		r.Took = time.Since(began)
+		return errors.Join(err, w.await(ctx, already, r.Jobs))
+	})
+	if err != nil {
+		return r, err
+	}
+	for i, answer := range answers {
+		var made, j struct {
+			ID         string    `json:"id"`
+			StartedAt  time.Time `json:"started_at"`
+			FinishedAt time.Time `json:"finished_at"`
 		}
-		if err := json.Unmarshal(answer, &j); err != nil {
-			return result{}, err
+		if err := json.Unmarshal(answer, &made); err != nil {
+			return r, err
 		}
-		r.latency = append(r.latency, j.StartedAt.Sub(sent[i]))
+		if err := w.get(ctx, "/v1/jobs/"+made.ID, &j); err != nil {
+			return r, err
+		}
+		r.Latency, r.Bound = append(r.Latency, j.StartedAt.Sub(due[i])), append(r.Bound, j.FinishedAt.Sub(due[i]))
 	}
 	return r, nil
 }
 
-// paused pauses the queue around f, and afterwards lets the jobs run out.
-func (b *bencher) paused(ctx context.Context, f func() (result, error)) (result, error) {
-	if err := b.pause(ctx); err != nil {
-		return result{}, err
-	}
-	r, err := f()
-	return r, errors.Join(err, b.resume(ctx), b.empty(ctx))
-}
-
-func (b *bencher) pause(ctx context.Context) error {
-	_, err := b.call(ctx, http.MethodPost, "/v1/queues/"+b.cfg.Queue+"/pause", []byte(`{"reason":"benchmark"}`))
-	return err
-}
-
-func (b *bencher) resume(ctx context.Context) error {
-	_, err := b.call(ctx, http.MethodPost, "/v1/queues/"+b.cfg.Queue+"/resume", nil)
-	return err
-}
-
-// empty waits until the queue has no open jobs.
-func (b *bencher) empty(ctx context.Context) error {
-	for {
-		open := 0
-		for _, state := range []string{"pending", "active", "retry"} {
-			answer, err := b.call(ctx, http.MethodGet, "/v1/jobs?owner=all&limit=1&queue="+b.cfg.Queue+"&state="+state, nil)
-			if err != nil {
-				return err
-			}
-			var page struct{ Data []json.RawMessage }
-			if err := json.Unmarshal(answer, &page); err != nil {
-				return err
-			}
-			open += len(page.Data)
-		}
-		if open == 0 {
-			return nil
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-}
-
-// settled waits until every submitted job has reached Redis, and answers how many wait there.
-func (b *bencher) settled(ctx context.Context) (int, error) {
-	want := max(b.cfg.Jobs/b.cfg.Batch, 1) * b.cfg.Batch
-	for range 600 {
-		answer, err := b.call(ctx, http.MethodGet, "/v1/queues", nil)
-		if err != nil {
-			return 0, err
-		}
-		var queues struct {
-			Data []struct {
-				Name    string
-				Pending int
-			}
-		}
-		if err := json.Unmarshal(answer, &queues); err != nil {
-			return 0, err
-		}
-		for _, q := range queues.Data {
-			if q.Name == b.cfg.Queue && q.Pending >= want {
-				time.Sleep(2 * time.Second) // what is still being sent
-				return want, nil
-			}
-		}
-		time.Sleep(100 * time.Millisecond)
-	}
-	return 0, fmt.Errorf("queue %s does not show %d pending jobs", b.cfg.Queue, want)
-}
-
-// spent is the CPU time of the processes in Metrics.
-func (b *bencher) spent(ctx context.Context) (sum time.Duration) {
-	for _, url := range b.cfg.Metrics {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-		if err != nil {
-			continue
-		}
-		res, err := b.http.Do(req)
-		if err != nil {
-			continue
-		}
-		lines := bufio.NewScanner(res.Body)
-		for lines.Scan() {
-			if text, ok := strings.CutPrefix(lines.Text(), "process_cpu_seconds_total "); ok {
-				seconds, _ := strconv.ParseFloat(text, 64)
-				sum += time.Duration(seconds * float64(time.Second))
-			}
-		}
-		res.Body.Close()
-	}
-	return sum
-}
-
-func spentByRedis(ctx context.Context, c *redis.Client) (sum time.Duration) {
-	if c == nil {
-		return 0
-	}
-	for line := range strings.Lines(c.Info(ctx, "cpu").Val()) {
-		for _, name := range []string{"used_cpu_sys:", "used_cpu_user:"} {
-			if text, ok := strings.CutPrefix(line, name); ok {
-				seconds, _ := strconv.ParseFloat(strings.TrimSpace(text), 64)
-				sum += time.Duration(seconds * float64(time.Second))
-			}
-		}
-	}
-	return sum
+func (w *waybill) idle(ctx context.Context) (r Result, err error) {
+	r.CPU, err = w.meter.Spent(ctx, func() error {
+		began := time.Now()
+		pause(ctx, w.cfg.Rest)
+		r.Took = time.Since(began)
+		return ctx.Err()
+	})
+	return r, err
 }

@@ -1,4 +1,4 @@
-// Package cache keeps copies in Redis that spare the ledger a question. A copy is never the truth: only what cannot change is
+// Package cache keeps copies, in this process and in Redis, that spare the ledger a question. A copy is never the truth: only what cannot change is
 // kept, so that no copy has to be taken back, and everything works the same, slower, without Redis.
 package cache
 
@@ -28,12 +28,13 @@ type Jobs struct {
 	redis   redis.UniversalClient
 	private func(taskType string) bool
 	log     *slog.Logger
+	recent  *recent
 	down    atomic.Int64 // unix nanoseconds until when Redis is not asked
 }
 
 // NewJobs makes the cache; private names the task types that are never kept.
 func NewJobs(c redis.UniversalClient, private func(string) bool, log *slog.Logger) *Jobs {
-	return &Jobs{redis: c, private: private, log: log}
+	return &Jobs{redis: c, private: private, log: log, recent: newRecent(time.Now)}
 }
 
 // copied is a job with its JSON as plain bytes: encoding/json would change white space inside json.RawMessage.
@@ -45,8 +46,9 @@ type copied struct {
 
 // Job answers the copy of a completed job, or nil.
 func (c *Jobs) Job(ctx context.Context, id job.ID) *job.Job {
-	if c.isDown() {
-		return nil
+	j, missing := c.recent.get(id)
+	if j != nil || missing || c.isDown() {
+		return j
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -60,12 +62,18 @@ func (c *Jobs) Job(ctx context.Context, id job.ID) *job.Job {
 		return nil // not written by us
 	}
 	k.Job.Payload, k.Job.Result = k.Payload, k.Result
+	c.recent.keep(&k.Job)
 	return &k.Job
 }
 
-// Keep copies j if it is completed. It does not wait.
+// Keep copies j, as the ledger has it, if it is completed. It does not wait.
 func (c *Jobs) Keep(j *job.Job) {
-	if j.State != job.Completed || c.private(j.Type) || len(j.Payload)+len(j.Result) > maxBytes || c.isDown() {
+	if j.State != job.Completed || c.private(j.Type) || len(j.Payload)+len(j.Result) > maxBytes {
+		c.recent.missing(j.ID)
+		return
+	}
+	c.recent.keep(j)
+	if c.isDown() {
 		return
 	}
 	k := copied{Job: *j, Payload: j.Payload, Result: j.Result}

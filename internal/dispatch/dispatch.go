@@ -26,7 +26,7 @@ const (
 type Config struct {
 	Private func(taskType string) bool // payloads that Redis must not see; nil: none
 	Buffer  int                        // parcels that may wait to be sent; default 20,000. What does not fit is left to the audit
-	Senders int                        // parcels on their way at once; default 64
+	Senders int                        // parcels on their way at once; default 128
 }
 
 // Dispatcher sends parcels to Redis. Nothing that a caller of it does waits for Redis.
@@ -36,7 +36,6 @@ type Dispatcher struct {
 	client *asynq.Client
 	insp   *asynq.Inspector
 	log    *slog.Logger
-	bell   *bell
 	tank   *tank
 
 	parcels   chan job.Parcel
@@ -61,17 +60,13 @@ func New(cfg Config, client redis.UniversalClient, log *slog.Logger) (*Dispatche
 		cfg.Buffer = 20_000
 	}
 	if cfg.Senders <= 0 {
-		cfg.Senders = 64
+		cfg.Senders = loadMost
 	}
 	if cfg.Private == nil {
 		cfg.Private = func(string) bool { return false }
 	}
-	fast, err := Pipelined(client)
-	if err != nil {
-		return nil, err
-	}
-	return &Dispatcher{cfg: cfg, redis: client, client: asynq.NewClientFromRedisClient(fast), insp: asynq.NewInspectorFromRedisClient(client), log: log,
-		bell: newBell(client), tank: newTank(client, log), parcels: make(chan job.Parcel, cfg.Buffer), errands: make(chan func(context.Context), 1000)}, nil
+	return &Dispatcher{cfg: cfg, redis: client, client: asynq.NewClientFromRedisClient(newLoader(client)), insp: asynq.NewInspectorFromRedisClient(client), log: log,
+		tank: newTank(client, log), parcels: make(chan job.Parcel, cfg.Buffer), errands: make(chan func(context.Context), 1000)}, nil
 }
 
 // Run sends until ctx ends, and then what is still waiting, for as long as Redis takes it.
@@ -82,7 +77,6 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 		wg.Go(func() { d.sendLoop(work, ctx.Done()) })
 	}
 	wg.Go(func() { d.errandLoop(work, ctx.Done()) })
-	wg.Go(func() { d.bell.run(ctx) })
 	wg.Go(func() { d.tank.run(ctx) })
 	wg.Wait()
 	return nil
@@ -174,9 +168,6 @@ func (d *Dispatcher) SendNow(ctx context.Context, p job.Parcel) error {
 		return fmt.Errorf("enqueue job %s: %w", p.JobID, err)
 	}
 	d.sent.Add(1)
-	if !due {
-		d.bell.ring(p.Queue)
-	}
 	return nil
 }
 
@@ -215,6 +206,11 @@ func (d *Dispatcher) Withdraw(p job.Parcel) {
 // SignalCancel tells the workers at once what their heartbeat tells them within a second.
 func (d *Dispatcher) SignalCancel(id job.ID) {
 	d.errand(func(ctx context.Context) { _ = d.redis.Publish(ctx, CancelChannel, id.String()).Err() })
+}
+
+// ring wakes idle workers soon; a ring that is lost costs a worker's next poll.
+func (d *Dispatcher) ring(queue string) {
+	d.errand(func(ctx context.Context) { _ = d.redis.Publish(ctx, BellChannel, queue).Err() })
 }
 
 func (d *Dispatcher) errand(f func(context.Context)) {

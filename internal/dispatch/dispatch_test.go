@@ -177,3 +177,35 @@ func TestARedisThatEvictsIsRefused(t *testing.T) {
 		})
 	}
 }
+
+func TestParcelsOfOneMomentTravelTogether(t *testing.T) {
+	t.Parallel()
+	const parcels = 500
+	d, _, client := newDispatcher(t, Config{})
+	all := make([]job.Parcel, parcels)
+	for i := range all {
+		all[i] = parcel(func(p *job.Parcel) {
+			if i%2 == 0 {
+				p.RunAt = time.Now().Add(time.Hour)
+			}
+		})
+	}
+	d.Send(all...)
+	testenv.Eventually(t, 10*time.Second, func() bool {
+		return client.LLen(t.Context(), "asynq:{default}:pending").Val()+client.ZCard(t.Context(), "asynq:{default}:scheduled").Val() == parcels
+	}, "all are there")
+	stats, calls := client.Info(t.Context(), "commandstats").Val(), 0
+	_, stats, _ = strings.Cut(stats, "cmdstat_evalsha:")
+	if _, err := fmt.Sscanf(stats, "calls=%d", &calls); err != nil || calls > parcels/4 {
+		t.Errorf("%d scripts for %d parcels, %v", calls, parcels, err)
+	}
+	for _, p := range all[:2] {
+		info := taskInfo(t, d, p)
+		if want := map[bool]asynq.TaskState{true: asynq.TaskStateScheduled, false: asynq.TaskStatePending}[p.RunAt.After(time.Now())]; info.State != want {
+			t.Errorf("asynq calls it %s, want %s", info.State, want)
+		}
+		if due := wholeSecond(p.RunAt); info.State == asynq.TaskStateScheduled && !info.NextProcessAt.Equal(due) {
+			t.Errorf("it is due %s, want %s", info.NextProcessAt, due)
+		}
+	}
+}

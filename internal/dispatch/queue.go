@@ -28,7 +28,7 @@ func (d *Dispatcher) ResumeQueue(ctx context.Context, queue string) error {
 	if err := d.redis.Del(ctx, pausedKey(queue)).Err(); err != nil {
 		return fmt.Errorf("resume a queue in Redis: %w", err)
 	}
-	d.bell.ring(queue)
+	d.ring(queue)
 	return nil
 }
 
@@ -63,7 +63,7 @@ func (d *Dispatcher) TaskIDs(ctx context.Context, queue string, list job.State, 
 func (d *Dispatcher) RunTask(_ context.Context, queue, id string) error {
 	err := d.insp.RunTask(queue, id)
 	if err == nil {
-		d.bell.ring(queue)
+		d.ring(queue)
 	}
 	return steered(err)
 }

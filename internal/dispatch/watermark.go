@@ -140,7 +140,7 @@ func (a *Audit) resend(ctx context.Context, reason string, ids []job.ID) error {
 
 func (a *Audit) carry(ctx context.Context, reason string, parcels []job.Parcel) error {
 	var group errgroup.Group
-	group.SetLimit(64)
+	group.SetLimit(loadMost)
 	var once sync.Once
 	for _, p := range parcels {
 		group.Go(func() error {

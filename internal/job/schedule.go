@@ -116,6 +116,8 @@ type PlannedTick struct {
 	Outcome   Outcome
 	Job       *Submission
 	Redo      bool // a tick that was decided before, but has no job, gives way to this one
+	// Key names the request that asked for a Triggered tick; empty: none. A second one of its schedule with the same key is not written.
+	Key string
 }
 
 // ScheduleDecision is what shall stand in the ledger about one schedule.
@@ -150,5 +152,6 @@ type TickFilter struct {
 	From       time.Time // planned at or after
 	Before     time.Time // planned before
 	WithJob    bool      // only those that have one
+	Key        string    // that of the request that triggered it
 	Limit      int
 }

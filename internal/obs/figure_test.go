@@ -82,7 +82,7 @@ func TestOutcomesAreCountedAsOutcomesOfAttempts(t *testing.T) {
 	r := prometheus.NewPedanticRegistry()
 	m := NewJobs(r, []string{"default"})
 	j := &job.Job{Type: "debug.echo", Queue: "default", State: job.Canceled, RunAt: time.Now(), StartedAt: time.Now().Add(time.Second)}
-	m.Created(j.Type, j.Queue)
+	m.Created(j.Type, j.Queue, 1)
 	m.Claimed(j)
 	for _, outcome := range []job.State{job.Completed, job.Retry, job.Scheduled, job.Pending} {
 		m.Settled(j, string(outcome), time.Second)

@@ -4,12 +4,14 @@ import (
 	"context"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
 )
 
 // HTTP watches requests: their number, their duration, and a span for each.
@@ -17,12 +19,28 @@ type HTTP struct {
 	requests *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
 	tracer   trace.Tracer
+	off      bool // spans go nowhere
+
+	mu    sync.RWMutex
+	known map[answerKind]answers // what the vectors answered: to ask them takes longer than to count
+}
+
+// answerKind is what the metrics tell answers apart by. There are no more than routes, methods and statuses make.
+type answerKind struct {
+	route, method string
+	status        int
+}
+
+type answers struct {
+	count   prometheus.Counter
+	seconds prometheus.Observer
 }
 
 // NewHTTP registers the metrics of requests.
 func NewHTTP(r prometheus.Registerer, t trace.Tracer) *HTTP {
+	_, off := t.(noop.Tracer)
 	h := &HTTP{
-		tracer: t,
+		tracer: t, off: off, known: map[answerKind]answers{},
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "waybill_http_requests_total", Help: "Requests answered, by the pattern of their path."},
 			[]string{"route", "method", "status"}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "waybill_http_request_seconds",
@@ -33,23 +51,38 @@ func NewHTTP(r prometheus.Registerer, t trace.Tracer) *HTTP {
 	return h
 }
 
-// Begin is told that a request begins. Its route is a pattern, never a path: it becomes a label. The context, in the request's span where traced
-// is set, is for its handler; finish is to be called with the status of the answer.
-func (h *HTTP) Begin(r *http.Request, route string, traced bool) (ctx context.Context, finish func(status int)) {
-	began, method := time.Now(), knownMethod(r.Method)
-	ctx, end := r.Context(), func(int) {}
-	if traced {
-		ctx, end = h.span(r, method, route)
-	}
-	return ctx, func(status int) {
-		end(status)
-		h.requests.WithLabelValues(route, method, strconv.Itoa(status)).Inc()
-		h.seconds.WithLabelValues(route).Observe(time.Since(began).Seconds())
-	}
+// Answered counts an answer. Its route is a pattern, never a path: it becomes a label.
+func (h *HTTP) Answered(route, method string, status int, took time.Duration) {
+	a := h.answers(answerKind{route, knownMethod(method), status})
+	a.count.Inc()
+	a.seconds.Observe(took.Seconds())
 }
 
-func (h *HTTP) span(r *http.Request, method, route string) (context.Context, func(status int)) {
-	ctx := WithTraceparent(r.Context(), r.Header.Get(traceparent))
+func (h *HTTP) answers(k answerKind) answers {
+	h.mu.RLock()
+	a, ok := h.known[k]
+	h.mu.RUnlock()
+	if ok {
+		return a
+	}
+	a = answers{h.requests.WithLabelValues(k.route, k.method, strconv.Itoa(k.status)), h.seconds.WithLabelValues(k.route)}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.known[k] = a
+	return a
+}
+
+// Trace puts a request into a span. It answers the context for the request's handler, and what is to be called with the status of the answer;
+// nil: nothing. Where spans go nowhere, the caller's trace is handed on all the same.
+func (h *HTTP) Trace(r *http.Request, route string) (context.Context, func(status int)) {
+	ctx := r.Context()
+	if parent := r.Header["Traceparent"]; len(parent) > 0 {
+		ctx = WithTraceparent(ctx, parent[0])
+	}
+	if h.off {
+		return ctx, nil
+	}
+	method := knownMethod(r.Method)
 	ctx, span := h.tracer.Start(ctx, method+" "+route, trace.WithSpanKind(trace.SpanKindServer),
 		trace.WithAttributes(attribute.String("http.request.method", method), attribute.String("http.route", route)))
 	return ctx, func(status int) {

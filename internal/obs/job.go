@@ -44,8 +44,10 @@ func NewJobs(r prometheus.Registerer, queues []string) *Jobs {
 	return j
 }
 
-// Created counts jobs that were just written down.
-func (m *Jobs) Created(taskType, queue string) { m.created.WithLabelValues(taskType, queue).Inc() }
+// Created counts n jobs of a kind that were just written down.
+func (m *Jobs) Created(taskType, queue string, n int) {
+	m.created.WithLabelValues(taskType, queue).Add(float64(n))
+}
 
 // Reopened counts a finished job that is open again.
 func (m *Jobs) Reopened(j *job.Job) { m.reopened.WithLabelValues(j.Type, j.Queue).Inc() }

@@ -16,10 +16,13 @@ const hidden = "[hidden]"
 // of a URL with a password, are shown as "[hidden]". Messages are constant by rule of the house and are not searched.
 func Logger(w io.Writer, level slog.Level, format string) *slog.Logger {
 	o := &slog.HandlerOptions{Level: level, ReplaceAttr: redact}
-	if format == "text" {
-		return slog.New(slog.NewTextHandler(w, o))
+	if _, safe := w.(*Gathered); !safe {
+		w = &oneAtATime{w: w}
 	}
-	return slog.New(slog.NewJSONHandler(w, o))
+	if format == "text" {
+		return slog.New(&lines{w: w, careful: slog.NewTextHandler(w, o), slow: true})
+	}
+	return slog.New(&lines{w: w, careful: slog.NewJSONHandler(w, o)})
 }
 
 // redact is called for every attribute, its value resolved, but not for groups: their names come along.
@@ -44,38 +47,47 @@ func redact(groups []string, a slog.Attr) slog.Attr {
 // secretName knows password, new_password, PasswordHash, authorization, api_key, access-token and the like. A word like
 // "key" must come last: key_id and token_type may be shown.
 func secretName(name string) bool {
-	words := strings.FieldsFunc(strings.ToLower(camel(name)), func(r rune) bool { return strings.ContainsRune("_-. /", r) })
-	for i, word := range words {
-		switch word {
-		case "password", "passwd", "passphrase", "secret", "secrets", "authorization", "cookie", "credential", "credentials":
-			return true
-		case "key", "keys", "token", "tokens", "apikey", "jwt", "dsn":
-			if i == len(words)-1 {
+	for name != "" && strings.IndexByte(separators, name[len(name)-1]) >= 0 {
+		name = name[:len(name)-1]
+	}
+	start := 0
+	for i := range len(name) {
+		switch {
+		case strings.IndexByte(separators, name[i]) >= 0:
+			if secretWord(name[start:i], false) {
 				return true
 			}
+			start = i + 1
+		case i > start && 'A' <= name[i] && name[i] <= 'Z' && 'a' <= name[i-1] && name[i-1] <= 'z':
+			if secretWord(name[start:i], false) {
+				return true
+			}
+			start = i
 		}
+	}
+	return secretWord(name[start:], true)
+}
+
+const separators = "_-. /"
+
+func secretWord(word string, last bool) bool {
+	switch strings.ToLower(word) {
+	case "password", "passwd", "passphrase", "secret", "secrets", "authorization", "cookie", "credential", "credentials":
+		return true
+	case "key", "keys", "token", "tokens", "apikey", "jwt", "dsn":
+		return last
 	}
 	return false
 }
 
-// camel puts an underscore before each capital that follows a small letter.
-func camel(name string) string {
-	var b strings.Builder
-	small := false
-	for _, r := range name {
-		if small && r >= 'A' && r <= 'Z' {
-			b.WriteByte('_')
-		}
-		small = r >= 'a' && r <= 'z'
-		b.WriteRune(r)
-	}
-	return b.String()
-}
-
 // withoutPasswords turns postgres://user:password@host into postgres://[hidden]@host. Errors of drivers quote URLs.
 func withoutPasswords(s string) string {
-	if !strings.Contains(s, "://") || !strings.Contains(s, "@") {
+	if !mayHoldPassword(s) {
 		return s // nearly always: the expression below costs a hundred times as much
 	}
 	return regexp.MustCompile(`://[^\s/@:]*:[^\s/]*@`).ReplaceAllString(s, "://"+hidden+"@")
+}
+
+func mayHoldPassword(s string) bool {
+	return strings.IndexByte(s, '@') >= 0 && strings.Contains(s, "://")
 }

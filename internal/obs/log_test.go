@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"io"
 	"log/slog"
 	"strings"
 	"testing"
@@ -15,7 +16,7 @@ func TestWhatIsNamedLikeASecretIsHidden(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{
 		"password", "new_password", "PasswordHash", "secret", "webhook_secret", "Authorization", "api_key", "access-token",
-		"refreshToken", "key", "Set-Cookie", "client.secret",
+		"refreshToken", "key", "Set-Cookie", "client.secret", "api key/", "KEY", "tls__key_", "JWT", "userPassword",
 	} {
 		for _, format := range []string{"json", "text"} {
 			var out bytes.Buffer
@@ -24,6 +25,12 @@ func TestWhatIsNamedLikeASecretIsHidden(t *testing.T) {
 			log.With(name, []byte("hunter2")).Info("tried")
 			log.Info("tried", slog.Group("in", name, "hunter2"), slog.Group(name, "value", "hunter2"))
 			log.WithGroup(name).Info("tried", "value", errors.New("hunter2"))
+			log.WithGroup(name).Info("tried", "value", "hunter2")
+			log.WithGroup("in").With("n", 1).Info("tried", "m", 2, name, "hunter2")
+			log.With("url", "http://u:hunter2@h").With("n", 1).WithGroup("in").Info("tried", "m", 2)
+			log.Info("tried", "who", reveals(name))
+			log.Info("tried", name, "hunter2", "n", 1)
+			log.Info("tried", "n", 1, "url", "http://u:hunter2@h", "f", 1e30)
 			if strings.Contains(out.String(), "hunter2") || strings.Contains(out.String(), "aHVudGVyMg") {
 				t.Errorf("%s as %s shows in the log:\n%s", name, format, &out)
 			}
@@ -55,7 +62,7 @@ func TestPasswordsInURLsAreHidden(t *testing.T) {
 		"http://a.example:80/x and http://u:hunter2@b.example": "http://a.example:80/x and http://[hidden]@b.example",
 		"https://example.com/?mail=me@example.com":             "https://example.com/?mail=me@example.com",
 	} {
-		for _, value := range []any{text, errors.New(text)} {
+		for _, value := range []any{text, errors.New(text), slog.StringValue(text)} {
 			var out bytes.Buffer
 			obs.Logger(&out, slog.LevelInfo, "json").Info("failed", "err", value)
 			var line map[string]any
@@ -75,5 +82,25 @@ func TestRecordsBelowTheLevelAreNotWritten(t *testing.T) {
 	obs.Logger(&out, slog.LevelWarn, "text").Info("quiet")
 	if out.Len() > 0 {
 		t.Errorf("wrote %q", &out)
+	}
+}
+
+// reveals is a value that says what it is when it is asked.
+type reveals string
+
+func (r reveals) LogValue() slog.Value { return slog.GroupValue(slog.String(string(r), "hunter2")) }
+
+// BenchmarkLog is a line such as each request writes.
+func BenchmarkLog(b *testing.B) {
+	for _, format := range []string{"json", "text"} {
+		b.Run(format, func(b *testing.B) {
+			log := obs.Logger(io.Discard, slog.LevelInfo, format)
+			b.ReportAllocs()
+			for b.Loop() {
+				log.LogAttrs(b.Context(), slog.LevelInfo, "request", slog.String("method", "POST"), slog.String("route", "/v1/jobs"), slog.String("path", "/v1/jobs"),
+					slog.Int("status", 202), slog.Int("bytes", 800), slog.Float64("duration_ms", 0.123), slog.String("ip", "192.0.2.1"),
+					slog.String("request_id", "018f0000-0000-7000-8000-0123456789ab"), slog.String("user_id", "018f0000-0000-7000-8000-0123456789ab"))
+			}
+		})
 	}
 }

@@ -31,7 +31,7 @@ func (s *Schedules) Decided(d *job.Decided) {
 		s.ticks.WithLabelValues(string(t.Outcome)).Inc()
 	}
 	for _, j := range d.Created {
-		s.jobs.Created(j.Type, j.Queue)
+		s.jobs.Created(j.Type, j.Queue, 1)
 	}
 	for _, j := range d.Canceled {
 		if j.State.Finished() {

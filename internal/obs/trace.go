@@ -72,6 +72,9 @@ const traceparent = "traceparent"
 
 // Traceparent is the W3C trace context of the span that ctx is in; empty: it is in none.
 func Traceparent(ctx context.Context) string {
+	if !trace.SpanContextFromContext(ctx).IsValid() { // as always where nobody traces
+		return ""
+	}
 	m := propagation.MapCarrier{}
 	propagation.TraceContext{}.Inject(ctx, m)
 	return m[traceparent]

@@ -14,12 +14,28 @@ const (
 )
 
 // budget bounds one transaction.
-type budget struct{ ticks, bytes int }
+type budget struct {
+	ticks, bytes int
+	rooms        map[job.ID]int // how many more jobs each owner may have; no entry: as many as there is room for
+}
 
 // fullBudget is what one commit takes: a second's work of a busy deployment, and no more memory than a batch of jobs.
 func fullBudget() *budget { return &budget{ticks: 2000, bytes: 16 << 20} }
 
 func (b *budget) spent() bool { return b.ticks <= 0 || b.bytes <= 0 }
+
+// full reports whether an owner has as many open jobs as he may.
+func (b *budget) full(owner job.ID) bool {
+	room, bounded := b.rooms[owner]
+	return bounded && room <= 0
+}
+
+func (b *budget) spend(sub *job.Submission) {
+	b.bytes -= len(sub.Payload)
+	if _, bounded := b.rooms[sub.OwnerID]; bounded {
+		b.rooms[sub.OwnerID]--
+	}
+}
 
 // decision is one schedule while its due times are decided, oldest first.
 type decision struct {
@@ -72,8 +88,11 @@ func (d *decision) judge(planned, following time.Time) job.Outcome {
 	return job.Missed
 }
 
-// tick writes planned down; what shall have a job gets it as far as earlier jobs allow.
+// tick writes planned down; what shall have a job gets it as far as its owner's quota and earlier jobs allow.
 func (d *decision) tick(planned time.Time, outcome job.Outcome) {
+	if d.left.full(d.Schedule.OwnerID) {
+		outcome = job.Missed
+	}
 	if outcome != job.Missed && len(d.open) > 0 {
 		switch s := &d.Schedule; s.Overlap {
 		case job.OverlapSkip:
@@ -98,7 +117,7 @@ func (d *decision) tick(planned time.Time, outcome job.Outcome) {
 func (d *decision) run(planned time.Time, outcome job.Outcome) {
 	sub := fill(&d.Schedule, d.timing.loc, planned)
 	d.Ticks = append(d.Ticks, job.PlannedTick{PlannedAt: planned, Outcome: outcome, Job: sub, Redo: outcome == job.Buffered})
-	d.left.bytes -= len(sub.Payload)
+	d.left.spend(sub)
 	if d.Schedule.Overlap != job.OverlapAllow {
 		d.open = append(d.open, sub.ID)
 	}

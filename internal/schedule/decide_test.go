@@ -33,10 +33,15 @@ func TestEveryPlannedTimeGetsOneRowWhateverHappens(t *testing.T) {
 				open = nil
 			}
 			left := &budget{ticks: rapid.IntRange(1, 300).Draw(t, "budget"), bytes: 1 << 20}
+			room := rapid.SampledFrom([]int{0, 1, 3, 1000}).Draw(t, "room")
+			left.rooms = map[job.ID]int{s.OwnerID: room}
 			d := newDecision(&job.DueSchedule{Schedule: s, Open: open}, read, now, left)
 			released := s.BufferedAt
 			out := d.decide()
 			for _, tick := range out.Ticks {
+				if tick.Job != nil {
+					room--
+				}
 				if tick.Redo {
 					if !tick.PlannedAt.Equal(released) {
 						t.Fatalf("released %v, %v was waiting", tick.PlannedAt, released)
@@ -47,22 +52,25 @@ func TestEveryPlannedTimeGetsOneRowWhateverHappens(t *testing.T) {
 					t.Fatalf("a row for %v at %v, want one for %v", tick.PlannedAt, now, want)
 				}
 				want = read.next(want)
-				holdToPolicies(t, &s, tick, want, now)
+				holdToPolicies(t, &s, tick, want, now, room <= 0)
 			}
 			if !out.Schedule.NextAt.Equal(want) {
 				t.Fatalf("it stands at %v, want %v", out.Schedule.NextAt, want)
+			}
+			if left.rooms[s.OwnerID] != room || room < -1 { // a time that was accepted into the buffer is not given up
+				t.Fatalf("it counts room for %d more jobs, there is some for %d", left.rooms[s.OwnerID], room)
 			}
 			s, open = out.Schedule, d.open
 		}
 	})
 }
 
-func holdToPolicies(t *rapid.T, s *job.Schedule, tick job.PlannedTick, next, now time.Time) {
+func holdToPolicies(t *rapid.T, s *job.Schedule, tick job.PlannedTick, next, now time.Time, full bool) {
 	late := now.Sub(tick.PlannedAt)
 	legal := map[job.Outcome]bool{
 		job.Fired:          late <= onTime,
 		job.CaughtUp:       late > onTime && late <= s.MissedWindow && (s.Missed == job.MissedAll || s.Missed == job.MissedLatest && now.Sub(next) <= onTime),
-		job.Missed:         late > onTime,
+		job.Missed:         late > onTime || full,
 		job.SkippedOverlap: s.Overlap == job.OverlapSkip || s.Overlap == job.OverlapBuffer,
 		job.Buffered:       s.Overlap == job.OverlapBuffer,
 	}

@@ -55,11 +55,18 @@ func (s *Service) pass(ctx context.Context) (time.Duration, error) {
 	return min(next.Sub(now), lookEvery), nil
 }
 
-// decideDue is one transaction; it answers how many schedules it moved on.
+// decideDue is one transaction; it answers how many schedules it moved on, or will when their owners' jobs are counted.
 func (s *Service) decideDue(ctx context.Context) (int, error) {
-	left := fullBudget()
+	if err := s.quota.count(ctx); err != nil {
+		return 0, err
+	}
+	left, later := fullBudget(), 0
 	out, err := s.commit(s.deps.Ledger.DecideSchedules(ctx, atOnce, func(now time.Time, due *job.DueSchedule) (job.ScheduleDecision, bool) {
 		if left.spent() {
+			return job.ScheduleDecision{}, false
+		}
+		if !s.quota.admit(due.OwnerID, left) {
+			later++
 			return job.ScheduleDecision{}, false
 		}
 		return s.plan.decide(due, now, left), true
@@ -72,7 +79,7 @@ func (s *Service) decideDue(ctx context.Context) (int, error) {
 			s.deps.Log.WarnContext(ctx, "schedule paused, its job could not be run", "schedule_id", sch.ID, "type", sch.Job.Type, "reason", sch.PauseReason)
 		}
 	}
-	return len(out.Schedules), nil
+	return len(out.Schedules) + later, nil
 }
 
 func sleep(ctx context.Context, d time.Duration) bool {

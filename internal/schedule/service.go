@@ -18,6 +18,8 @@ type ledger interface {
 	DecideSchedules(ctx context.Context, limit int, judge func(now time.Time, due *job.DueSchedule) (job.ScheduleDecision, bool)) (*job.Decided, error)
 	ScheduleAgenda(ctx context.Context) (next time.Time, buffered bool, now time.Time, err error)
 	Ticks(ctx context.Context, f job.TickFilter) ([]job.Tick, error)
+	// OpenJobs counts an owner's jobs that are not finished, but not beyond limit.
+	OpenJobs(ctx context.Context, owner job.ID, limit int) (int, error)
 }
 
 // carrier takes recorded jobs to the workers, and canceled ones back. None of its methods blocks or fails.
@@ -35,6 +37,7 @@ type Observer interface {
 // Config of a Service.
 type Config struct {
 	MinInterval time.Duration // the shortest time between two planned times of a schedule; 0: 1 s, the least there is
+	MaxOpen     int           // the jobs that one owner may have open for planned times to make more; 0: no limit
 }
 
 // Deps are what a Service works with; all are needed but Observer.
@@ -49,9 +52,10 @@ type Deps struct {
 
 // Service changes schedules, and runs them where Run is called. It is safe for concurrent use.
 type Service struct {
-	cfg  Config
-	deps Deps
-	plan *planner
+	cfg   Config
+	deps  Deps
+	plan  *planner
+	quota *quota
 }
 
 // New makes a Service.
@@ -63,7 +67,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		deps.Observer = silent{}
 	}
 	cfg.MinInterval = max(cfg.MinInterval, time.Second)
-	return &Service{cfg: cfg, deps: deps, plan: newPlanner(deps.Fits)}, nil
+	return &Service{cfg: cfg, deps: deps, plan: newPlanner(deps.Fits), quota: newQuota(cfg.MaxOpen, deps.Ledger, deps.Log)}, nil
 }
 
 type silent struct{}
@@ -147,24 +151,44 @@ func (s *Service) Delete(ctx context.Context, id job.ID) (*job.Schedule, error) 
 	})
 }
 
-// Trigger makes a job now, whatever the overlap policy says, paused or not.
-func (s *Service) Trigger(ctx context.Context, id job.ID) (*job.Tick, error) {
+// Trigger makes a job now, whatever the overlap policy says, paused or not. A key names the request (empty: none): where the schedule was
+// triggered with it before, that tick is answered again, replayed, and nothing is made.
+func (s *Service) Trigger(ctx context.Context, id job.ID, key string) (tick *job.Tick, replayed bool, err error) {
+	if tick, err = s.triggered(ctx, id, key); tick != nil || err != nil {
+		return tick, true, err
+	}
 	out, err := s.commit(s.deps.Ledger.ChangeSchedule(ctx, id, func(now time.Time, due *job.DueSchedule) (job.ScheduleDecision, error) {
 		d, err := s.byHand(now, due)
 		if err != nil {
 			return job.ScheduleDecision{}, err
 		}
 		d.run(betweenSeconds(now), job.Triggered)
+		d.Ticks[0].Key = key
 		d.keepOpen()
 		return d.ScheduleDecision, nil
 	}))
 	if err != nil {
+		return nil, false, err
+	}
+	if len(out.Ticks) == 1 {
+		return &out.Ticks[0], false, nil
+	}
+	if tick, err = s.triggered(ctx, id, key); tick != nil || err != nil { // the same request came twice at once
+		return tick, true, err
+	}
+	return nil, false, job.Unavailable("the schedule was triggered by somebody else at this very moment", nil)
+}
+
+// triggered finds the tick that a request made before; nil: there is none.
+func (s *Service) triggered(ctx context.Context, id job.ID, key string) (*job.Tick, error) {
+	if key == "" {
+		return nil, nil
+	}
+	ticks, err := s.deps.Ledger.Ticks(ctx, job.TickFilter{ScheduleID: id, Key: key, Limit: 1})
+	if err != nil || len(ticks) == 0 {
 		return nil, err
 	}
-	if len(out.Ticks) == 0 {
-		return nil, job.Unavailable("the schedule was triggered by somebody else at this very moment", nil)
-	}
-	return &out.Ticks[0], nil
+	return &ticks[0], nil
 }
 
 // betweenSeconds is now, or right after it: planned times are whole seconds, and this is none of them.
@@ -188,12 +212,21 @@ func (s *Service) byHand(now time.Time, due *job.DueSchedule) (*decision, error)
 	return newDecision(due, known.timing, now, fullBudget()), nil
 }
 
+var errUncounted = errors.New("the owner's open jobs must be counted first")
+
 // change decides what is due, as far as one transaction goes, and again until nothing is; then it lets apply change the rest.
 func (s *Service) change(ctx context.Context, id job.ID, apply func(*decision) error) (*job.Schedule, error) {
 	for {
+		if err := s.quota.count(ctx); err != nil {
+			return nil, err
+		}
 		done := false
 		out, err := s.commit(s.deps.Ledger.ChangeSchedule(ctx, id, func(now time.Time, due *job.DueSchedule) (job.ScheduleDecision, error) {
-			decided := s.plan.decide(due, now, fullBudget())
+			left := fullBudget()
+			if !s.quota.admit(due.OwnerID, left) {
+				return job.ScheduleDecision{}, errUncounted
+			}
+			decided := s.plan.decide(due, now, left)
 			d := &decision{ScheduleDecision: decided, now: now, left: fullBudget()}
 			if done = !d.due(); !done {
 				return decided, nil
@@ -206,10 +239,11 @@ func (s *Service) change(ctx context.Context, id job.ID, apply func(*decision) e
 			d.Schedule.UpdatedAt = now
 			return d.ScheduleDecision, nil
 		}))
-		if err != nil {
+		switch {
+		case errors.Is(err, errUncounted): // again
+		case err != nil:
 			return nil, err
-		}
-		if done {
+		case done:
 			return &out.Schedules[0], nil
 		}
 	}
@@ -234,6 +268,7 @@ func (s *Service) commit(out *job.Decided, err error) (*job.Decided, error) {
 			s.deps.Carrier.Send(j.Parcel())
 		}
 	}
+	s.quota.created(out.Created)
 	s.deps.Observer.Decided(out)
 	return out, nil
 }

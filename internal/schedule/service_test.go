@@ -437,7 +437,7 @@ func TestAScheduleWhoseJobCannotBeRunIsPausedAndRecorded(t *testing.T) {
 		if _, err := b.Resume(t.Context(), s.ID); !errors.Is(err, job.ErrInvalid) {
 			t.Errorf("resume: %v", err)
 		}
-		if _, err := b.Trigger(t.Context(), s.ID); !errors.Is(err, job.ErrInvalid) {
+		if _, _, err := b.Trigger(t.Context(), s.ID, ""); !errors.Is(err, job.ErrInvalid) {
 			t.Errorf("trigger: %v", err)
 		}
 		delete(b.misfit, "debug.echo")
@@ -453,7 +453,7 @@ func TestTriggeringMakesAJobNow(t *testing.T) {
 		s := b.create(overlap(job.OverlapSkip))
 		before := b.read(s).NextAt
 		for range 2 {
-			tick, err := b.Trigger(t.Context(), s.ID)
+			tick, _, err := b.Trigger(t.Context(), s.ID, "")
 			if err != nil || tick.Outcome != job.Triggered || b.job(tick.JobID).State != job.Pending {
 				t.Fatalf("%+v, %v", tick, err)
 			}
@@ -461,6 +461,46 @@ func TestTriggeringMakesAJobNow(t *testing.T) {
 		b.step(s)
 		if got := outcomes(b.ticks(s)); !slices.Equal(got, []job.Outcome{job.Triggered, job.Triggered, job.SkippedOverlap}) || !b.ticks(s)[2].PlannedAt.Equal(before) {
 			t.Errorf("%v", b.ticks(s))
+		}
+	})
+}
+
+func TestOneRequestTriggersOnceHoweverOftenItIsRepeated(t *testing.T) {
+	forEachEngine(t, func(t *testing.T, b *bench) {
+		s, other := b.create(), b.create()
+		var wg sync.WaitGroup
+		first := make([]*job.Tick, 20)
+		fresh := make(chan int, len(first))
+		for i := range first {
+			wg.Go(func() {
+				tick, replayed, err := b.Trigger(t.Context(), s.ID, "key")
+				if err != nil {
+					t.Error(err)
+				} else if first[i] = tick; !replayed {
+					fresh <- i
+				}
+			})
+		}
+		wg.Wait()
+		if len(fresh) != 1 || len(b.carrier.sent) != 1 || len(b.ticks(s)) != 1 || t.Failed() {
+			t.Fatalf("%d of %d were the first, %d jobs were sent: %v", len(fresh), len(first), len(b.carrier.sent), b.ticks(s))
+		}
+		for _, tick := range first {
+			if *tick != b.ticks(s)[0] {
+				t.Errorf("%+v, want %+v", tick, b.ticks(s)[0])
+			}
+		}
+		for _, another := range []struct {
+			of  *job.Schedule
+			key string
+		}{{s, "other key"}, {other, "key"}, {s, ""}, {s, ""}} {
+			if tick, replayed, err := b.Trigger(t.Context(), another.of.ID, another.key); err != nil || replayed || tick.JobID == first[0].JobID {
+				t.Errorf("%+v, replayed %v, %v", tick, replayed, err)
+			}
+		}
+		b.misfit["debug.echo"] = errors.New("the payload does not fit any more")
+		if tick, replayed, err := b.Trigger(t.Context(), s.ID, "key"); err != nil || !replayed || *tick != *first[0] {
+			t.Errorf("%+v, replayed %v, %v", tick, replayed, err)
 		}
 	})
 }

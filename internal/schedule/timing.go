@@ -5,6 +5,8 @@ package schedule
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/netresearch/go-cron"
@@ -55,9 +57,11 @@ func readTiming(t job.Timing, created time.Time) (*timing, error) {
 	return out, nil
 }
 
-// zone finds a zone by its IANA name. "Local" is none: it would mean something else on each machine.
+// zone finds a zone by its IANA name. What else lies in a machine's folder of zones is none: "Local" and its like mean something else on
+// each machine, and "right/…" counts leap seconds.
 func zone(name string) (*time.Location, error) {
-	if name == "Local" {
+	switch folder, _, _ := strings.Cut(name, "/"); folder {
+	case "Local", "localtime", "posixrules", "Factory", "posix", "right":
 		return nil, errors.New("not a name of IANA")
 	}
 	return time.LoadLocation(name)
@@ -77,12 +81,13 @@ func readCron(text string) (*cron.SpecSchedule, error) {
 	if err != nil {
 		return nil, &errTime{"/cron", "is no cron expression: " + job.CleanText(err.Error(), 2*job.MaxCron)}
 	}
+	emptyItem := func(field string) bool { return slices.Contains(strings.Split(field, ","), "") }
+	if slices.ContainsFunc(strings.Fields(text), emptyItem) { // the library reads over it, and would search for long where it is the whole field
+		return nil, &errTime{"/cron", "has an empty item in a list"}
+	}
 	spec, ok := parsed.(*cron.SpecSchedule)
 	if !ok {
 		return nil, &errTime{"/cron", "is an interval: use every instead"}
-	}
-	if spec.Second == 0 || spec.Minute == 0 || spec.Hour == 0 || spec.Month == 0 { // "," as a field: the library would search for long
-		return nil, &errTime{"/cron", "has an empty field"}
 	}
 	spec.Location = time.UTC
 	if spec.Next(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)).IsZero() {
@@ -108,13 +113,15 @@ func (p *timing) next(t time.Time) time.Time {
 	return n
 }
 
+// nextInterval counts whole seconds: a time.Duration ends after 292 years.
 func (p *timing) nextInterval(t time.Time) time.Time {
-	passed := t.Sub(p.anchor)
-	k := passed / p.every
-	if passed < 0 && passed%p.every != 0 { // division cuts towards zero, the grid goes on below it
+	anchor, every := p.anchor.Unix(), int64(p.every/time.Second)
+	passed := t.Unix() - anchor
+	k := passed / every
+	if passed%every < 0 { // division cuts towards zero, the grid goes on below it
 		k--
 	}
-	return p.anchor.Add((k + 1) * p.every).UTC()
+	return time.Unix(anchor+(k+1)*every, 0).UTC()
 }
 
 // nextWall walks over the wall times: while clocks run through an hour for the second time, all of its wall times lie in the past.

@@ -54,7 +54,9 @@ CREATE TABLE schedule_ticks (
     outcome     text NOT NULL,
     job_id      uuid,
     decided_at  timestamptz NOT NULL,
+    request_key text, -- who triggered it, and the Idempotency-Key that came with the request
     PRIMARY KEY (schedule_id, planned_at), -- no planned time is decided twice
+    CONSTRAINT schedule_ticks_request CHECK (request_key IS NULL OR outcome = 'triggered'),
     CONSTRAINT schedule_ticks_outcome CHECK (
         CASE outcome
             WHEN 'fired' THEN job_id IS NOT NULL
@@ -69,3 +71,5 @@ CREATE TABLE schedule_ticks (
 );
 -- Which of a schedule's jobs are not finished? Asked from schedules.open_from on.
 CREATE INDEX schedule_ticks_job ON schedule_ticks (schedule_id, job_id) WHERE job_id IS NOT NULL;
+-- One request triggers once, however often it is repeated.
+CREATE UNIQUE INDEX schedule_ticks_request ON schedule_ticks (schedule_id, request_key) WHERE request_key IS NOT NULL;

@@ -1,0 +1,136 @@
+package api
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/waybill/waybill/internal/account"
+	"github.com/waybill/waybill/internal/auth"
+	"github.com/waybill/waybill/internal/job"
+)
+
+const (
+	maxLoggedPath = 256 // bytes of a path in the access log
+	maxUserAgent  = 255 // bytes kept of what a client calls itself
+)
+
+// visit is a request on its way through the chain: what is found out about it once, for everybody who asks. It is the context that
+// handlers get, so that one copy of the request, which is what a new context costs, is all that it takes.
+type visit struct {
+	context.Context
+	began  time.Time
+	route  string // what it is counted under
+	origin auth.Origin
+	caller *account.Principal // nil: nobody has proved who he is
+
+	endSpan func(status int) // nil: it is in no span
+	whole   bool             // its handlers have returned, and did not cut the connection
+
+	// Single values of headers, so that each need not be a slice of its own.
+	requestID, contentType, length, location, rateLimit [1]string
+}
+
+type visitKey struct{}
+
+// Value implements context.Context.
+func (v *visit) Value(key any) any {
+	if key == (visitKey{}) {
+		return v
+	}
+	return v.Context.Value(key)
+}
+
+// visitOf is the visit that c's request makes. Every request makes one.
+func visitOf(c *gin.Context) *visit {
+	ctx := c.Request.Context()
+	if v, ok := ctx.(*visit); ok { // nearly always
+		return v
+	}
+	return ctx.Value(visitKey{}).(*visit)
+}
+
+// attend comes first, so that what the others refuse is seen too. It gives each request an id of our own: what a stranger sends as
+// X-Request-ID is ignored, since it would let them forge our logs.
+func (a *API) attend(c *gin.Context) {
+	id := job.NewID().String()
+	v := &visit{Context: c.Request.Context(), began: a.deps.Now(), route: watchedRoute(c), requestID: [1]string{id},
+		origin: auth.Origin{IP: a.clientIP(c), UserAgent: job.CleanText(c.Request.UserAgent(), maxUserAgent), RequestID: id}}
+	c.Writer.Header()["X-Request-Id"] = v.requestID[:]
+	if a.deps.Watch != nil && !quiet(v.route) {
+		v.Context, v.endSpan = a.deps.Watch.Trace(c.Request, v.route)
+	}
+	v.Context = auth.WithOrigin(v.Context, &v.origin)
+	c.Request = c.Request.WithContext(v)
+	defer a.leave(c, v) // also where the connection is cut by a panic
+	c.Next()
+	v.whole = true
+}
+
+func (a *API) leave(c *gin.Context, v *visit) {
+	took, status := a.deps.Now().Sub(v.began), c.Writer.Status()
+	if v.endSpan != nil {
+		v.endSpan(status)
+	}
+	if a.deps.Watch != nil {
+		a.deps.Watch.Answered(v.route, c.Request.Method, status, took)
+	}
+	if v.whole {
+		a.logAccess(c, v, took)
+	}
+}
+
+// clientIP is where the request comes from: the peer, or whom it speaks for where it is a proxy that we trust. Gin's way there is long, and
+// needed only where there are proxies.
+func (a *API) clientIP(c *gin.Context) string {
+	peer, err := netip.ParseAddrPort(c.Request.RemoteAddr)
+	ip := peer.Addr()
+	switch {
+	case err != nil || len(a.cfg.TrustedProxies) > 0 || ip.Zone() != "":
+		return c.ClientIP()
+	case ip.Is4(): // which has one spelling
+		return c.Request.RemoteAddr[:strings.IndexByte(c.Request.RemoteAddr, ':')]
+	}
+	return ip.Unmap().String()
+}
+
+// logAccess writes one line for each request: never a query string, a header, a body, or a token. What went wrong on
+// our side is an error that somebody must look at; an outage of what we stand on is a warning, since its alarm is elsewhere.
+func (a *API) logAccess(c *gin.Context, v *visit, took time.Duration) {
+	status, level := c.Writer.Status(), slog.LevelInfo
+	err := c.Errors.Last()
+	if status < http.StatusInternalServerError {
+		err = nil
+	}
+	switch {
+	case err != nil && status == http.StatusServiceUnavailable:
+		level = slog.LevelWarn
+	case err != nil:
+		level = slog.LevelError
+	}
+	if !a.deps.Log.Enabled(v, level) {
+		return
+	}
+	room := [10]slog.Attr{
+		slog.String("method", c.Request.Method), slog.String("route", c.FullPath()),
+		slog.String("path", job.CleanText(c.Request.URL.Path, maxLoggedPath)), slog.Int("status", status),
+		slog.Int("bytes", max(c.Writer.Size(), 0)), slog.Float64("duration_ms", took.Seconds()*1000),
+		slog.String("ip", v.origin.IP), slog.String("request_id", v.origin.RequestID),
+	}
+	attrs := room[:8]
+	if v.caller != nil {
+		attrs = append(attrs, slog.String("user_id", v.caller.UserID.String()))
+	}
+	if err != nil {
+		attrs = append(attrs, slog.Any("err", err.Err))
+	}
+	// Past the logger, which would ask for the time again, and who called it, which nobody shows.
+	line := slog.NewRecord(v.began.Add(took), level, "request", 0)
+	line.AddAttrs(attrs...)
+	_ = a.deps.Log.Handler().Handle(v, line) // as slog: a log that cannot be written is nobody's to complain of
+}

@@ -1,0 +1,102 @@
+package store
+
+import (
+	"context"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"github.com/waybill/waybill/internal/job"
+)
+
+// openRow is where a job stands until its outcome is known.
+type openRow struct {
+	bun.BaseModel `bun:"table:open_jobs,alias:o"`
+
+	ID                job.ID    `bun:"id,pk"`
+	OwnerID           job.ID    `bun:"owner_id"`
+	Queue             string    `bun:"queue"`
+	State             job.State `bun:"state"`
+	RunAt             time.Time `bun:"run_at"`
+	Delivery          int       `bun:"delivery"`
+	DispatchAt        time.Time `bun:"dispatch_at"`
+	Attempt           int       `bun:"attempt"`
+	SettledAttempt    int       `bun:"settled_attempt"`
+	WorkerID          job.ID    `bun:"worker_id"`
+	Failures          int       `bun:"failures"`
+	Interruptions     int       `bun:"interruptions"`
+	Crashes           int       `bun:"crashes"`
+	StartedAt         time.Time `bun:"started_at,nullzero"`
+	CancelRequestedAt time.Time `bun:"cancel_requested_at,nullzero"`
+	ProgressPercent   *float64  `bun:"progress_percent"`
+	ProgressMessage   *string   `bun:"progress_message"`
+
+	Now time.Time `bun:"now,scanonly"` // the database's clock, where lockOpen read the row
+}
+
+// outcomeRow is what came of a job.
+type outcomeRow struct {
+	bun.BaseModel `bun:"table:outcomes,alias:f"`
+
+	ID                job.ID    `bun:"id,pk"`
+	Queue             string    `bun:"queue"`
+	State             job.State `bun:"state"`
+	FinishedAt        time.Time `bun:"finished_at"`
+	RunAt             time.Time `bun:"run_at"`
+	Delivery          int       `bun:"delivery"`
+	Attempt           int       `bun:"attempt"`
+	SettledAttempt    int       `bun:"settled_attempt"`
+	WorkerID          job.ID    `bun:"worker_id"`
+	Failures          int       `bun:"failures"`
+	Interruptions     int       `bun:"interruptions"`
+	StartedAt         time.Time `bun:"started_at,nullzero"`
+	CancelRequestedAt time.Time `bun:"cancel_requested_at,nullzero"`
+	ProgressPercent   *float64  `bun:"progress_percent"`
+	ProgressMessage   *string   `bun:"progress_message"`
+	Result            rawJSON   `bun:"result"`
+}
+
+// outcome is r's row once it is finished.
+func (r *openRow) outcome(state job.State, at time.Time) outcomeRow {
+	return outcomeRow{ID: r.ID, Queue: r.Queue, State: state, FinishedAt: at.UTC(), RunAt: r.RunAt.UTC(), Delivery: r.Delivery, Attempt: r.Attempt,
+		SettledAttempt: r.SettledAttempt, WorkerID: r.WorkerID, Failures: r.Failures, Interruptions: r.Interruptions, StartedAt: utc(r.StartedAt),
+		CancelRequestedAt: utc(r.CancelRequestedAt), ProgressPercent: r.ProgressPercent, ProgressMessage: r.ProgressMessage}
+}
+
+// lockOpen reads open jobs with all that changes of them, and keeps them from everybody else until the transaction ends. It locks in the order
+// of their ids, so that two who want the same jobs never wait for each other.
+func (s *Store) lockOpen(ctx context.Context, tx bun.Tx, where func(*bun.SelectQuery) *bun.SelectQuery) ([]openRow, error) {
+	var rows []openRow
+	q := where(tx.NewSelect().Model(&rows).ColumnExpr("o.*").ColumnExpr("? AS now", s.clock()).OrderExpr("o.id"))
+	if s.engine.forUpdate() != "" {
+		q = q.For("UPDATE OF o")
+	}
+	err := q.Scan(ctx)
+	return rows, err
+}
+
+// conclude writes the outcomes of open jobs, which the transaction has locked.
+func conclude(ctx context.Context, tx bun.Tx, rows ...outcomeRow) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	if _, err := tx.NewInsert().Model(&rows).Returning("NULL").Exec(ctx); err != nil {
+		return err
+	}
+	ids := make([]job.ID, len(rows))
+	for i := range rows {
+		ids[i] = rows[i].ID
+	}
+	_, err := tx.NewDelete().Table("open_jobs").Where("id IN (?)", bun.List(ids)).Exec(ctx)
+	return err
+}
+
+// whole reads jobs with their payloads, in the order of their ids.
+func whole(ctx context.Context, db bun.IDB, ids []job.ID) ([]*jobRow, error) {
+	var rows []*jobRow
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	err := db.NewSelect().Model(&rows).Where("j.id IN (?)", bun.List(ids)).OrderExpr("j.id").Scan(ctx)
+	return rows, err
+}

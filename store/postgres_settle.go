@@ -1,0 +1,137 @@
+package store
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/waybill/waybill/internal/job"
+)
+
+const settleFrom = `unnest($1::uuid[], $2::int[], $3::uuid[], $4::text[], $5::timestamptz[], $6::text[], $7::bool[], $8::text[], $9::bool[], $10::text[])
+	AS u(id, attempt, worker, state, run_at, result, failed, message, retryable, stack)`
+
+// fence lets an attempt's outcome through while its job is open, the attempt is the newest, it is its claimer's, and nobody settled it before.
+const fence = `j.id = u.id AND j.attempt = u.attempt AND j.settled_attempt < u.attempt AND (j.state || '') IN ('active', 'pending') AND j.worker_id = u.worker`
+
+// finishHead and finishTail move jobs to their outcomes.
+const finishHead = `
+WITH done AS (
+	DELETE FROM open_jobs j USING ` + settleFrom + ` WHERE ` + fence
+
+const finishTail = `
+	RETURNING j.id, j.queue, u.state, j.run_at, j.delivery, j.attempt, j.worker_id, j.failures + u.failed::int AS failures, j.interruptions, j.started_at,
+		CASE WHEN u.state = 'canceled' THEN coalesce(j.cancel_requested_at, now()) ELSE j.cancel_requested_at END AS cancel_requested_at,
+		j.progress_percent, j.progress_message, u.result
+), kept AS (
+	INSERT INTO outcomes (id, queue, state, finished_at, run_at, delivery, attempt, settled_attempt, worker_id, failures, interruptions, started_at,
+		cancel_requested_at, progress_percent, progress_message, result)
+	SELECT id, queue, state, now(), run_at, delivery, attempt, attempt, worker_id, failures, interruptions, started_at,
+		cancel_requested_at, progress_percent, progress_message, result::json FROM done
+)`
+
+// reopenSQL lets jobs wait again, unless a cancel was asked for.
+const reopenSQL = `
+WITH done AS (
+	UPDATE open_jobs j SET state = u.state, settled_attempt = u.attempt, run_at = coalesce(u.run_at, j.run_at), crashes = 0,
+		failures = j.failures + u.failed::int,
+		interruptions = j.interruptions + (u.state = 'pending')::int,
+		delivery = j.delivery + (u.state = 'pending')::int,
+		dispatch_at = CASE WHEN u.state = 'pending' THEN now() ELSE j.dispatch_at END
+	FROM ` + settleFrom + ` WHERE ` + fence + ` AND j.cancel_requested_at IS NULL
+	RETURNING j.id, j.state, j.delivery, j.run_at
+)`
+
+const (
+	finishSQL  = finishHead + finishTail
+	callOffSQL = finishHead + " AND j.cancel_requested_at IS NOT NULL" + finishTail
+
+	settledTail = ` SELECT id, state, delivery, run_at FROM done`
+	failedTail  = `, failed AS (
+	INSERT INTO job_errors (job_id, attempt, at, message, retryable, stack)
+	SELECT u.id, u.attempt, now(), u.message, u.retryable, u.stack FROM ` + settleFrom + ` WHERE u.message IS NOT NULL AND u.id = ANY (ARRAY(SELECT id FROM done))
+	ON CONFLICT DO NOTHING
+)` + settledTail
+)
+
+// settleJobs finishes what is finished, lets the rest wait again, and finishes as canceled what a cancel was asked for meanwhile. These are commits
+// of their own: what the first wrote stands if the second fails, and sending it again is harmless.
+func (p *postgres) settleJobs(ctx context.Context, sets []job.Settlement) ([]settled, error) {
+	var finish, reopen []job.Settlement
+	for i := range sets {
+		if sets[i].State.Finished() {
+			finish = append(finish, sets[i])
+		} else {
+			reopen = append(reopen, sets[i])
+		}
+	}
+	done, err := p.settleSome(ctx, finishSQL, finish)
+	if err != nil || len(reopen) == 0 {
+		return done, err
+	}
+	again, err := p.settleSome(ctx, reopenSQL, reopen)
+	if err != nil {
+		return nil, err
+	}
+	done = append(done, again...)
+	if len(again) == len(reopen) {
+		return done, nil
+	}
+	off, err := p.settleSome(ctx, callOffSQL, canceled(reopen, again))
+	return append(done, off...), err
+}
+
+// canceled are the settlements that were not let wait again, as ends.
+func canceled(sets []job.Settlement, done []settled) []job.Settlement {
+	waits := make(map[job.ID]bool, len(done))
+	for _, d := range done {
+		waits[d.ID] = true
+	}
+	var out []job.Settlement
+	for _, s := range sets {
+		if !waits[s.JobID] {
+			s.State, s.RunAt = job.Canceled, time.Time{}
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+func (p *postgres) settleSome(ctx context.Context, sql string, sets []job.Settlement) ([]settled, error) {
+	if len(sets) == 0 {
+		return nil, nil
+	}
+	args, failed := settleArgs(sets)
+	if failed {
+		sql += failedTail
+	} else {
+		sql += settledTail
+	}
+	return collect(ctx, p, sql, args, func(rows pgx.CollectableRow) (r settled, err error) {
+		err = rows.Scan((*[16]byte)(&r.ID), (*string)(&r.State), &r.Delivery, &r.RunAt)
+		return r, err
+	})
+}
+
+// settleArgs lays settlements out as columns, and says whether any has an error to be kept.
+func settleArgs(sets []job.Settlement) (args []any, failed bool) {
+	n := len(sets)
+	id, worker := make([]pgtype.UUID, n), make([]pgtype.UUID, n)
+	attempt, state := make([]int32, n), make([]string, n)
+	runAt := make([]pgtype.Timestamptz, n)
+	result, message, stack := make([]*string, n), make([]*string, n), make([]*string, n)
+	counts, retryable := make([]bool, n), make([]bool, n)
+	for i := range sets {
+		s := &sets[i]
+		id[i], worker[i], attempt[i], state[i], counts[i] = pgID(s.JobID), pgID(s.WorkerID), int32(s.Attempt), string(s.State), s.Failed
+		runAt[i], result[i] = pgTime(s.RunAt), textOrNull(string(s.Result))
+		if e := s.Error; e != nil {
+			m := job.CleanText(e.Message, job.MaxText)
+			message[i], stack[i], retryable[i] = &m, textOrNull(job.CleanText(e.Stack, maxStack)), e.Retryable
+			failed = true
+		}
+	}
+	return []any{id, attempt, worker, state, runAt, result, counts, message, retryable, stack}, failed
+}

@@ -1,0 +1,290 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/waybill/waybill/internal/batch"
+	"github.com/waybill/waybill/internal/job"
+)
+
+// conveyor is the Redis client that the asynq server is given. asynq takes and finishes its tasks one by one, a script for each; the conveyor does
+// the same for as many as there are at the moment, in one step. It knows asynq's scripts by their keys; whatever it does not know goes through
+// as it is, so that another version of asynq would be slower, not wrong.
+type conveyor struct {
+	redis.UniversalClient                       // for what goes through: may be a pipelined one
+	plain                 redis.UniversalClient // for what is done in one step already
+	bell                  *doorbell
+	want                  int          // how many queues are asked
+	slots                 int          // tasks that asynq works on at once
+	busy                  atomic.Int64 // tasks that asynq was given and that are not done
+
+	// Of the goroutine that takes tasks alone.
+	taken map[string][]taken // tasks that Redis gave and asynq was not given yet, by queue
+	dry   map[string]bool    // queues found empty in a row
+
+	mu        sync.Mutex
+	finishers map[string]*batch.Batcher[finished, struct{}]
+}
+
+type taken struct{ id, message string }
+
+// finished is a task whose job is settled.
+type finished struct {
+	id, key, day, expiry string
+}
+
+// takeMost bounds how long one script keeps Redis: about half a millisecond.
+const takeMost = 128
+
+func newConveyor(through, plain redis.UniversalClient, bell *doorbell, queues, slots int) *conveyor {
+	return &conveyor{UniversalClient: through, plain: plain, bell: bell, want: queues, slots: slots, taken: map[string][]taken{}, dry: map[string]bool{},
+		finishers: map[string]*batch.Batcher[finished, struct{}]{}}
+}
+
+// EvalSha knows three of asynq's scripts: taking a task (pending, paused, active, lease), moving due ones (scheduled or retry, pending) and
+// finishing one (active, lease, task, processed today, processed).
+func (c *conveyor) EvalSha(ctx context.Context, sha string, keys []string, args ...any) *redis.Cmd {
+	switch {
+	case len(keys) == 4 && len(args) == 2 && strings.HasSuffix(keys[0], ":pending") && strings.HasSuffix(keys[1], ":paused"):
+		return c.take(ctx, keys, args)
+	case len(keys) == 2 && strings.HasSuffix(keys[1], ":pending") && (strings.HasSuffix(keys[0], ":scheduled") || strings.HasSuffix(keys[0], ":retry")):
+		return c.forward(ctx, sha, keys, args)
+	case len(keys) == 5 && len(args) == 3 && strings.HasSuffix(keys[0], ":active") && strings.HasSuffix(keys[4], ":processed"):
+		return c.finish(ctx, keys, args)
+	default:
+		return c.UniversalClient.EvalSha(ctx, sha, keys, args...)
+	}
+}
+
+// takeScript takes tasks as asynq does, the oldest first.
+//
+// KEYS[1] pending  KEYS[2] paused  KEYS[3] active  KEYS[4] lease
+// ARGV[1] when the lease ends (Unix seconds)  ARGV[2] prefix of the tasks' keys  ARGV[3] how many
+// Returns their ids and messages in turn. A task without a message is none any more: its id is dropped.
+var takeScript = redis.NewScript(`
+if redis.call("EXISTS", KEYS[2]) == 1 then
+	return {}
+end
+local ids = redis.call("LRANGE", KEYS[1], -ARGV[3], -1)
+if #ids == 0 then
+	return {}
+end
+redis.call("LTRIM", KEYS[1], 0, -1 - #ids)
+local out, active, lease = {}, {}, {}
+for i = #ids, 1, -1 do
+	local key = ARGV[2] .. ids[i]
+	local message = redis.call("HGET", key, "msg")
+	if message then
+		redis.call("HSET", key, "state", "active")
+		redis.call("HDEL", key, "pending_since")
+		out[#out + 1] = ids[i]
+		out[#out + 1] = message
+		active[#active + 1] = ids[i]
+		lease[#lease + 1] = ARGV[1]
+		lease[#lease + 1] = ids[i]
+	end
+end
+if #active > 0 then
+	redis.call("LPUSH", KEYS[3], unpack(active))
+	redis.call("ZADD", KEYS[4], unpack(lease))
+end
+return out
+`)
+
+// take answers one task of a queue. Where Redis has to be asked, it is asked for as many as can begin at once: none waits here.
+func (c *conveyor) take(ctx context.Context, keys []string, args []any) *redis.Cmd {
+	queue := queueOf(keys[0])
+	if len(c.taken[queue]) == 0 {
+		if err := c.fetch(ctx, queue, keys, args); err != nil {
+			time.Sleep(errorPause) // asynq would ask again at once
+			return failedWith(ctx, err)
+		}
+	}
+	if list := c.taken[queue]; len(list) > 0 {
+		c.taken[queue] = list[1:]
+		c.busy.Add(1)
+		clear(c.dry)
+		return answered(ctx, list[0].message)
+	}
+	c.isDry(queue)
+	return failedWith(ctx, redis.Nil)
+}
+
+// done says that asynq's handler has returned for one task.
+func (c *conveyor) done() { c.busy.Add(-1) }
+
+func (c *conveyor) fetch(ctx context.Context, queue string, keys []string, args []any) error {
+	n := min(c.slots-int(c.busy.Load())-c.waiting(), takeMost)
+	if n < 1 {
+		return nil
+	}
+	rings, ask := c.bell.worthAsking(queue)
+	if !ask {
+		return nil
+	}
+	got, err := takeScript.Run(ctx, c.plain, keys, args[0], args[1], n).StringSlice()
+	if err != nil {
+		return err
+	}
+	if len(got) == 0 {
+		c.bell.foundEmpty(queue, rings)
+	}
+	c.taken[queue] = make([]taken, len(got)/2)
+	for i := range c.taken[queue] {
+		c.taken[queue][i] = taken{got[2*i], got[2*i+1]}
+	}
+	return nil
+}
+
+func (c *conveyor) waiting() (n int) {
+	for _, list := range c.taken {
+		n += len(list)
+	}
+	return n
+}
+
+// isDry notes a queue that has nothing, and once that is true of all of them, waits.
+func (c *conveyor) isDry(queue string) {
+	c.dry[queue] = true
+	if len(c.dry) >= c.want && c.waiting() == 0 {
+		c.bell.wait(c.dry)
+		clear(c.dry)
+	}
+}
+
+// forward moves due tasks, once for the whole process.
+func (c *conveyor) forward(ctx context.Context, sha string, keys []string, args []any) *redis.Cmd {
+	if !c.bell.mayForward(keys[0]) {
+		return answered(ctx, int64(0))
+	}
+	cmd := c.UniversalClient.EvalSha(ctx, sha, keys, args...)
+	if n, err := cmd.Int(); err == nil && n > 0 {
+		c.bell.forwardAgain(keys[0])
+		c.bell.ring(queueOf(keys[0]))
+	}
+	return cmd
+}
+
+// finishScript takes tasks off Redis as asynq does. One that does not stand among the active any more is left alone.
+//
+// KEYS[1] active  KEYS[2] lease  KEYS[3] processed today  KEYS[4] processed  KEYS[5…] the tasks' keys
+// ARGV[1] when the count of the day ends (Unix seconds)  ARGV[2] the largest count  ARGV[3…] the tasks' ids
+// Returns how many there were.
+var finishScript = redis.NewScript(`
+local ids, keys = {}, {}
+for i = 5, #KEYS do
+	local id = ARGV[i - 2]
+	if redis.call("LREM", KEYS[1], -1, id) > 0 then
+		ids[#ids + 1] = id
+		keys[#keys + 1] = KEYS[i]
+	end
+end
+if #ids == 0 then
+	return 0
+end
+redis.call("ZREM", KEYS[2], unpack(ids))
+redis.call("DEL", unpack(keys))
+if redis.call("INCRBY", KEYS[3], #ids) == #ids then
+	redis.call("EXPIREAT", KEYS[3], ARGV[1])
+end
+local total = tonumber(redis.call("GET", KEYS[4]) or 0)
+if total >= tonumber(ARGV[2]) - #ids then
+	redis.call("SET", KEYS[4], #ids)
+else
+	redis.call("INCRBY", KEYS[4], #ids)
+end
+return #ids
+`)
+
+// finish is one asynq worker's call, done together with those of others of the same queue.
+func (c *conveyor) finish(ctx context.Context, keys []string, args []any) *redis.Cmd {
+	_, err := c.finisher(keys).Do(ctx, finished{id: fmt.Sprint(args[0]), key: keys[2], day: keys[3], expiry: fmt.Sprint(args[1])})
+	if err != nil {
+		return failedWith(ctx, err)
+	}
+	return answered(ctx, "OK")
+}
+
+func (c *conveyor) finisher(keys []string) *batch.Batcher[finished, struct{}] {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f := c.finishers[keys[0]]
+	if f == nil {
+		active, lease, processed := keys[0], keys[1], keys[4]
+		f = batch.New(batch.Config{Max: takeMost, Concurrency: 1, Timeout: 5 * time.Second}, func(ctx context.Context, in []finished) ([]batch.Result[struct{}], error) {
+			// Those of one moment are of one day, or the day has just changed: then a few count for the wrong one.
+			names := append(make([]string, 0, len(in)+4), active, lease, in[0].day, processed)
+			values := append(make([]any, 0, len(in)+2), in[0].expiry, int64(1)<<62)
+			for _, t := range in {
+				names, values = append(names, t.key), append(values, t.id)
+			}
+			if err := finishScript.Run(ctx, c.plain, names, values...).Err(); err != nil {
+				return nil, job.Unavailable("redis did not finish tasks", err)
+			}
+			return make([]batch.Result[struct{}], len(in)), nil
+		})
+		c.finishers[keys[0]] = f
+	}
+	return f
+}
+
+// putBackScript gives tasks back that were taken and not begun, the oldest last: it is the next again.
+//
+// KEYS[1] pending  KEYS[2] active  KEYS[3] lease  KEYS[4…] the tasks' keys
+// ARGV[n] the id of the task KEYS[n+3]
+var putBackScript = redis.NewScript(`
+for i = #KEYS, 4, -1 do
+	local id = ARGV[i - 3]
+	if redis.call("LREM", KEYS[2], -1, id) > 0 then
+		redis.call("ZREM", KEYS[3], id)
+		redis.call("RPUSH", KEYS[1], id)
+		redis.call("HSET", KEYS[i], "state", "pending")
+	end
+end
+return 0
+`)
+
+// putBack gives back what was taken and asynq was not given, once asynq takes no more. What it cannot give back the audit finds.
+func (c *conveyor) putBack(ctx context.Context) error {
+	var all []error
+	for queue, list := range c.taken {
+		if len(list) == 0 {
+			continue
+		}
+		p := "asynq:{" + queue + "}:"
+		keys, ids := []string{p + "pending", p + "active", p + "lease"}, make([]any, len(list))
+		for i, t := range list {
+			keys, ids[i] = append(keys, p+"t:"+t.id), t.id
+		}
+		all = append(all, putBackScript.Run(ctx, c.plain, keys, ids...).Err())
+	}
+	clear(c.taken)
+	return errors.Join(all...)
+}
+
+func answered(ctx context.Context, value any) *redis.Cmd {
+	cmd := redis.NewCmd(ctx)
+	cmd.SetVal(value)
+	return cmd
+}
+
+func failedWith(ctx context.Context, err error) *redis.Cmd {
+	cmd := redis.NewCmd(ctx)
+	cmd.SetErr(err)
+	return cmd
+}
+
+// queueOf reads the queue's name out of a key like asynq:{default}:pending.
+func queueOf(key string) string {
+	_, rest, _ := strings.Cut(key, "{")
+	name, _, _ := strings.Cut(rest, "}")
+	return name
+}
