@@ -156,6 +156,7 @@ func (s *system) configuration(dir string, api int) []byte {
 
 // load submits a mix of jobs until the test ends: all outcomes, all queues.
 func (s *system) load() {
+	s.call("POST", "/v1/schedules", object{"name": "load", "every": "1s", "job": object{"type": "debug.echo", "payload": object{}}})
 	stop := make(chan struct{})
 	var done sync.WaitGroup
 	done.Go(func() {
