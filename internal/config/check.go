@@ -76,7 +76,6 @@ func (c Config) check(m *mistakes) {
 	oneOf(m, "WAYBILL_REGISTRATION", c.Registration, "open", "closed")
 	between(m, "WAYBILL_DATABASE_MAX_CONNS", c.DatabaseMaxConns, 1, 10_000)
 	between(m, "WAYBILL_CONCURRENCY", c.Concurrency, 1, 10_000)
-	between(m, "WAYBILL_LANES", c.Lanes, 0, 64)
 	between(m, "WAYBILL_RATE_PER_SECOND", c.RatePerSecond, 0.001, 1e9)
 	between(m, "WAYBILL_MAX_OPEN_JOBS", c.MaxOpenJobs, 1, 1_000_000_000)
 	between(m, "WAYBILL_MAX_BODY_BYTES", c.MaxBody, 1<<10, 64<<20)
@@ -86,9 +85,6 @@ func (c Config) check(m *mistakes) {
 	between(m, "WAYBILL_CANCEL_GRACE", c.CancelGrace, 0, time.Hour)
 	if c.Retention != 0 {
 		between(m, "WAYBILL_RETENTION", c.Retention, time.Minute, 100*365*24*time.Hour)
-	}
-	if c.Lanes > c.Concurrency && !m.has("WAYBILL_CONCURRENCY") {
-		m.add("WAYBILL_LANES", "want no more lanes than WAYBILL_CONCURRENCY: each runs one job at least")
 	}
 	if c.CancelGrace > c.ShutdownGrace && !m.has("WAYBILL_SHUTDOWN_GRACE") {
 		m.add("WAYBILL_CANCEL_GRACE", "want no more than WAYBILL_SHUTDOWN_GRACE, %v", c.ShutdownGrace)

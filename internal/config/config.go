@@ -39,7 +39,6 @@ type Config struct {
 
 	Queues        Queues        `env:"WAYBILL_QUEUES" envDefault:"critical=6,default=3,low=1"`
 	Concurrency   int           `env:"WAYBILL_CONCURRENCY" envDefault:"256"` // jobs at once in one worker process
-	Lanes         int           `env:"WAYBILL_LANES" envDefault:"0"`         // asynq servers in one worker process; 0: the worker chooses
 	MetricsAddr   string        `env:"WAYBILL_METRICS_ADDR" envDefault:":9464"`
 	ShutdownGrace time.Duration `env:"WAYBILL_SHUTDOWN_GRACE" envDefault:"30s"`
 	CancelGrace   time.Duration `env:"WAYBILL_CANCEL_GRACE" envDefault:"5s"` // how long a handler may go on after its context ended

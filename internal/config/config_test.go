@@ -65,7 +65,7 @@ func TestEveryValueIsRead(t *testing.T) {
 		"WAYBILL_JWT_KEYS=" + keyText, "WAYBILL_REGISTRATION=open", "WAYBILL_TRUSTED_PROXIES=10.0.0.0/8, ::1",
 		"WAYBILL_CORS_ORIGINS=https://app.example.com,http://localhost:3000", "WAYBILL_QUEUES=b=2,a=100", "WAYBILL_RETENTION=0",
 		"WAYBILL_WEBHOOK_SECRET=" + webhookText, "WAYBILL_COMMANDS=backup=/usr/bin/pg_dump", "WAYBILL_SMTP_ADDR=mail:587",
-		"WAYBILL_SMTP_USERNAME=u", "WAYBILL_SMTP_PASSWORD=p", "WAYBILL_SMTP_FROM=Jobs <jobs@example.com>", "WAYBILL_LANES=",
+		"WAYBILL_SMTP_USERNAME=u", "WAYBILL_SMTP_PASSWORD=p", "WAYBILL_SMTP_FROM=Jobs <jobs@example.com>",
 		"PATH=/bin", "WAYBILL_TEST_DATABASE_URL=x", "WAYBILL_API_PORT_8080_TCP_ADDR=10.0.0.1", "WAYBILL_PORT=tcp://10.0.0.1:80", "NOVALUE",
 	}, "DATABASE_URL", "REDIS_URL", "WAYBILL_JWT_KEYS")
 	if err != nil {
@@ -97,7 +97,7 @@ func TestEveryValueIsRead(t *testing.T) {
 func TestAllMistakesAreNamedAtOnce(t *testing.T) {
 	t.Parallel()
 	_, err := config.Parse([]string{
-		"WAYBILL_CONCURRENCY=many", "WAYBILL_LANES=3", "WAYBILL_QUEUES=a=0", "WAYBILL_QUEUE=a=1", "WAYBILL_SHUTDOWN_GRACE=30", "WAYBILL_LOG_LEVEL=loud",
+		"WAYBILL_CONCURRENCY=many", "WAYBILL_QUEUES=a=0", "WAYBILL_QUEUE=a=1", "WAYBILL_SHUTDOWN_GRACE=30", "WAYBILL_LOG_LEVEL=loud",
 	}, "DATABASE_URL")
 	want := `configuration:
   DATABASE_URL: required, but not set
@@ -121,7 +121,6 @@ func TestWrongValuesAreRefused(t *testing.T) {
 		"WAYBILL_JWT_KEYS":             {"k1", "k1:c2hvcnQ=", keyText + ",", keyText + "," + keyText, "k 1" + keyText[2:], "k1:!!!", ":" + keyText[3:]},
 		"WAYBILL_QUEUES":               {"a", "a=", "a=101", "a=-1", "A=1", "a=1,a=2", "a=1,", "-a=1", "a b=1", "é=1", strings.Repeat("a", 64) + "=1", "a=1.5"},
 		"WAYBILL_CONCURRENCY":          {"0", "10001", "1.5", "0x10", "9999999999999999999"},
-		"WAYBILL_LANES":                {"-1", "65"},
 		"WAYBILL_REGISTRATION":         {"yes", "OPEN"},
 		"WAYBILL_LOG_FORMAT":           {"xml"},
 		"WAYBILL_HTTP_ALLOW":           {"10.0.0.1/8", "10.0.0.0/33", "localhost", "10.0.0.0/8,", "fe80::1%eth0", "::ffff:10.0.0.0/104"},
