@@ -23,6 +23,11 @@ e2e: ## drive a real Chromium against a whole Waybill; PICTURES=../docs/images r
 	@tools/install.sh chromium
 	cd e2e && go vet ./... && go test -count 1 ./... -pictures "$(PICTURES)"
 
+.PHONY: manifests
+manifests: ## hold the files for Kubernetes and Grafana to the types and schemas that these read them with
+	cd deploy/kubernetes/check && go vet ./... && go test -count 1 ./...
+	cd dashboards/check && go vet ./... && go test -count 1 ./...
+
 .PHONY: fuzz
 fuzz: ## run each fuzz test for FUZZTIME (20s)
 	@grep -rEo --include='*_test.go' 'func Fuzz[A-Za-z0-9_]+' . | sort | while IFS=: read -r file name; do \

@@ -22,10 +22,11 @@ func (d Dashboard) json() ([]byte, error) {
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", "  ")
 	err := enc.Encode(object{
-		"uid": "waybill-" + d.Name, "title": d.Title, "description": d.Description, "tags": []string{"waybill"}, "schemaVersion": 39, "editable": false,
+		"uid": "waybill-" + d.Name, "title": d.Title, "description": d.Description, "tags": []string{"waybill"}, "schemaVersion": 41, "editable": false,
 		"timezone": "browser", "refresh": "10s", "time": object{"from": "now-1h", "to": "now"}, "graphTooltip": 1,
-		"templating": object{"list": d.variables()}, "panels": d.panels(),
-		"links": []object{{"type": "dashboards", "title": "Waybill", "tags": []string{"waybill"}, "asDropdown": false, "includeVars": true, "keepTime": true}},
+		"templating": object{"list": d.variables()}, "annotations": object{"list": []object{}}, "panels": d.panels(),
+		"links": []object{{"type": "dashboards", "title": "Waybill", "tooltip": "", "icon": "external link", "tags": []string{"waybill"}, "asDropdown": false,
+			"targetBlank": false, "includeVars": true, "keepTime": true}},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("write dashboard %s: %w", d.Name, err)
@@ -87,10 +88,11 @@ func (p Panel) json(id int, pos object) object {
 	}
 	if p.Kind == Number {
 		panel["type"] = "stat"
-		panel["options"] = object{"reduceOptions": object{"calcs": []string{"lastNotNull"}}, "colorMode": "value", "graphMode": "none"}
+		panel["options"] = object{"reduceOptions": object{"calcs": []string{"lastNotNull"}}, "colorMode": "value", "graphMode": "none", "textMode": "auto",
+			"justifyMode": "auto", "orientation": "auto", "wideLayout": true, "showPercentChange": false, "percentChangeColorMode": "standard"}
 	} else {
 		panel["type"] = "timeseries"
-		panel["options"] = object{"legend": object{"displayMode": "list", "placement": "bottom"}, "tooltip": object{"mode": "multi", "sort": "desc"}}
+		panel["options"] = object{"legend": object{"displayMode": "list", "placement": "bottom", "showLegend": true, "calcs": []string{}}, "tooltip": object{"mode": "multi", "sort": "desc"}}
 	}
 	return panel
 }

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/goccy/go-yaml"
 	prom "github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
@@ -35,7 +36,7 @@ func TestEveryPanelAndAlertFindsItsDataInARunningSystem(t *testing.T) {
 	s := startSystem(t)
 	s.load()
 	t.Run("panels and the series of alerts", func(t *testing.T) {
-		missing := append(liveExpressions(), documented(t)...)
+		missing := append(append(liveExpressions(), documented(t)...), scaling(t))
 		testenv.EventuallyNoError(t, 60*time.Second, func() error {
 			missing = slices.DeleteFunc(missing, func(expr string) bool { return s.prometheus.answers(t, expr) })
 			if len(missing) > 0 {
@@ -118,6 +119,24 @@ func documented(t *testing.T) (all []string) {
 	}
 	slices.Sort(all)
 	return slices.Compact(all)
+}
+
+// scaling is what workers are scaled by on Kubernetes.
+func scaling(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile("../deploy/kubernetes/components/keda/worker.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var object struct {
+		Spec struct {
+			Triggers []struct{ Metadata struct{ Query string } }
+		}
+	}
+	if err := yaml.Unmarshal(text, &object); err != nil || len(object.Spec.Triggers) != 1 {
+		t.Fatalf("%d triggers (%v)", len(object.Spec.Triggers), err)
+	}
+	return object.Spec.Triggers[0].Metadata.Query
 }
 
 // What a well system does not show is counted all the same once it happens. (Outcomes have a test of their own, beside their counter.)

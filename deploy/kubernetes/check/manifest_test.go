@@ -1,5 +1,5 @@
 // Package check holds the manifests to the types that Kubernetes itself reads them with. It is a module of its own, so that these types are
-// no dependency of Waybill: `cd deploy/kubernetes/check && go test ./...`.
+// no dependency of Waybill: `make manifests`.
 package check
 
 import (
@@ -17,6 +17,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer/json"
 	"k8s.io/apimachinery/pkg/util/yaml"
+	security "k8s.io/pod-security-admission/api"
+	policies "k8s.io/pod-security-admission/policy"
 	"sigs.k8s.io/kustomize/api/krusty"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 )
@@ -61,9 +63,29 @@ func decode(t *testing.T, dir string, text []byte) (n int) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, kind, err := strict.Decode(doc[:size], nil, nil)
+		object, kind, err := strict.Decode(doc[:size], nil, nil)
 		if err != nil && !(kind != nil && unknown[kind.Kind]) {
 			t.Errorf("%s, %v: %v", dir, kind, err)
+		}
+		switch o := object.(type) {
+		case *apps.Deployment:
+			isRestricted(t, dir+"/"+o.Name, o.Spec.Template)
+		case *batch.Job:
+			isRestricted(t, dir+"/"+o.Name, o.Spec.Template)
+		}
+	}
+}
+
+// isRestricted asks what the namespace asks of each pod: the restricted Pod Security Standard.
+func isRestricted(t *testing.T, name string, pod core.PodTemplateSpec) {
+	t.Helper()
+	standard, err := policies.NewEvaluator(policies.DefaultChecks(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range standard.EvaluatePod(security.LevelVersion{Level: security.LevelRestricted, Version: security.LatestVersion()}, &pod.ObjectMeta, &pod.Spec) {
+		if !r.Allowed {
+			t.Errorf("%s: the namespace refuses it: %s: %s", name, r.ForbiddenReason, r.ForbiddenDetail)
 		}
 	}
 }
