@@ -54,7 +54,8 @@ func (p *Pool) beatLoop(ctx context.Context) {
 		case <-p.beatNow:
 		}
 		held := p.running.held()
-		orders, err := p.beat(ctx)
+		// To its end, which is near: one that is broken off may still reach the ledger after Leave, and the worker would look lost.
+		orders, err := p.beat(context.WithoutCancel(ctx))
 		if ctx.Err() != nil {
 			return
 		}

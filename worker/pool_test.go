@@ -24,6 +24,8 @@ type oneByOne struct {
 	*store.Store
 	loseClaims  atomic.Int32 // answers to claims still to be lost
 	loseSettles atomic.Int32
+	stallLast   atomic.Bool              // the heartbeat of a pool that stops hangs on its way
+	cut         atomic.Pointer[job.Beat] // one that hung and was broken off: it reaches the ledger after Leave
 }
 
 var errLostAnswer = job.Unavailable("the answer was lost", nil)
@@ -42,6 +44,26 @@ func (l *oneByOne) Settle(ctx context.Context, s job.Settlement) (job.Settled, e
 		return job.Settled{}, errors.Join(err, errLostAnswer)
 	}
 	return out[0], nil
+}
+
+func (l *oneByOne) Beat(ctx context.Context, b job.Beat) (job.Orders, error) {
+	if !b.Stopping || !l.stallLast.Swap(false) {
+		return l.Store.Beat(ctx, b)
+	}
+	<-ctx.Done()
+	if errors.Is(ctx.Err(), context.Canceled) {
+		l.cut.Store(&b)
+	}
+	return job.Orders{}, ctx.Err()
+}
+
+func (l *oneByOne) Leave(ctx context.Context, worker job.ID) error {
+	err := l.Store.Leave(ctx, worker)
+	if b := l.cut.Load(); b != nil {
+		_, late := l.Store.Beat(ctx, *b)
+		err = errors.Join(err, late)
+	}
+	return err
 }
 
 // bench is a pool with a ledger and a Redis of its own. Handlers are looked up by the job's type.
@@ -268,6 +290,21 @@ func TestAStoppingPoolHandsBackWhatDoesNotFinish(t *testing.T) {
 	}
 	workers, err := b.ledger.Workers(t.Context())
 	if err != nil || len(workers) != 0 {
+		t.Errorf("heartbeat rows left: %v, %v", workers, err)
+	}
+}
+
+func TestNoHeartbeatOutlivesAStoppedPool(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, map[string]Handler{"until": until})
+	id := b.submit("until")
+	b.await(id, func(j *job.Job) bool { return j.State == job.Active }, "the job runs")
+	b.ledger.stallLast.Store(true)
+	b.stop()
+	if b.ledger.stallLast.Load() {
+		t.Fatal("the pool stopped without a heartbeat")
+	}
+	if workers, err := b.ledger.Workers(t.Context()); err != nil || len(workers) != 0 {
 		t.Errorf("heartbeat rows left: %v, %v", workers, err)
 	}
 }
