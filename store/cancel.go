@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"time"
 
 	"github.com/uptrace/bun"
 
@@ -88,9 +89,10 @@ func (s *Store) reopen(ctx context.Context, tx bun.Tx, id job.ID) (bool, error) 
 	if err != nil {
 		return false, err
 	}
-	_, err = tx.NewInsert().Model(&openRow{ID: id, Queue: row.Queue, State: job.Pending, Delivery: row.Delivery + 1,
-		Attempt: row.Attempt, SettledAttempt: row.Attempt, Interruptions: row.Interruptions, StartedAt: utc(row.StartedAt),
-		ProgressPercent: row.ProgressPercent, ProgressMessage: row.ProgressMessage}).
+	open := &openRow{course: row.course}
+	open.State, open.Delivery, open.SettledAttempt = job.Pending, row.Delivery+1, row.Attempt
+	open.WorkerID, open.Failures, open.CancelRequestedAt = job.ID{}, 0, time.Time{}
+	_, err = tx.NewInsert().Model(open).
 		Value("owner_id", "(SELECT owner_id FROM submissions WHERE id = ?)", id).
 		Value("run_at", "?", s.clock()).Value("dispatch_at", "?", s.clock()).Returning("NULL").Exec(ctx)
 	return err == nil, err

@@ -9,27 +9,32 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// openRow is where a job stands until its outcome is known.
-type openRow struct {
-	bun.BaseModel `bun:"table:open_jobs,alias:o"`
-
+// course is what an open job and its outcome have in common: it goes from one to the other as it is.
+type course struct {
 	ID                job.ID    `bun:"id,pk"`
-	OwnerID           job.ID    `bun:"owner_id"`
 	Queue             string    `bun:"queue"`
 	State             job.State `bun:"state"`
 	RunAt             time.Time `bun:"run_at"`
 	Delivery          int       `bun:"delivery"`
-	DispatchAt        time.Time `bun:"dispatch_at"`
 	Attempt           int       `bun:"attempt"`
 	SettledAttempt    int       `bun:"settled_attempt"`
 	WorkerID          job.ID    `bun:"worker_id"`
 	Failures          int       `bun:"failures"`
 	Interruptions     int       `bun:"interruptions"`
-	Crashes           int       `bun:"crashes"`
 	StartedAt         time.Time `bun:"started_at,nullzero"`
 	CancelRequestedAt time.Time `bun:"cancel_requested_at,nullzero"`
 	ProgressPercent   *float64  `bun:"progress_percent"`
 	ProgressMessage   *string   `bun:"progress_message"`
+}
+
+// openRow is where a job stands until its outcome is known.
+type openRow struct {
+	bun.BaseModel `bun:"table:open_jobs,alias:o"`
+	course
+
+	OwnerID    job.ID    `bun:"owner_id"`
+	DispatchAt time.Time `bun:"dispatch_at"`
+	Crashes    int       `bun:"crashes"`
 
 	Now time.Time `bun:"now,scanonly"` // the database's clock, where lockOpen read the row
 }
@@ -37,30 +42,17 @@ type openRow struct {
 // outcomeRow is what came of a job.
 type outcomeRow struct {
 	bun.BaseModel `bun:"table:outcomes,alias:f"`
+	course
 
-	ID                job.ID    `bun:"id,pk"`
-	Queue             string    `bun:"queue"`
-	State             job.State `bun:"state"`
-	FinishedAt        time.Time `bun:"finished_at"`
-	RunAt             time.Time `bun:"run_at"`
-	Delivery          int       `bun:"delivery"`
-	Attempt           int       `bun:"attempt"`
-	SettledAttempt    int       `bun:"settled_attempt"`
-	WorkerID          job.ID    `bun:"worker_id"`
-	Failures          int       `bun:"failures"`
-	Interruptions     int       `bun:"interruptions"`
-	StartedAt         time.Time `bun:"started_at,nullzero"`
-	CancelRequestedAt time.Time `bun:"cancel_requested_at,nullzero"`
-	ProgressPercent   *float64  `bun:"progress_percent"`
-	ProgressMessage   *string   `bun:"progress_message"`
-	Result            rawJSON   `bun:"result"`
+	FinishedAt time.Time `bun:"finished_at"`
+	Result     rawJSON   `bun:"result"`
 }
 
 // outcome is r's row once it is finished.
 func (r *openRow) outcome(state job.State, at time.Time) outcomeRow {
-	return outcomeRow{ID: r.ID, Queue: r.Queue, State: state, FinishedAt: at.UTC(), RunAt: r.RunAt.UTC(), Delivery: r.Delivery, Attempt: r.Attempt,
-		SettledAttempt: r.SettledAttempt, WorkerID: r.WorkerID, Failures: r.Failures, Interruptions: r.Interruptions, StartedAt: utc(r.StartedAt),
-		CancelRequestedAt: utc(r.CancelRequestedAt), ProgressPercent: r.ProgressPercent, ProgressMessage: r.ProgressMessage}
+	end := outcomeRow{course: r.course, FinishedAt: at}
+	end.State = state
+	return end
 }
 
 // lockOpen reads open jobs with all that changes of them, and keeps them from everybody else until the transaction ends. It locks in the order

@@ -84,7 +84,7 @@ func (l *lite) insert(ctx context.Context, tx bun.Tx, s *job.Submission, now tim
 		return false, nil
 	}
 	state, runAt := firstState(s, now)
-	open := &openRow{ID: s.ID, OwnerID: s.OwnerID, Queue: s.Queue, State: state, RunAt: runAt, Delivery: 1, DispatchAt: now}
+	open := &openRow{course: course{ID: s.ID, Queue: s.Queue, State: state, RunAt: runAt, Delivery: 1}, OwnerID: s.OwnerID, DispatchAt: now}
 	if _, err := tx.NewInsert().Model(open).Returning("NULL").Exec(ctx); err != nil {
 		return false, err
 	}
