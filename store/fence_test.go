@@ -89,6 +89,43 @@ func TestASettlementIsAcceptedOnce(t *testing.T) {
 	})
 }
 
+// Each case is one that a single part of the fence stops, and no other.
+func TestEveryPartOfTheFenceStopsAnOutcome(t *testing.T) {
+	forEachEngine(t, func(t *testing.T, s *Store) {
+		refused := func(name string, set job.Settlement, state job.State) {
+			t.Helper()
+			if r := settle(t, s, set); r.Accepted {
+				t.Errorf("%s: it was taken: %+v", name, r)
+			}
+			if j := read(t, s, set.JobID); j.State != state || !j.FinishedAt.IsZero() {
+				t.Errorf("%s: the job is %s", name, j.State)
+			}
+		}
+		w := job.NewID()
+		for _, outcome := range []job.State{job.Completed, job.Scheduled} {
+			j := mustClaim(t, s, create(t, s, submission())[0], w)
+			other := settlement(j, job.NewID(), outcome)
+			refused("another worker's word", other, job.Active)
+
+			set := settlement(j, w, job.Pending)
+			if r := settle(t, s, set); !r.Accepted {
+				t.Fatalf("handed back: %+v", r)
+			}
+			set.State = outcome
+			refused("a second word on one attempt", set, job.Pending)
+
+			first := mustClaim(t, s, create(t, s, submission())[0], w)
+			back, err := s.Orphans(t.Context(), standingJudge(t, s))
+			if err != nil || len(back) != 1 {
+				t.Fatal(back, err)
+			}
+			mustClaim(t, s, back[0], w) // the same worker, back from the dead
+			refused("an older attempt", settlement(first, w, outcome), job.Active)
+			settle(t, s, job.Settlement{JobID: first.ID, Attempt: 2, WorkerID: w, State: job.Completed})
+		}
+	})
+}
+
 func TestALateWorkerIsRefusedOnceSomebodyClaimedAnew(t *testing.T) {
 	forEachEngine(t, func(t *testing.T, s *Store) {
 		dead, judge, next := job.NewID(), standingJudge(t, s), job.NewID()
