@@ -243,6 +243,49 @@ func TestAJobThatKillsItsWorkersIsQuarantined(t *testing.T) {
 	})
 }
 
+// Jobs that share their worker's end again and again must be parted, or the innocent are quarantined with the guilty.
+func TestThoseThatDieTogetherTwiceComeBackApart(t *testing.T) {
+	forEachEngine(t, func(t *testing.T, s *Store) {
+		judge, jobs := standingJudge(t, s), create(t, s, submission(), submission(), submission(), submission())
+		for crash := 1; crash <= 2; crash++ {
+			w := job.NewID()
+			for _, j := range jobs {
+				mustClaim(t, s, j, w)
+			}
+			fresh := mustClaim(t, s, create(t, s, submission())[0], w) // it shares the end of these for the first time
+			before, err := s.Now(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			back, err := s.Orphans(t.Context(), judge)
+			if err != nil || len(back) != 5 {
+				t.Fatal(back, err)
+			}
+			jobs = jobs[:0]
+			seconds := map[int]bool{}
+			for _, j := range back {
+				if j.ID == fresh.ID || crash == 1 {
+					if j.State != job.Pending {
+						t.Errorf("after its first lost worker a job is %s", j.State)
+					}
+				} else {
+					seconds[int(j.RunAt.Sub(before).Round(time.Second)/time.Second)] = true
+					if waits := j.RunAt.After(before.Add(time.Second / 2)); waits != (j.State == job.Scheduled) || !waits && j.State != job.Pending {
+						t.Errorf("it is %s, to run %s later", j.State, j.RunAt.Sub(before))
+					}
+				}
+				if j.ID != fresh.ID {
+					jobs = append(jobs, j)
+				}
+			}
+			if crash == 2 && len(seconds) != 4 {
+				t.Errorf("four suspects come back in %d different seconds: %v", len(seconds), seconds)
+			}
+			settle(t, s, settlement(mustClaim(t, s, read(t, s, fresh.ID), w), w, job.Completed))
+		}
+	})
+}
+
 func TestASettledAttemptClearsTheSuspicion(t *testing.T) {
 	forEachEngine(t, func(t *testing.T, s *Store) {
 		judge := standingJudge(t, s)

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -13,8 +14,17 @@ import (
 // orphanBatch bounds how many jobs one pass takes back, and so how long it holds their rows.
 const orphanBatch = 1000
 
-// Orphans takes active jobs back whose worker's heartbeat is stale or gone: each becomes pending with the next delivery, canceled if that was
-// asked for, or archived as quarantined if it lost its worker too often in a row. It answers them as they stand, payload included.
+// A job that lost its worker twice in a row is a suspect. Suspects that are taken back together come back one each second, in no order, over a
+// minute at most: taken by one worker at one moment they would share its end again, until the innocent are quarantined with the guilty.
+const (
+	suspectFrom  = 2 // lost workers in a row
+	suspectSpace = time.Second
+	suspectSpan  = 60 // places, each suspectSpace after the one before
+)
+
+// Orphans takes active jobs back whose worker's heartbeat is stale or gone: each becomes pending with the next delivery (a suspect may have to
+// wait, scheduled), canceled if that was asked for, or archived as quarantined if it lost its worker too often in a row. It answers them as they
+// stand, payload included.
 //
 // Only a judge whose own heartbeat reached the ledger all that time may call another worker dead: after an outage of the database everybody
 // looks dead and nobody is. A judge without that standing gets no rows.
@@ -48,7 +58,7 @@ func (s *Store) takeBack(ctx context.Context, tx bun.Tx, judge job.ID, now time.
 		return nil, err
 	}
 	var ended []outcomeRow
-	var again []job.ID
+	var atOnce, suspects []job.ID
 	notes := make([]errorRow, len(lost))
 	for i := range lost {
 		r := &lost[i]
@@ -59,28 +69,48 @@ func (s *Store) takeBack(ctx context.Context, tx bun.Tx, judge job.ID, now time.
 		switch {
 		case !r.CancelRequestedAt.IsZero():
 			state = job.Canceled
+			ended = append(ended, r.outcome(state, now))
 		case r.Crashes >= job.MaxCrashes:
 			state = job.Archived
-		}
-		notes[i] = errorRow{JobID: r.ID, Attempt: r.Attempt, At: now.UTC(), Message: lostMessage(r, state), Retryable: state == job.Pending}
-		if state == job.Pending {
-			again = append(again, r.ID)
-		} else {
 			ended = append(ended, r.outcome(state, now))
+		case r.Crashes >= suspectFrom:
+			suspects = append(suspects, r.ID)
+		default:
+			atOnce = append(atOnce, r.ID)
 		}
+		notes[i] = errorRow{JobID: r.ID, Attempt: r.Attempt, At: now.UTC(), Message: lostMessage(r, state), Retryable: !state.Finished()}
 	}
-	if len(again) > 0 {
-		_, err = tx.NewUpdate().Table("open_jobs").Set("state = ?", job.Pending).Set("interruptions = interruptions + 1").Set("crashes = crashes + 1").
-			Set("delivery = delivery + 1").Set("dispatch_at = ?", s.clock()).Where("id IN (?)", bun.List(again)).Exec(ctx)
-		if err != nil {
-			return nil, err
-		}
+	if err = s.runAgain(ctx, tx, now, atOnce, suspects); err != nil {
+		return nil, err
 	}
 	if err = conclude(ctx, tx, ended...); err != nil {
 		return nil, err
 	}
 	_, err = tx.NewInsert().Model(&notes).On("CONFLICT DO NOTHING").Exec(ctx)
 	return taken, err
+}
+
+// runAgain lets jobs wait for another worker, suspects apart from each other.
+func (s *Store) runAgain(ctx context.Context, tx bun.Tx, now time.Time, atOnce, suspects []job.ID) error {
+	places := map[int][]job.ID{0: atOnce}
+	for i, k := range rand.Perm(len(suspects)) {
+		places[k%suspectSpan] = append(places[k%suspectSpan], suspects[i])
+	}
+	for place, ids := range places {
+		if len(ids) == 0 {
+			continue
+		}
+		q := tx.NewUpdate().Table("open_jobs").Set("state = ?", job.Pending)
+		if place > 0 {
+			q = tx.NewUpdate().Table("open_jobs").Set("state = ?", job.Scheduled).Set("run_at = ?", now.Add(time.Duration(place)*suspectSpace).UTC())
+		}
+		_, err := q.Set("interruptions = interruptions + 1").Set("crashes = crashes + 1").
+			Set("delivery = delivery + 1").Set("dispatch_at = ?", s.clock()).Where("id IN (?)", bun.List(ids)).Exec(ctx)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // lockLost picks active jobs whose worker is dead in the eyes of this judge. What another judge is just taking back is left to him.

@@ -193,7 +193,7 @@ func (a *Audit) orphans(ctx context.Context) error {
 		}
 		for _, j := range jobs {
 			a.log.WarnContext(ctx, "worker lost, its job was taken back", "job_id", j.ID, "type", j.Type, "attempt", j.Attempt, "state", j.State)
-			if j.State == job.Pending {
+			if !j.State.Finished() {
 				a.resent[ReasonOrphaned].Add(1)
 				a.d.Send(j.Parcel())
 			}

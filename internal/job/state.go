@@ -36,7 +36,7 @@ var transitions = map[State][]State{
 	// back before anybody claimed its job anew.
 	Pending:   {Active, Canceled, Archived, Held, Completed, Retry, Scheduled, Pending},
 	Held:      {Pending, Scheduled, Canceled, Archived},                   // admitted; called off; archived by hand
-	Active:    {Completed, Retry, Archived, Canceled, Scheduled, Pending}, // settled; snoozed; interrupted
+	Active:    {Completed, Retry, Archived, Canceled, Scheduled, Pending}, // settled; snoozed; interrupted, a suspect of killing workers for later
 	Retry:     {Active, Pending, Canceled, Archived},                      // claimed when due; run now by hand; called off; archived by hand
 	Archived:  {Pending},                                                  // retried by hand
 	Canceled:  {Pending},                                                  // retried by hand
