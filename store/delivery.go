@@ -16,21 +16,8 @@ const carried = "state IN ('pending', 'scheduled', 'retry', 'active')"
 // Deliveries reads open jobs of a queue in the order in which their deliveries were decided, after one position (from its time on, where
 // it has no id) and before a time.
 func (s *Store) Deliveries(ctx context.Context, queue string, after job.Position, before time.Time, limit int) ([]job.Delivery, error) {
-	var rows []openRow
-	q := s.db.NewSelect().Model(&rows).Column("id", "dispatch_at", "delivery", "state", "run_at").
-		Where(carried).Where("queue = ?", queue).Where("dispatch_at < ?", before).
-		OrderExpr("dispatch_at, id").Limit(int64(limit))
-	switch {
-	case after.DispatchAt.IsZero():
-	case after.ID.IsZero():
-		q = q.Where("dispatch_at >= ?", after.DispatchAt.UTC())
-	default:
-		q = q.Where("(dispatch_at, id) > (?, ?)", after.DispatchAt.UTC(), after.ID)
-	}
-	if err := q.Scan(ctx); err != nil {
-		return nil, s.wrap("select deliveries", err)
-	}
-	return deliveries(rows), nil
+	list, err := s.engine.deliveries(ctx, queue, after, before, limit)
+	return list, s.wrap("select deliveries", err)
 }
 
 // Standing reads where jobs stand; those that are unknown, finished or held are left out.

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -111,6 +113,59 @@ func TestABatchIsAllOrNothing(t *testing.T) {
 		all, err := s.Jobs(t.Context(), job.Filter{OwnerID: owner, Limit: 50})
 		if err != nil || len(all) != 3 {
 			t.Errorf("%d jobs are left, %v", len(all), err)
+		}
+	})
+}
+
+// A batch has a way of its own into the database.
+func TestABatchIsWrittenAsItsJobsAreOneByOne(t *testing.T) {
+	forEachEngine(t, func(t *testing.T, s *Store) {
+		at := time.Date(2999, 12, 31, 23, 59, 59, 123456789, time.UTC)
+		kinds := []func(*job.Submission){
+			func(*job.Submission) {},
+			func(s *job.Submission) { s.RunAt, s.Queue = at, "low" },
+			func(s *job.Submission) { s.Deadline, s.Timeout, s.MaxRetries = at, 7*24*time.Hour, 1000 },
+			func(s *job.Submission) {
+				s.Backoff = job.Backoff{Kind: job.Fixed, Base: time.Hour, Max: 720 * time.Hour}
+			},
+			func(s *job.Submission) { s.IdempotencyKey, s.Fingerprint = "schlüssel\t\\N", []byte{0, 1, 255} },
+			func(s *job.Submission) { s.Labels = map[string]string{"b": "", "a": "ß\n\"\\"} },
+			func(s *job.Submission) {
+				s.Payload = json.RawMessage(`{"b":1e400, "a":"\u0000\ud83d\ude00 😀\\." ,"b": null}`)
+			},
+			func(s *job.Submission) { s.Traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01" },
+			func(s *job.Submission) { s.Payload = json.RawMessage(`"` + strings.Repeat("x", 100_000) + `"`) },
+		}
+		read := func(id job.ID) *job.Job {
+			j, err := s.Job(t.Context(), id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if j.State == job.Pending {
+				j.RunAt = time.Time{}
+			}
+			j.ID, j.OwnerID, j.CreatedAt = job.ID{}, job.ID{}, time.Time{}
+			return j
+		}
+		batch := make([]job.Submission, len(kinds))
+		for i, kind := range kinds {
+			batch[i] = submission(kind)
+		}
+		made, err := s.CreateAll(t.Context(), batch)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, kind := range kinds {
+			want, got := read(create(t, s, submission(kind))[0].ID), read(made[i].Job.ID)
+			if !reflect.DeepEqual(got, want) {
+				t.Errorf("%d: got %+v, want %+v", i, got, want)
+			}
+			if labels := batch[i].Labels; labels != nil {
+				page, err := s.Jobs(t.Context(), job.Filter{OwnerID: batch[i].OwnerID, Labels: labels, Limit: 2})
+				if err != nil || len(page) != 1 || page[0].ID != batch[i].ID {
+					t.Errorf("by its labels: %v, %v", page, err)
+				}
+			}
 		}
 	})
 }

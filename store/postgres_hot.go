@@ -63,24 +63,32 @@ func (p *postgres) insertJobs(ctx context.Context, subs []job.Submission, strict
 		err = p.hot.QueryRow(ctx, insertPlain, args...).Scan(&done.at)
 		return done, err
 	}
+	if !strict {
+		return insertKeys(ctx, p.hot, args)
+	}
 	tx, err := p.hot.Begin(ctx)
 	if err != nil {
 		return done, err
 	}
 	defer tx.Rollback(context.WithoutCancel(ctx)) //nolint:errcheck // after Commit it does nothing
-	rows, err := tx.Query(ctx, insertKeyed, args...)
+	done, err = insertKeys(ctx, tx, args)
+	if err != nil || len(done.ids) < len(subs) {
+		return inserted{}, err
+	}
+	return done, tx.Commit(ctx)
+}
+
+func insertKeys(ctx context.Context, db interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+}, args []any) (done inserted, err error) {
+	rows, err := db.Query(ctx, insertKeyed, args...)
 	if err != nil {
 		return done, err
 	}
-	done.ids = make(map[job.ID]bool, len(subs))
+	done.ids = map[job.ID]bool{}
 	var id job.ID
-	if _, err = pgx.ForEachRow(rows, []any{(*[16]byte)(&id), &done.at}, func() error { done.ids[id] = true; return nil }); err != nil {
-		return inserted{}, err
-	}
-	if strict && len(done.ids) < len(subs) {
-		return inserted{}, nil
-	}
-	return done, tx.Commit(ctx)
+	_, err = pgx.ForEachRow(rows, []any{(*[16]byte)(&id), &done.at}, func() error { done.ids[id] = true; return nil })
+	return done, err
 }
 
 func insertArgs(subs []job.Submission) (args []any, keyed bool) {
@@ -140,6 +148,26 @@ func scanClaimed(rows pgx.CollectableRow) (*job.Job, error) {
 		err = json.Unmarshal(labels, &j.Labels)
 	}
 	return j, err
+}
+
+// The audit's walk. It needs the order of an index, so it goes over the other connections.
+const deliveriesSQL = `
+SELECT id, dispatch_at, delivery, state, run_at FROM open_jobs
+WHERE ` + carried + ` AND queue = $1 AND (dispatch_at, id) > ($2, $3) AND dispatch_at < $4
+ORDER BY dispatch_at, id LIMIT $5`
+
+func (p *postgres) deliveries(ctx context.Context, queue string, after job.Position, before time.Time, limit int) ([]job.Delivery, error) {
+	rows, err := p.pool.Query(ctx, deliveriesSQL, queue, after.DispatchAt.UTC(), pgID(after.ID), before, limit)
+	if err != nil {
+		return nil, err
+	}
+	var list []job.Delivery
+	var d job.Delivery
+	_, err = pgx.ForEachRow(rows, []any{(*[16]byte)(&d.ID), &d.DispatchAt, &d.Delivery, (*string)(&d.State), &d.RunAt}, func() error {
+		list = append(list, d)
+		return nil
+	})
+	return list, err
 }
 
 func pgID(id job.ID) pgtype.UUID { return pgtype.UUID{Bytes: id, Valid: true} }

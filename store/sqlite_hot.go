@@ -96,6 +96,14 @@ func (l *lite) insert(ctx context.Context, tx bun.Tx, s *job.Submission, now tim
 	return true, nil
 }
 
+func (l *lite) deliveries(ctx context.Context, queue string, after job.Position, before time.Time, limit int) ([]job.Delivery, error) {
+	var rows []openRow
+	err := l.db.NewSelect().Model(&rows).Column("id", "dispatch_at", "delivery", "state", "run_at").Where(carried).Where("queue = ?", queue).
+		Where("dispatch_at < ?", before.UTC()).Where("(dispatch_at, id) > (?, ?)", after.DispatchAt.UTC(), after.ID.String()).
+		OrderExpr("dispatch_at, id").Limit(int64(limit)).Scan(ctx)
+	return deliveries(rows), err
+}
+
 func (l *lite) claimJobs(ctx context.Context, reqs []job.ClaimRequest) ([]*job.Job, error) {
 	var jobs []*job.Job
 	err := l.db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
