@@ -72,7 +72,7 @@ bench: ## measure Waybill, bare asynq and River on servers of their own, in abou
 
 .PHONY: up
 up: ## run a whole deployment with docker compose
-	docker compose up --build --detach --wait
+	IMAGE_VERSION=$$(git describe --tags --always --dirty) docker compose up --build --detach --wait
 
 .PHONY: clean
 clean: ## remove what was built; the data of `make dev` in .waybill/ stays

@@ -203,8 +203,14 @@ func taskConfig(c config.Config) tasks.Config {
 	}
 }
 
-// Version is the module's, as the build recorded it.
+// version is set by the build where there is no repository to read it from: -ldflags "-X github.com/waybill/waybill/internal/app.version=v1.2.3".
+var version string
+
+// Version is what the build was told, or the module's, as Go recorded it.
 func Version() string {
+	if version != "" {
+		return version
+	}
 	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
 		return info.Main.Version
 	}
