@@ -5,6 +5,7 @@ package schedule
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -67,6 +68,9 @@ func zone(name string) (*time.Location, error) {
 	return time.LoadLocation(name)
 }
 
+// endsAtZero finds a range whose end is 0.
+var endsAtZero = regexp.MustCompile(`-0+(/|,|$)`)
+
 // readCron reads a cron expression. The library's own zones are not used: it works on the wall clock, where every day has 24 hours, and
 // package schedule says what becomes of the days that have not.
 func readCron(text string) (*cron.SpecSchedule, error) {
@@ -84,6 +88,9 @@ func readCron(text string) (*cron.SpecSchedule, error) {
 	emptyItem := func(field string) bool { return slices.Contains(strings.Split(field, ","), "") }
 	if slices.ContainsFunc(strings.Fields(text), emptyItem) { // the library reads over it, and would search for long where it is the whole field
 		return nil, &errTime{"/cron", "has an empty item in a list"}
+	}
+	if f := strings.Fields(text); len(f) >= 5 && (endsAtZero.MatchString(f[len(f)-3]) || endsAtZero.MatchString(f[len(f)-2])) {
+		return nil, &errTime{"/cron", "has a range that ends at 0: days and months count from 1"} // the library takes it for one that goes round
 	}
 	spec, ok := parsed.(*cron.SpecSchedule)
 	if !ok {
