@@ -30,10 +30,10 @@ type postgres struct {
 const hotConns = 7
 
 // hotSettings hold the hot writes to one plan, made once for each connection: for each element of the arrays a look-up by key. Left to itself, a
-// planner whose statistics are of a moment when the queue was empty walks all open jobs for each flush instead. A bitmap scan is the one way to
-// read a table that is never planned without a key to look for; with the others switched off, statistics decide nothing.
-var hotSettings = map[string]string{"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off", "enable_indexscan": "off",
-	"enable_indexonlyscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off", "jit": "off"}
+// planner whose statistics are of a moment when the queue was empty walks all open jobs for each flush instead. Without seqscans it would walk an
+// index; so the statements say id = ANY (ARRAY[x]) for id = x, which is no order that a walk could follow and nothing to hash or merge by: the key
+// is all that is left.
+var hotSettings = map[string]string{"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off", "jit": "off"}
 
 const (
 	defaultMaxConns  = 20

@@ -11,8 +11,8 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// The hot writes: one statement each for any number of jobs, every column an array. State is compared as (state || ''), which no index knows, so
-// that the primary key is the one index with something to look for: see hotSettings.
+// The hot writes: one statement each for any number of jobs, every column an array. State is compared as (state || ''), which no index knows, and
+// keys by ANY, so that a look-up in the primary key is the one plan there is: see hotSettings.
 
 const insertFrom = `
 	FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::timestamptz[], $6::int[], $7::bigint[], $8::timestamptz[], $9::text[],
@@ -49,12 +49,12 @@ const claimSQL = `
 WITH c AS (
 	UPDATE open_jobs j SET state = 'active', attempt = j.attempt + 1, worker_id = u.worker, started_at = now(), progress_percent = NULL, progress_message = NULL
 	FROM unnest($1::uuid[], $2::int[], $3::uuid[]) AS u(id, delivery, worker)
-	WHERE j.id = u.id AND j.delivery = u.delivery AND (j.state || '') IN ('pending', 'scheduled', 'retry') AND j.run_at <= now()
+	WHERE j.id = ANY (ARRAY[u.id]) AND j.delivery = u.delivery AND (j.state || '') IN ('pending', 'scheduled', 'retry') AND j.run_at <= now()
 	RETURNING j.id, j.run_at, j.delivery, j.attempt, j.failures, j.interruptions, j.started_at
 )
 SELECT c.id, s.owner_id, s.type, s.queue, s.payload, s.labels, s.max_retries, s.timeout_ms, s.deadline, s.backoff_kind, s.backoff_base_ms,
 	s.backoff_max_ms, c.run_at, c.delivery, c.attempt, c.failures, c.interruptions, s.created_at, c.started_at, s.traceparent
-FROM c JOIN submissions s ON s.id = c.id`
+FROM c JOIN submissions s ON s.id = ANY (ARRAY[c.id])`
 
 func (p *postgres) insertJobs(ctx context.Context, subs []job.Submission, strict bool) (done inserted, err error) {
 	args, keyed := insertArgs(subs)

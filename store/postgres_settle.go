@@ -14,7 +14,7 @@ const settleFrom = `unnest($1::uuid[], $2::int[], $3::uuid[], $4::text[], $5::ti
 	AS u(id, attempt, worker, state, run_at, result, failed, message, retryable, stack)`
 
 // fence lets an attempt's outcome through while its job is open, the attempt is the newest, it is its claimer's, and nobody settled it before.
-const fence = `j.id = u.id AND j.attempt = u.attempt AND j.settled_attempt < u.attempt AND (j.state || '') IN ('active', 'pending') AND j.worker_id = u.worker`
+const fence = `j.id = ANY (ARRAY[u.id]) AND j.attempt = u.attempt AND j.settled_attempt < u.attempt AND (j.state || '') IN ('active', 'pending') AND j.worker_id = u.worker`
 
 // finishHead and finishTail move jobs to their outcomes.
 const finishHead = `
