@@ -22,7 +22,7 @@ type running struct {
 	mu       sync.Mutex
 	claiming map[job.ID]int
 	attempts map[job.Running]context.CancelCauseFunc
-	gone     chan struct{} // closed and replaced whenever an attempt ends
+	gone     chan struct{} // closed and replaced whenever something is held no more
 }
 
 func newRunning() *running {
@@ -39,8 +39,14 @@ func (r *running) claim(id job.ID) (done func()) {
 		defer r.mu.Unlock()
 		if r.claiming[id]--; r.claiming[id] == 0 {
 			delete(r.claiming, id)
+			r.changed()
 		}
 	}
+}
+
+func (r *running) changed() {
+	close(r.gone)
+	r.gone = make(chan struct{})
 }
 
 func (r *running) add(a job.Running, cancel context.CancelCauseFunc) (remove func()) {
@@ -51,8 +57,7 @@ func (r *running) add(a job.Running, cancel context.CancelCauseFunc) (remove fun
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		delete(r.attempts, a)
-		close(r.gone)
-		r.gone = make(chan struct{})
+		r.changed()
 	}
 }
 
