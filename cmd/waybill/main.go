@@ -18,6 +18,7 @@ import (
 
 type commands struct {
 	Dev     devCommand       `cmd:"" help:"Run everything in one process, for trying out: API, worker, ledger, Redis."`
+	Jobs    jobsCommand      `cmd:"" help:"Submit, list, read, cancel and retry jobs of a running API."`
 	Migrate migrateCommand   `cmd:"" help:"Change or show the database's schema."`
 	Admin   adminCommand     `cmd:"" help:"Administrators."`
 	Fsck    fsckCommand      `cmd:"" help:"Compare the ledger with Redis and print where they differ."`
@@ -58,7 +59,7 @@ func run(args []string, in io.Reader, out, errs io.Writer) int {
 		fmt.Fprintf(errs, "waybill: %v (waybill --help lists the commands)\n", err)
 		return 2
 	}
-	if err := parsed.Run(&streams{in, out, errs}); err != nil {
+	if err := parsed.Run(&streams{in, out, errs}, &c.Jobs.client); err != nil {
 		fmt.Fprintln(errs, "waybill:", said(err))
 		return 1
 	}

@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"github.com/waybill/waybill/internal/app"
 )
@@ -45,11 +46,16 @@ func (k *keepsake) save() error {
 	if err != nil {
 		return err
 	}
-	part := k.path + ".part"
+	return writeAside(k.path, b)
+}
+
+// writeAside writes a file whole, or leaves the old one. Only its owner can read it.
+func writeAside(path string, b []byte) error {
+	part := path + ".part"
 	if err := os.WriteFile(part, b, 0o600); err != nil {
 		return fmt.Errorf("write %s: %w", part, err)
 	}
-	return os.Rename(part, k.path)
+	return os.Rename(part, path)
 }
 
 // ensure makes the administrator and his API key where they are missing: at the first start, or where --database-url names another ledger.
@@ -58,11 +64,13 @@ func (k *keepsake) ensure(ctx context.Context, a *app.App) error {
 	if err != nil {
 		return fmt.Errorf("make the administrator: %w", err)
 	}
-	if key == k.APIKey {
-		return nil
+	if key != k.APIKey {
+		k.APIKey = key
+		if err := k.save(); err != nil {
+			return err
+		}
 	}
-	k.APIKey = key
-	return k.save()
+	return writeAside(filepath.Join(filepath.Dir(k.path), "key"), []byte(key+"\n")) // where `waybill jobs` looks for it
 }
 
 func greet(out io.Writer, url string, k *keepsake, o Options, redisKind string) {

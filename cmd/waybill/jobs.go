@@ -1,0 +1,309 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+type jobsCommand struct {
+	client `embed:""`
+
+	Submit submitCommand `cmd:"" help:"Submit a job and print its id; with --wait, the job once it is finished."`
+	List   listCommand   `cmd:"" help:"List jobs, newest first."`
+	Get    getCommand    `cmd:"" help:"Print a job as JSON."`
+	Cancel cancelCommand `cmd:"" help:"Cancel jobs that are not finished."`
+	Retry  retryCommand  `cmd:"" help:"Run archived or canceled jobs anew, and those that wait for a retry at once."`
+}
+
+type submitCommand struct {
+	Type           string            `arg:"" help:"The task type, such as http.request."`
+	Payload        string            `arg:"" optional:"" default:"{}" help:"The payload, JSON; - reads it from standard input."`
+	Queue          string            `help:"The queue, if not the type's."`
+	Delay          string            `help:"How long to wait before it may run, such as 90s."`
+	RunAt          string            `help:"When it may run, such as 2027-01-31T18:00:00Z."`
+	Deadline       string            `help:"When to give it up."`
+	Timeout        string            `help:"How long an attempt may take, such as 30s."`
+	MaxRetries     *int              `help:"How often it is tried again after a failure."`
+	Label          map[string]string `help:"Labels, as key=value."`
+	IdempotencyKey string            `help:"Repeating the command with the same key makes no second job."`
+	Wait           time.Duration     `help:"Wait so long for it to finish; fail unless it completes."`
+}
+
+type listCommand struct {
+	State string            `help:"scheduled, pending, held, active, retry, completed, archived or canceled."`
+	Type  string            `help:"The task type."`
+	Queue string            `help:"The queue."`
+	Label map[string]string `help:"Labels, as key=value."`
+	All   bool              `help:"Everybody's jobs, not only one's own."`
+	Limit int               `default:"20" help:"How many; 0: all."`
+	JSON  bool              `name:"json" help:"Print a line of JSON for each."`
+}
+
+type getCommand struct {
+	ID   string        `arg:"" help:"The job's id."`
+	Wait time.Duration `help:"Wait so long for it to finish."`
+}
+
+type cancelCommand struct {
+	ID []string `arg:"" help:"The jobs' ids."`
+}
+
+type retryCommand struct {
+	ID []string `arg:"" help:"The jobs' ids."`
+}
+
+// jobView is what the commands need of a job; text is all of it, as it came.
+type jobView struct {
+	ID        string    `json:"id"`
+	Type      string    `json:"type"`
+	Queue     string    `json:"queue"`
+	State     string    `json:"state"`
+	Attempt   int       `json:"attempt"`
+	CreatedAt time.Time `json:"created_at"`
+	text      json.RawMessage
+}
+
+// UnmarshalJSON keeps the text beside what it says.
+func (j *jobView) UnmarshalJSON(b []byte) error {
+	type plain jobView
+	j.text = bytes.Clone(b)
+	return json.Unmarshal(b, (*plain)(j))
+}
+
+func (j *jobView) finished() bool {
+	return j.State == "completed" || j.State == "archived" || j.State == "canceled"
+}
+
+func (j *jobView) print(out io.Writer) error {
+	var text bytes.Buffer
+	if err := json.Indent(&text, j.text, "", "  "); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintln(out, text.String())
+	return err
+}
+
+// Run submits one job.
+func (c *submitCommand) Run(ctx context.Context, api *client, s *streams) error {
+	payload := []byte(c.Payload)
+	if c.Payload == "-" {
+		var err error
+		if payload, err = io.ReadAll(s.in); err != nil {
+			return err
+		}
+	}
+	if !json.Valid(payload) {
+		return errors.New("the payload is no JSON")
+	}
+	body := map[string]any{"type": c.Type, "payload": json.RawMessage(payload)}
+	for name, value := range map[string]string{"queue": c.Queue, "delay": c.Delay, "run_at": c.RunAt, "deadline": c.Deadline, "timeout": c.Timeout} {
+		if value != "" {
+			body[name] = value
+		}
+	}
+	if c.MaxRetries != nil {
+		body["max_retries"] = *c.MaxRetries
+	}
+	if len(c.Label) > 0 {
+		body["labels"] = c.Label
+	}
+	text, err := json.Marshal(body)
+	if err != nil {
+		return err
+	}
+	var j jobView
+	if err := api.call(ctx, http.MethodPost, "/v1/jobs", text, c.IdempotencyKey, &j); err != nil {
+		return err
+	}
+	if c.Wait == 0 {
+		_, err = fmt.Fprintln(s.out, j.ID)
+		return err
+	}
+	if err := api.await(ctx, j.ID, c.Wait, &j); err != nil {
+		return err
+	}
+	if err := j.print(s.out); err != nil {
+		return err
+	}
+	if j.State != "completed" {
+		return fmt.Errorf("job %s is %s", j.ID, j.State)
+	}
+	return nil
+}
+
+// Run lists jobs, page by page.
+func (c *listCommand) Run(ctx context.Context, api *client, s *streams) error {
+	query := url.Values{}
+	for name, value := range map[string]string{"state": c.State, "type": c.Type, "queue": c.Queue} {
+		if value != "" {
+			query.Set(name, value)
+		}
+	}
+	for key, value := range c.Label {
+		query.Set("label."+key, value)
+	}
+	if c.All {
+		query.Set("owner", "all")
+	}
+	table := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
+	if !c.JSON {
+		fmt.Fprintln(table, "ID\tSTATE\tTYPE\tQUEUE\tATTEMPT\tCREATED")
+	}
+	for left := c.Limit; ; {
+		page := struct {
+			Data       []jobView `json:"data"`
+			NextCursor string    `json:"next_cursor"`
+		}{}
+		limit := 200
+		if c.Limit > 0 {
+			limit = min(left, limit)
+		}
+		query.Set("limit", strconv.Itoa(limit))
+		if err := api.call(ctx, http.MethodGet, "/v1/jobs?"+query.Encode(), nil, "", &page); err != nil {
+			return err
+		}
+		for _, j := range page.Data {
+			if c.JSON {
+				fmt.Fprintf(s.out, "%s\n", j.text)
+			} else {
+				fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%d\t%s\n", j.ID, j.State, j.Type, j.Queue, j.Attempt, j.CreatedAt.Local().Format(time.DateTime))
+			}
+		}
+		if left -= len(page.Data); page.NextCursor == "" || c.Limit > 0 && left <= 0 {
+			return table.Flush()
+		}
+		query.Set("cursor", page.NextCursor)
+	}
+}
+
+// Run prints one job.
+func (c *getCommand) Run(ctx context.Context, api *client, s *streams) error {
+	var j jobView
+	if err := api.await(ctx, c.ID, c.Wait, &j); err != nil {
+		return err
+	}
+	return j.print(s.out)
+}
+
+// Run cancels jobs.
+func (c *cancelCommand) Run(ctx context.Context, api *client, s *streams) error {
+	return api.each(ctx, c.ID, "cancel", s)
+}
+
+// Run retries jobs.
+func (c *retryCommand) Run(ctx context.Context, api *client, s *streams) error {
+	return api.each(ctx, c.ID, "retry", s)
+}
+
+// client asks a deployment's API, as any program would.
+type client struct {
+	URL       string `default:"http://127.0.0.1:8080" help:"The API."`
+	TokenFile string `default:".waybill/key" help:"A file with an API key or access token. The default is where waybill dev keeps its administrator's."`
+}
+
+const (
+	answerPatience = 30 * time.Second // beyond what the API was told to wait
+	waitEach       = 30 * time.Second // in one request
+)
+
+// await reads a job, and again until it is finished or the time is over.
+func (c *client) await(ctx context.Context, id string, patience time.Duration, j *jobView) error {
+	for until := time.Now().Add(patience); ; {
+		path := "/v1/jobs/" + url.PathEscape(id)
+		if left := time.Until(until); left > 0 {
+			path += "?wait=" + max(min(left, waitEach), time.Millisecond).Truncate(time.Millisecond).String()
+		}
+		*j = jobView{}
+		if err := c.call(ctx, http.MethodGet, path, nil, "", j); err != nil {
+			return err
+		}
+		if j.finished() || time.Until(until) <= 0 {
+			return nil
+		}
+	}
+}
+
+// each does one thing to every job. One that cannot be done does not keep the others from it.
+func (c *client) each(ctx context.Context, ids []string, deed string, s *streams) error {
+	var all []error
+	for _, id := range ids {
+		var j jobView
+		if err := c.call(ctx, http.MethodPost, "/v1/jobs/"+url.PathEscape(id)+"/"+deed, nil, "", &j); err != nil {
+			all = append(all, fmt.Errorf("%s: %w", id, err))
+			continue
+		}
+		fmt.Fprintf(s.out, "%s\t%s\n", j.ID, j.State)
+	}
+	return errors.Join(all...)
+}
+
+// call makes one request and reads its answer into out. A refusal is an error that says what the API says.
+func (c *client) call(ctx context.Context, method, path string, body []byte, idempotencyKey string, out any) error {
+	token, err := readSecret(c.TokenFile)
+	if err != nil {
+		return fmt.Errorf("an API key is needed (--token-file): %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, waitEach+answerPatience)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(c.URL, "/")+path, bytes.NewReader(body))
+	if err != nil {
+		return fmt.Errorf("--url: %w", err)
+	}
+	req.Header.Set("Authorization", "Bearer "+token)
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if idempotencyKey != "" {
+		req.Header.Set("Idempotency-Key", idempotencyKey)
+	}
+	plain := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }} // no key goes elsewhere
+	resp, err := plain.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return err
+	}
+	if resp.StatusCode/100 != 2 {
+		return refusal(resp.Status, answer)
+	}
+	if err := json.Unmarshal(answer, out); err != nil {
+		return fmt.Errorf("%s answers no JSON; is it Waybill's API? %w", c.URL, err)
+	}
+	return nil
+}
+
+// refusal is a problem of RFC 9457 in one line, with the fields that it names.
+func refusal(status string, answer []byte) error {
+	var p struct {
+		Detail    string `json:"detail"`
+		RequestID string `json:"request_id"`
+		Errors    []struct {
+			Pointer string `json:"pointer"`
+			Detail  string `json:"detail"`
+		} `json:"errors"`
+	}
+	if json.Unmarshal(answer, &p) != nil || p.Detail == "" {
+		return errors.New(status)
+	}
+	text := status + ": " + p.Detail
+	for _, e := range p.Errors {
+		text += "; " + e.Pointer + " " + e.Detail
+	}
+	if p.RequestID != "" {
+		text += " (request " + p.RequestID + ")"
+	}
+	return errors.New(text)
+}
