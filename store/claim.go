@@ -1,7 +1,9 @@
 package store
 
 import (
+	"bytes"
 	"context"
+	"slices"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -26,6 +28,7 @@ func (s *Store) Claim(ctx context.Context, reqs []job.ClaimRequest) ([]job.Claim
 		place[r.JobID] = i
 		unique = append(unique, r)
 	}
+	slices.SortFunc(unique, func(a, b job.ClaimRequest) int { return bytes.Compare(a.JobID[:], b.JobID[:]) }) // see lockOpen
 	jobs, err := s.engine.claimJobs(ctx, unique)
 	if err != nil {
 		return nil, s.wrap("claim jobs", err)

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -174,5 +175,58 @@ func TestHotWritesFindTheirJobsByKeyWhateverTheStatisticsSay(t *testing.T) {
 	testenv.Eventually(t, 10*time.Second, func() bool { return read() > before }, "the counts are written")
 	if n := read() - before; n > 2000 {
 		t.Errorf("20 claims and settlements read %d rows", n)
+	}
+}
+
+// Whoever wants several jobs locks them in the order of their ids, so that no two wait for each other.
+func TestClaimsAndSettlementsLockInTheOrderOfTheirIDs(t *testing.T) {
+	t.Parallel()
+	s := newStore(t, testenv.Postgres(t))
+	w := job.NewID()
+	jobs := create(t, s, submission(), submission())
+	low, high := jobs[0].ID, jobs[1].ID // ids rise
+	lock := func(id job.ID) (free func()) {
+		tx, err := s.db.BeginTx(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got job.ID
+		if err := tx.NewSelect().Table("open_jobs").Column("id").Where("id = ?", id).For("UPDATE NOWAIT").Scan(t.Context(), &got); err != nil {
+			t.Errorf("somebody who waits for a job holds one behind it: %v", err)
+		}
+		return func() { _ = tx.Rollback() }
+	}
+	against := func(write func() error) {
+		free := lock(low)
+		done := make(chan error, 1)
+		go func() { done <- write() }()
+		testenv.Eventually(t, 5*time.Second, func() bool {
+			n, err := s.db.NewSelect().Table("pg_stat_activity").Where("datname = current_database()").Where("wait_event_type = 'Lock'").Count(t.Context())
+			return err == nil && n > 0
+		}, "it waits for the first job")
+		lock(high)()
+		free()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+	against(func() error {
+		_, err := s.Claim(t.Context(), []job.ClaimRequest{{JobID: high, Delivery: 1, WorkerID: w}, {JobID: low, Delivery: 1, WorkerID: w}})
+		return err
+	})
+	for _, state := range []job.State{job.Scheduled, job.Completed} {
+		sets := []job.Settlement{{JobID: high, Attempt: 1, WorkerID: w, State: state}, {JobID: low, Attempt: 1, WorkerID: w, State: state}}
+		if state == job.Completed {
+			mustClaim(t, s, &job.Job{ID: low, Delivery: 1}, w)
+			mustClaim(t, s, &job.Job{ID: high, Delivery: 1}, w)
+			sets[0].Attempt, sets[1].Attempt = 2, 2
+		}
+		against(func() error {
+			out, err := s.Settle(t.Context(), sets)
+			if err == nil && (!out[0].Accepted || !out[1].Accepted) {
+				err = fmt.Errorf("settled as %+v", out)
+			}
+			return err
+		})
 	}
 }

@@ -1,7 +1,9 @@
 package store
 
 import (
+	"bytes"
 	"context"
+	"slices"
 
 	"github.com/waybill/waybill/internal/job"
 )
@@ -25,6 +27,7 @@ func (s *Store) Settle(ctx context.Context, sets []job.Settlement) ([]job.Settle
 			unique = append(unique, sets[i])
 		}
 	}
+	slices.SortFunc(unique, func(a, b job.Settlement) int { return bytes.Compare(a.JobID[:], b.JobID[:]) }) // see lockOpen
 	rows, err := s.engine.settleJobs(ctx, unique)
 	if err != nil {
 		return nil, s.wrap("settle jobs", err)
