@@ -18,7 +18,7 @@ func main() {
 	role := os.Args[1]
 	os.Args = os.Args[:1] // what follows is read by app.Main
 	if role == "api" {
-		os.Exit(app.Main(config.LoadAPI, app.Options{API: true, Extra: poisons}))
+		os.Exit(app.Main(config.LoadAPI, app.Options{API: app.ServeAPI, Extra: poisons}))
 	}
 	if err := limitMemory(); err != nil {
 		fmt.Fprintln(os.Stderr, "poisonworker:", err)

@@ -9,5 +9,5 @@ import (
 )
 
 func main() {
-	os.Exit(app.Main(config.LoadAPI, app.Options{API: true}))
+	os.Exit(app.Main(config.LoadAPI, app.Options{API: app.ServeAPI}))
 }

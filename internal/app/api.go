@@ -6,7 +6,8 @@ import (
 	"github.com/waybill/waybill/internal/obs"
 )
 
-func (a *App) addAPI(o Options) error {
+// ServeAPI is the Part that answers requests.
+func ServeAPI(a *App, o Options) error {
 	var err error
 	if a.auth, err = a.newAuth(); err != nil {
 		return err

@@ -43,9 +43,13 @@ type App struct {
 	listener  net.Listener
 }
 
+// Part adds to a process what belongs to it. It is named by who builds the process, so that the linker leaves it out of the others: a quarter of a
+// worker's program is the API that it does not serve.
+type Part func(*App, Options) error
+
 // Options say what the process is.
 type Options struct {
-	API     bool
+	API     Part // ServeAPI, or nil
 	Worker  bool
 	Migrate bool         // apply missing migrations instead of refusing to start
 	Listen  net.Listener // for the API; nil: cfg.Addr is opened
@@ -64,7 +68,7 @@ func New(ctx context.Context, cfg config.Config, o Options, log logger) (a *App,
 			err = errors.Join(err, a.Close())
 		}
 	}()
-	if o.API && a.listener == nil {
+	if o.API != nil && a.listener == nil {
 		if a.listener, err = listen(cfg.Addr, "WAYBILL_ADDR"); err != nil {
 			return a, err
 		}
@@ -80,8 +84,8 @@ func New(ctx context.Context, cfg config.Config, o Options, log logger) (a *App,
 			return a, err
 		}
 	}
-	if o.API {
-		err = a.addAPI(o)
+	if o.API != nil {
+		err = o.API(a, o)
 	}
 	return a, err
 }

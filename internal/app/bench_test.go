@@ -45,7 +45,7 @@ type bench struct {
 func newBench(t *testing.T, environ ...string) *bench {
 	t.Helper()
 	b := newIdleBench(t, append([]string{"DATABASE_URL=" + testenv.Postgres(t), "REDIS_URL=" + testenv.Redis(t).URL}, environ...)...)
-	b.startAPI(app.Options{API: true})
+	b.startAPI(app.Options{API: app.ServeAPI})
 	return b
 }
 

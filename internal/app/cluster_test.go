@@ -91,7 +91,7 @@ func newDeployment(t *testing.T, redisURL string) *deployment {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, err := app.New(t.Context(), cfg, app.Options{API: true, Worker: true, Migrate: true, Listen: listener}, testenv.Logger(t))
+	a, err := app.New(t.Context(), cfg, app.Options{API: app.ServeAPI, Worker: true, Migrate: true, Listen: listener}, testenv.Logger(t))
 	if err != nil {
 		t.Fatal(err)
 	}

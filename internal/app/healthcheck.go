@@ -21,7 +21,7 @@ const (
 // healthcheck answers whether the process that runs with the same environment is ready. Containers ask it: theirs hold no shell and no curl.
 func healthcheck(ctx context.Context, cfg config.Config, o Options) error {
 	addr := cfg.MetricsAddr
-	if o.API {
+	if o.API != nil {
 		addr = cfg.Addr
 	}
 	ctx, cancel := context.WithTimeout(ctx, healthPatience)

@@ -23,7 +23,7 @@ func TestHealthcheckFollowsReadyz(t *testing.T) {
 		for name, o := range map[string]struct {
 			Options
 			cfg config.Config
-		}{"api": {Options{API: true}, config.Config{Addr: addr}}, "worker": {Options{Worker: true}, config.Config{MetricsAddr: addr}}} {
+		}{"api": {Options{API: ServeAPI}, config.Config{Addr: addr}}, "worker": {Options{Worker: true}, config.Config{MetricsAddr: addr}}} {
 			err := healthcheck(t.Context(), o.cfg, o.Options)
 			if (err == nil) != healthy {
 				t.Errorf("%s answering %d: got %v", name, status, err)
@@ -40,7 +40,7 @@ func TestHealthcheckFailsWhereNobodyListens(t *testing.T) {
 	s := httptest.NewServer(http.NotFoundHandler())
 	addr := s.Listener.Addr().String()
 	s.Close()
-	if err := healthcheck(t.Context(), config.Config{Addr: addr}, Options{API: true}); err == nil {
+	if err := healthcheck(t.Context(), config.Config{Addr: addr}, Options{API: ServeAPI}); err == nil {
 		t.Error("nobody answers, and all is well")
 	}
 }

@@ -22,7 +22,7 @@ func answer(args []string, o Options, out, errs io.Writer) (code int, answered b
 }
 
 func (o Options) name() string {
-	if o.API {
+	if o.API != nil {
 		return "api"
 	}
 	return "worker"
@@ -30,7 +30,7 @@ func (o Options) name() string {
 
 func usage(o Options) string {
 	does, needs := "Takes jobs over HTTP and writes them down. Start as many as you like.", "DATABASE_URL, REDIS_URL, WAYBILL_JWT_KEYS"
-	if !o.API {
+	if o.API == nil {
 		does, needs = "Runs jobs and schedules. Start as many as it takes.", "DATABASE_URL, REDIS_URL"
 	}
 	return fmt.Sprintf(`Usage: %[1]s [healthcheck | --version | --help]

@@ -8,7 +8,7 @@ import (
 
 func TestHelpNeedsNoConfigurationAndWhatIsNotKnownIsRefused(t *testing.T) {
 	t.Parallel()
-	for _, o := range []Options{{API: true}, {Worker: true}} {
+	for _, o := range []Options{{API: ServeAPI}, {Worker: true}} {
 		for args, want := range map[string]struct {
 			code     int
 			answered bool

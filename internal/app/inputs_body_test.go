@@ -161,7 +161,7 @@ func TestTextsThatCannotBeStoredAreRefused(t *testing.T) {
 func TestAPayloadAndItsResultComeBackByteForByte(t *testing.T) {
 	t.Parallel()
 	b := newIdleBench(t, newGround(t)...)
-	b.startAPI(app.Options{API: true, Worker: true})
+	b.startAPI(app.Options{API: app.ServeAPI, Worker: true})
 	for _, payload := range []string{`{"a":12345678901234567890,"b":1.10}`, `{ "z" : 1 ,  "a":[ ] }`, "{\n\t\"k\":\r\n 1e5}", `{"e":"\u00e9\/\u2028<&>","é":"😀"}`,
 		`{"n":[1E+2,-0,0.000,1e-7,1e308]}`,
 		`{"deep":` + strings.Repeat("[", 90) + strings.Repeat("]", 90) + `}`, `{"":{" ":null}}`, `{"big":"` + strings.Repeat("x", job.MaxPayload-20) + `"}`} {

@@ -71,7 +71,7 @@ func TestWrongJobsAreRefusedWithThePlace(t *testing.T) {
 func TestARunAtInThePastRunsAtOnce(t *testing.T) {
 	t.Parallel()
 	b := newIdleBench(t, newGround(t)...)
-	b.startAPI(app.Options{API: true, Worker: true})
+	b.startAPI(app.Options{API: app.ServeAPI, Worker: true})
 	for _, at := range []string{"2001-01-01T00:00:00Z", "2020-02-29T23:59:59.999999999+14:00", time.Now().Add(-time.Second).UTC().Format(time.RFC3339)} {
 		if v := b.finished(b.submit(with(`"run_at":"` + at + `"`))); v.State != job.Completed {
 			t.Errorf("%s: %s", at, v.State)
@@ -214,7 +214,7 @@ func TestWrongMethodsAreToldTheRightOnes(t *testing.T) {
 func TestWhatTheStateForbidsIsAConflictThatNamesIt(t *testing.T) {
 	t.Parallel()
 	b := newIdleBench(t, newGround(t)...)
-	b.startAPI(app.Options{API: true, Worker: true})
+	b.startAPI(app.Options{API: app.ServeAPI, Worker: true})
 	act := func(id, verb string) reply {
 		return b.ask(ask{method: "POST", path: "/v1/jobs/" + id + "/" + verb, as: b.admin.key, media: "-"})
 	}

@@ -34,7 +34,7 @@ func monitored(t *testing.T) (b *bench, archived, scheduled string) {
 	t.Helper()
 	redis := testenv.Redis(t)
 	b = newIdleBench(t, "DATABASE_URL="+testenv.Postgres(t), "REDIS_URL="+redis.URL)
-	b.startAPI(app.Options{API: true, Worker: true})
+	b.startAPI(app.Options{API: app.ServeAPI, Worker: true})
 	archived, scheduled = b.submit(`{"type":"debug.fail","payload":{"permanent":true}}`), b.submit(with(`"delay":"1h"`))
 	b.finished(archived)
 	inspector := asynq.NewInspector(asynq.RedisClientOpt{Addr: redis.Addr})

@@ -53,7 +53,7 @@ func request(members string) string {
 func TestPrivateNetworksAreNotReachedByRequests(t *testing.T) {
 	t.Parallel()
 	b := newIdleBench(t, newGround(t)...)
-	b.startAPI(app.Options{API: true, Worker: true})
+	b.startAPI(app.Options{API: app.ServeAPI, Worker: true})
 	port, reached := inside(t)
 	var plain []input
 	for _, url := range []string{
@@ -93,7 +93,7 @@ func TestARedirectIntoAPrivateNetworkIsNotFollowed(t *testing.T) {
 	t.Parallel()
 	port, reached := inside(t)
 	b := newIdleBench(t, append(newGround(t), "WAYBILL_HTTP_ALLOW=127.0.0.2/32")...)
-	b.startAPI(app.Options{API: true, Worker: true})
+	b.startAPI(app.Options{API: app.ServeAPI, Worker: true})
 	for status := range map[int]bool{301: true, 302: true, 303: true, 307: true, 308: true} {
 		addr := serveAt(t, "127.0.0.2:0", func(c net.Conn, _ *http.Request) {
 			fmt.Fprintf(c, "HTTP/1.1 %d Elsewhere\r\nLocation: http://127.0.0.1:%s/\r\nContent-Length: 0\r\n\r\n", status, port)
@@ -165,7 +165,7 @@ func serveAt(t *testing.T, addr string, answer func(net.Conn, *http.Request)) st
 func TestWhateverAnEndpointAnswersIsJudgedRight(t *testing.T) {
 	t.Parallel()
 	b := newIdleBench(t, append(newGround(t), "WAYBILL_HTTP_ALLOW=127.0.0.0/8")...)
-	b.startAPI(app.Options{API: true, Worker: true})
+	b.startAPI(app.Options{API: app.ServeAPI, Worker: true})
 	whole := func(text string) func(net.Conn) { return func(c net.Conn) { _, _ = io.WriteString(c, text) } }
 	status := func(line string, headers ...string) func(net.Conn) {
 		return whole("HTTP/1.1 " + line + "\r\n" + strings.Join(append(headers, "Content-Length: 0"), "\r\n") + "\r\n\r\n")

@@ -15,7 +15,7 @@ func TestJobsAreTakenWhileRedisIsGoneAndRunWhenItIsBack(t *testing.T) {
 	t.Parallel()
 	redis := testenv.Redis(t)
 	b, c := tallied(t, "DATABASE_URL="+testenv.Postgres(t), "REDIS_URL="+redis.URL)
-	b.startAPI(app.Options{API: true, Worker: true})
+	b.startAPI(app.Options{API: app.ServeAPI, Worker: true})
 	before := b.submitMany(10, "")
 	b.drained(10, 20*time.Second)
 	redis.Stop()
@@ -37,7 +37,7 @@ func TestNothingThatWaitsIsLostWithRedis(t *testing.T) {
 	t.Parallel()
 	redis := testenv.Redis(t)
 	b, c := tallied(t, "DATABASE_URL="+testenv.Postgres(t), "REDIS_URL="+redis.URL)
-	b.startAPI(app.Options{API: true})
+	b.startAPI(app.Options{API: app.ServeAPI})
 	var made struct{ Data []view }
 	item := `{"type":"test.tally","payload":{"n":1}}`
 	b.read(b.ask(ask{method: "POST", path: "/v1/jobs/batch", as: b.admin.key, body: "[" + item + strings.Repeat(","+item, 1999) + "]"}).want(b, 202), &made)
@@ -65,7 +65,7 @@ func TestWithoutPostgreSQLNothingIsPromisedAndWithItAllGoesOn(t *testing.T) {
 	t.Parallel()
 	pg := testenv.PostgresServer(t)
 	b, c := tallied(t, "DATABASE_URL="+pg.URL, "REDIS_URL="+testenv.Redis(t).URL)
-	b.startAPI(app.Options{API: true, Worker: true})
+	b.startAPI(app.Options{API: app.ServeAPI, Worker: true})
 	session := b.browse(b.admin)
 	b.token(b.admin)
 	ids := b.submitMany(50, "")

@@ -45,9 +45,9 @@ func (a *App) addWatch(ctx context.Context, o Options) error {
 // serviceName is what traces call this process.
 func serviceName(o Options) string {
 	switch {
-	case o.API && o.Worker:
+	case o.API != nil && o.Worker:
 		return "waybill"
-	case o.API:
+	case o.API != nil:
 		return "waybill-api"
 	default:
 		return "waybill-worker"

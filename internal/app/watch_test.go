@@ -42,7 +42,7 @@ func startWatched(t *testing.T, environ ...string) *watchedDeployment {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, stopAPI := startApp(t, cfg, app.Options{API: true, Migrate: true, Listen: listener})
+	a, stopAPI := startApp(t, cfg, app.Options{API: app.ServeAPI, Migrate: true, Listen: listener})
 	if d.key, err = a.EnsureAdmin(t.Context(), "root@example.com", "correct horse battery", ""); err != nil {
 		t.Fatal(err)
 	}

@@ -151,7 +151,7 @@ func forEachLedger(t *testing.T, f func(b *bench, c *tally)) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b, c := tallied(t, "DATABASE_URL="+database(t), "REDIS_URL="+testenv.Redis(t).URL)
-			b.startAPI(app.Options{API: true, Worker: true})
+			b.startAPI(app.Options{API: app.ServeAPI, Worker: true})
 			f(b, c)
 		})
 	}
@@ -258,7 +258,7 @@ func TestWorkersComeAndGoWhileJobsFlow(t *testing.T) {
 	t.Parallel()
 	b, c := tallied(t, newGround(t)...)
 	c.took = 5 * time.Millisecond
-	b.startAPI(app.Options{API: true})
+	b.startAPI(app.Options{API: app.ServeAPI})
 	b.startWorker()
 	other := b.startWorker()
 	flowing, done := make(chan struct{}), make(chan []string)

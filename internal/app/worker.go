@@ -34,7 +34,7 @@ func (a *App) addWorker(o Options) error {
 	}
 	a.addWorkerMetrics(pool.Slots())
 	a.add("purge", a.ledger.purgeLoop(a.cfg.Retention, a.log))
-	if !o.API { // one process has one port to be watched at
+	if o.API == nil { // one process has one port to be watched at
 		if err := a.addWorkerHTTP(); err != nil {
 			return err
 		}

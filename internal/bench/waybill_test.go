@@ -45,7 +45,7 @@ func deployed(t *testing.T, redisURL string) Deployment {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, err := app.New(t.Context(), cfg, app.Options{API: true, Worker: true, Migrate: true, Listen: l}, testenv.Logger(t))
+	a, err := app.New(t.Context(), cfg, app.Options{API: app.ServeAPI, Worker: true, Migrate: true, Listen: l}, testenv.Logger(t))
 	if err != nil {
 		t.Fatal(err)
 	}
