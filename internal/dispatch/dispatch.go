@@ -38,7 +38,7 @@ type Dispatcher struct {
 	log    *slog.Logger
 	tank   *tank
 
-	parcels   chan job.Parcel
+	parcels   chan *job.Parcel // pointers, since the room for all of them is there from the start
 	errands   chan func(context.Context)
 	downUntil atomic.Int64 // unix nanoseconds; Redis did not answer, parcels are left to the audit until then
 	missed    atomic.Int64
@@ -66,7 +66,7 @@ func New(cfg Config, client redis.UniversalClient, log *slog.Logger) (*Dispatche
 		cfg.Private = func(string) bool { return false }
 	}
 	return &Dispatcher{cfg: cfg, redis: client, client: asynq.NewClientFromRedisClient(newLoader(client)), insp: asynq.NewInspectorFromRedisClient(client), log: log,
-		tank: newTank(client, log), parcels: make(chan job.Parcel, cfg.Buffer), errands: make(chan func(context.Context), 1000)}, nil
+		tank: newTank(client, log), parcels: make(chan *job.Parcel, cfg.Buffer), errands: make(chan func(context.Context), 1000)}, nil
 }
 
 // Run sends until ctx ends, and then what is still waiting, for as long as Redis takes it.
@@ -86,13 +86,13 @@ func (d *Dispatcher) sendLoop(ctx context.Context, done <-chan struct{}) {
 	for {
 		select {
 		case p := <-d.parcels:
-			d.trySend(ctx, p)
+			d.trySend(ctx, *p)
 			continue
 		case <-done:
 		}
 		select { // the rest, then leave
 		case p := <-d.parcels:
-			d.trySend(ctx, p)
+			d.trySend(ctx, *p)
 		default:
 			return
 		}
@@ -122,7 +122,7 @@ func (d *Dispatcher) Send(parcels ...job.Parcel) {
 			continue
 		}
 		select {
-		case d.parcels <- p:
+		case d.parcels <- &p:
 		default:
 			d.missed.Add(1)
 		}
