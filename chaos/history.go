@@ -106,12 +106,14 @@ type row struct {
 	CreatedAt     time.Time
 	Errors        int
 	LastError     string
+	Answer        string // of the sink, where the outcome holds one
 }
 
 func readRows(ctx context.Context, pool *pgxpool.Pool) (map[string]row, error) {
 	rows, err := pool.Query(ctx, `SELECT id::text, coalesce(labels->>'ref', ''), coalesce(idempotency_key, ''), type, state, attempt, failures, interruptions,
 		created_at, (SELECT count(*) FROM job_errors e WHERE e.job_id = j.id),
-		coalesce((SELECT message FROM job_errors e WHERE e.job_id = j.id ORDER BY at DESC LIMIT 1), '') FROM jobs j`)
+		coalesce((SELECT message FROM job_errors e WHERE e.job_id = j.id ORDER BY at DESC LIMIT 1), ''),
+		CASE type WHEN 'http.request' THEN coalesce(result->>'body', '') ELSE '' END FROM jobs j`)
 	if err != nil {
 		return nil, err
 	}

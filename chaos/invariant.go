@@ -2,6 +2,7 @@ package main
 
 import (
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/waybill/waybill/internal/job"
@@ -92,7 +93,8 @@ func (e *evidence) noPhantom() {
 	}
 }
 
-// oneOutcome: one accepted transition into an outcome, one settlement of each attempt, and no claim before the attempt before it was given up.
+// oneOutcome: one accepted transition into an outcome, one settlement of each attempt, none by another attempt's handler, and no claim before the
+// attempt before it was given up.
 func (e *evidence) oneOutcome() {
 	const name = "one outcome"
 	again := map[string]bool{} // retried by hand
@@ -121,6 +123,9 @@ func (e *evidence) oneOutcome() {
 		}
 		if (outcomes < 1 || outcomes > 1+btoi(again[id])) && e.rows[id].State.Finished() {
 			e.broken(name, id, "%d outcomes", outcomes)
+		}
+		if r := e.rows[id]; r.Answer != "" && r.Answer != strconv.Itoa(r.Attempt) {
+			e.broken(name, id, "the outcome of attempt %d is what attempt %s was answered", r.Attempt, r.Answer)
 		}
 	}
 }

@@ -21,7 +21,7 @@ func flawless() *evidence {
 		w:         &world{f: fault{}, struck: at(60_000), healed: at(70_000)},
 		conserved: &none,
 		orders:    []order{{ref: "1", kind: "call", want: completed(), ids: []string{"a"}, answeredAt: at(1)}},
-		rows:      map[string]row{"a": {ID: "a", Ref: "1", State: job.Completed, Attempt: 1}},
+		rows:      map[string]row{"a": {ID: "a", Ref: "1", State: job.Completed, Attempt: 1, Answer: "1"}},
 		history: map[string][]step{"a": {
 			{At: at(0), State: job.Pending, RunAt: at(0), Delivery: 1},
 			{At: at(10), Before: from(job.Pending), State: job.Active, Attempt: 1, RunAt: at(0), Delivery: 1},
@@ -42,7 +42,7 @@ func TestFlawlessEvidenceHasNoBreach(t *testing.T) {
 func again(e *evidence) {
 	e.w.f.interrupts = 1
 	r := e.rows["a"]
-	r.Attempt, r.Interruptions = 2, 1
+	r.Attempt, r.Interruptions, r.Answer = 2, 1, "2"
 	e.rows["a"] = r
 	e.history["a"] = append(e.history["a"][:2],
 		step{At: at(11_000), Before: from(job.Active), State: job.Pending, Attempt: 1, Interruptions: 1, RunAt: at(0), Delivery: 2},
@@ -80,6 +80,12 @@ func TestEachInvariantIsNoticedWhenBroken(t *testing.T) {
 			e.history["a"] = append(e.history["a"], step{At: at(40), Before: from(job.Completed), State: job.Archived, Attempt: 1, Settled: 1})
 		}},
 		{"one outcome", "a late outcome of an old attempt", func(e *evidence) { again(e); e.history["a"][4].Settled = 1 }},
+		{"one outcome", "the outcome of another attempt", func(e *evidence) {
+			again(e)
+			r := e.rows["a"]
+			r.Answer = "1"
+			e.rows["a"] = r
+		}},
 		{"one outcome", "a claim of what runs", func(e *evidence) { again(e); e.history["a"][2].State = job.Active }},
 		{"attempts are honest", "an attempt left out", func(e *evidence) { e.history["a"][1].Attempt = 2 }},
 		{"attempts are honest", "a retry used up by a fault", func(e *evidence) { e.rows["a"] = row{ID: "a", Ref: "1", State: job.Completed, Attempt: 1, Failures: 1} }},
