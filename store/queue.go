@@ -58,20 +58,23 @@ func (s *Store) Queues(ctx context.Context) ([]job.Queue, error) {
 	return out, nil
 }
 
-// maxArchived bounds how many archived jobs are counted.
+// maxArchived bounds how many archived jobs of a queue are counted.
 const maxArchived = 100_000
 
-// ArchivedCounts counts the archived jobs of every queue that has any: the newest 100,000 over all queues.
+// ArchivedCounts counts the archived jobs of every queue that has any, up to 100,000 of each.
 func (s *Store) ArchivedCounts(ctx context.Context) (map[string]int, error) {
-	some := s.db.NewSelect().Table("outcomes").Column("queue").Where("state = ?", job.Archived).OrderExpr("id DESC").Limit(maxArchived)
-	var rows []countRow
-	err := s.db.NewSelect().TableExpr("(?) AS a", some).Column("queue").ColumnExpr("count(*) AS jobs").Group("queue").Scan(ctx, &rows)
+	queues, err := s.queuesOf(ctx, "outcomes", job.Archived)
 	if err != nil {
-		return nil, s.wrap("count archived jobs", err)
+		return nil, err
 	}
-	out := make(map[string]int, len(rows))
-	for _, r := range rows {
-		out[r.Queue] = r.Jobs
+	out := make(map[string]int, len(queues))
+	for _, queue := range queues {
+		some := s.db.NewSelect().Table("outcomes").ColumnExpr("1").Where("state = ?", job.Archived).Where("queue = ?", queue).Limit(maxArchived)
+		n, err := s.db.NewSelect().TableExpr("(?) AS a", some).Count(ctx)
+		if err != nil {
+			return nil, s.wrap("count archived jobs", err)
+		}
+		out[queue] = int(n)
 	}
 	return out, nil
 }

@@ -12,30 +12,18 @@ import (
 // purgeBatch bounds one deletion, and so how long it holds locks.
 const purgeBatch = 1000
 
-// PurgeFinished deletes jobs that finished before the given time, with their labels, errors and Idempotency-Keys: at most a batch of each
-// outcome. It answers how many; call again while it answers any.
+// PurgeFinished deletes jobs that finished before the given time, with their labels, errors and Idempotency-Keys: at most a batch. It answers how
+// many; call again while it answers any. It walks the ids, which rise with time: a job that finished before a time was made before it.
 func (s *Store) PurgeFinished(ctx context.Context, before time.Time) (int, error) {
-	total := 0
-	for _, state := range job.FinishedStates {
-		n, err := s.purge(ctx, state, before.UTC())
-		if err != nil {
-			return total, s.wrap("purge finished jobs", err)
-		}
-		total += n
-	}
-	return total, nil
-}
-
-// purge walks the index on (state, id): a job that finished before a time was made before it, and ids rise with time.
-func (s *Store) purge(ctx context.Context, state job.State, before time.Time) (int, error) {
 	var ids []job.ID
+	before = before.UTC()
 	err := s.db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
-		old := tx.NewSelect().Table("outcomes").Column("id").Where("state = ?", state).Where("id < ?", job.FirstIDAt(before)).
-			Where("finished_at < ?", before).OrderExpr("id").Limit(purgeBatch)
+		old := tx.NewSelect().Table("outcomes").Column("id").Where("id < ?", job.FirstIDAt(before)).Where("finished_at < ?", before).
+			OrderExpr("id").Limit(purgeBatch)
 		if clause := s.engine.forUpdate(); clause != "" {
 			old = old.For(clause)
 		}
-		err := tx.NewDelete().Table("outcomes").Where("id IN (?)", old).Where("state = ?", state).Returning("id").Scan(ctx, &ids)
+		err := tx.NewDelete().Table("outcomes").Where("id IN (?)", old).Returning("id").Scan(ctx, &ids)
 		if err != nil || len(ids) == 0 {
 			return err
 		}
@@ -46,7 +34,7 @@ func (s *Store) purge(ctx context.Context, state job.State, before time.Time) (i
 		}
 		return nil
 	})
-	return len(ids), err
+	return len(ids), s.wrap("purge finished jobs", err)
 }
 
 // PurgeWorkers deletes heartbeat rows that have been silent since before the given time.

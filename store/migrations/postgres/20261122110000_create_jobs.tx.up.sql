@@ -59,7 +59,7 @@ CREATE TABLE open_jobs (
     CONSTRAINT open_jobs_counts CHECK (
         delivery >= 1 AND settled_attempt >= 0 AND attempt >= settled_attempt AND failures BETWEEN 0 AND 1001 AND crashes BETWEEN 0 AND interruptions)
 ) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02);
-CREATE INDEX open_jobs_state ON open_jobs (state, id);
+CREATE INDEX open_jobs_state ON open_jobs (state, queue, id);
 -- The audit walks the open jobs of a queue in the order in which their deliveries were decided.
 CREATE INDEX open_jobs_dispatch ON open_jobs (queue, dispatch_at, id) WHERE state IN ('pending', 'scheduled', 'retry', 'active');
 
@@ -89,7 +89,7 @@ CREATE TABLE outcomes (
             ELSE false
         END)
 );
-CREATE INDEX outcomes_state ON outcomes (state, id);
+CREATE INDEX outcomes_state ON outcomes (state, queue, id);
 
 -- The whole of a job, for reading.
 CREATE VIEW jobs AS
