@@ -66,13 +66,13 @@ migrate: ## bring the database of DATABASE_URL up to date
 	go run ./cmd/waybill migrate up
 
 .PHONY: bench
-bench: ## measure Waybill, bare asynq and River on servers of their own, in about 5 minutes; flags in ARGS
+bench: ## measure Waybill, bare asynq and River on servers of their own, in about 3 minutes; flags in ARGS
 	@tools/install.sh
 	cd bench && go run . $(ARGS)
 
 .PHONY: up
 up: ## run a whole deployment with docker compose
-	IMAGE_VERSION=$$(git describe --tags --always --dirty) docker compose up --build --detach --wait
+	IMAGE_VERSION=$$(git describe --tags --always --dirty 2>/dev/null) docker compose up --build --detach --wait
 
 .PHONY: clean
 clean: ## remove what was built; the data of `make dev` in .waybill/ stays

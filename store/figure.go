@@ -10,16 +10,6 @@ import (
 // maxCounted bounds how many jobs of one queue are counted, and so what a count costs: about a second on a warm database.
 const maxCounted = 1_000_000
 
-// everyQueue finds the queues that have jobs in a task's states by one step through the index open_jobs_dispatch for each, however many jobs
-// there are.
-const everyQueue = `
-WITH RECURSIVE q (queue) AS (
-	SELECT min(queue) FROM open_jobs WHERE ` + carried + `
-	UNION ALL
-	SELECT (SELECT min(queue) FROM open_jobs WHERE ` + carried + ` AND queue > q.queue) FROM q WHERE q.queue IS NOT NULL
-)
-SELECT queue FROM q WHERE queue IS NOT NULL`
-
 // OpenCounts counts the open jobs of every queue that has any, by state. It reads open jobs only, and at most 1,000,000 of a queue, in no
 // order (sorting them would cost more than counting); finished jobs cost it nothing. Nobody who answers a request should call it for that request alone.
 func (s *Store) OpenCounts(ctx context.Context) ([]job.QueueFigures, error) {
@@ -27,9 +17,9 @@ func (s *Store) OpenCounts(ctx context.Context) ([]job.QueueFigures, error) {
 	if err != nil {
 		return nil, err
 	}
-	var queues []string
-	if err := s.db.NewRaw(everyQueue).Scan(ctx, &queues); err != nil {
-		return nil, s.wrap("select queues with open jobs", err)
+	queues, err := s.queuesOf(ctx, "open_jobs", carried)
+	if err != nil {
+		return nil, err
 	}
 	out := make([]job.QueueFigures, 0, len(queues))
 	for _, queue := range queues {

@@ -184,7 +184,7 @@ func (s *Store) idsByState(ctx context.Context, f job.Filter) (*bun.RawQuery, er
 	queues := []string{f.Queue}
 	if f.Queue == "" {
 		var err error
-		if queues, err = s.queuesOf(ctx, table, f.State); err != nil {
+		if queues, err = s.queuesOf(ctx, table, "state = ?", f.State); err != nil {
 			return nil, err
 		}
 	}
@@ -204,18 +204,6 @@ func (s *Store) idsByState(ctx context.Context, f job.Filter) (*bun.RawQuery, er
 		return s.db.NewRaw("SELECT id FROM ? WHERE false", bun.Ident(table)), nil
 	}
 	return s.db.NewRaw(strings.Join(each, " UNION ALL "), newest...), nil
-}
-
-// queuesOf finds the queues that have jobs in a state, by one step through the index (state, queue, id) for each.
-func (s *Store) queuesOf(ctx context.Context, table string, state job.State) (queues []string, err error) {
-	err = s.db.NewRaw(`
-WITH RECURSIVE q (queue) AS (
-	SELECT min(queue) FROM ?0 WHERE state = ?1
-	UNION ALL
-	SELECT (SELECT min(queue) FROM ?0 WHERE state = ?1 AND queue > q.queue) FROM q WHERE q.queue IS NOT NULL
-)
-SELECT queue FROM q WHERE queue IS NOT NULL`, bun.Ident(table), state).Scan(ctx, &queues)
-	return queues, s.wrap("select queues with jobs of a state", err)
 }
 
 // OpenJobs counts an owner's open jobs, but never beyond limit.

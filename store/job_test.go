@@ -117,7 +117,7 @@ func TestABatchIsAllOrNothing(t *testing.T) {
 	})
 }
 
-// A batch has a way of its own into the database.
+// Whatever stands beside it in its batch.
 func TestABatchIsWrittenAsItsJobsAreOneByOne(t *testing.T) {
 	forEachEngine(t, func(t *testing.T, s *Store) {
 		at := time.Date(2999, 12, 31, 23, 59, 59, 123456789, time.UTC)

@@ -58,12 +58,25 @@ func (s *Store) Queues(ctx context.Context) ([]job.Queue, error) {
 	return out, nil
 }
 
+// queuesOf finds the queues that have jobs of some kind, by one step through an index for each, however many jobs there are: an index that leads by
+// queue and holds no others, or one that leads by state and queue.
+func (s *Store) queuesOf(ctx context.Context, table, where string, args ...any) (queues []string, err error) {
+	err = s.db.NewRaw(`
+WITH RECURSIVE q (queue) AS (
+	SELECT min(queue) FROM ?0 WHERE ?1
+	UNION ALL
+	SELECT (SELECT min(queue) FROM ?0 WHERE ?1 AND queue > q.queue) FROM q WHERE q.queue IS NOT NULL
+)
+SELECT queue FROM q WHERE queue IS NOT NULL`, bun.Ident(table), bun.SafeQuery(where, args...)).Scan(ctx, &queues)
+	return queues, s.wrap("select queues", err)
+}
+
 // maxArchived bounds how many archived jobs of a queue are counted.
 const maxArchived = 100_000
 
 // ArchivedCounts counts the archived jobs of every queue that has any, up to 100,000 of each.
 func (s *Store) ArchivedCounts(ctx context.Context) (map[string]int, error) {
-	queues, err := s.queuesOf(ctx, "outcomes", job.Archived)
+	queues, err := s.queuesOf(ctx, "outcomes", "state = ?", job.Archived)
 	if err != nil {
 		return nil, err
 	}

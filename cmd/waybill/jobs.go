@@ -13,6 +13,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"github.com/waybill/waybill/internal/job"
 )
 
 type jobsCommand struct {
@@ -67,7 +69,7 @@ type jobView struct {
 	ID        string    `json:"id"`
 	Type      string    `json:"type"`
 	Queue     string    `json:"queue"`
-	State     string    `json:"state"`
+	State     job.State `json:"state"`
 	Attempt   int       `json:"attempt"`
 	CreatedAt time.Time `json:"created_at"`
 	text      json.RawMessage
@@ -78,10 +80,6 @@ func (j *jobView) UnmarshalJSON(b []byte) error {
 	type plain jobView
 	j.text = bytes.Clone(b)
 	return json.Unmarshal(b, (*plain)(j))
-}
-
-func (j *jobView) finished() bool {
-	return j.State == "completed" || j.State == "archived" || j.State == "canceled"
 }
 
 func (j *jobView) print(out io.Writer) error {
@@ -135,7 +133,7 @@ func (c *submitCommand) Run(ctx context.Context, api *client, s *streams) error 
 	if err := j.print(s.out); err != nil {
 		return err
 	}
-	if j.State != "completed" {
+	if j.State != job.Completed {
 		return fmt.Errorf("job %s is %s", j.ID, j.State)
 	}
 	return nil
@@ -227,7 +225,7 @@ func (c *client) await(ctx context.Context, id string, patience time.Duration, j
 		if err := c.call(ctx, http.MethodGet, path, nil, "", j); err != nil {
 			return err
 		}
-		if j.finished() || time.Until(until) <= 0 {
+		if j.State.Finished() || time.Until(until) <= 0 {
 			return nil
 		}
 	}
