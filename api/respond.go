@@ -102,11 +102,18 @@ func encode(v any) ([]byte, error) {
 	return buf.Bytes(), nil
 }
 
+// countedBody is how many bytes net/http buffers before it sends, and up to which it writes Content-Length itself. Left to it, the headers of an answer
+// stay few enough for Go's small maps, which are not copied piece by piece.
+const countedBody = 2 << 10
+
 // write sends the whole answer. A client that has gone is no news: net/http ends the connection.
 func write(c *gin.Context, status int, contentType string, body []byte) {
 	h, v := c.Writer.Header(), visitOf(c)
-	v.contentType[0], v.length[0] = contentType, strconv.Itoa(len(body))
-	h["Content-Type"], h["Content-Length"] = v.contentType[:], v.length[:]
+	v.contentType[0] = contentType
+	h["Content-Type"] = v.contentType[:]
+	if len(body) > countedBody {
+		h["Content-Length"] = []string{strconv.Itoa(len(body))}
+	}
 	c.Status(status)
 	_, _ = c.Writer.Write(body)
 }

@@ -33,7 +33,7 @@ type visit struct {
 	whole   bool             // its handlers have returned, and did not cut the connection
 
 	// Single values of headers, so that each need not be a slice of its own.
-	requestID, contentType, length, location, rateLimit [1]string
+	requestID, contentType, location, rateLimit [1]string
 }
 
 type visitKey struct{}

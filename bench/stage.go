@@ -109,7 +109,7 @@ func (s *stage) database(name string) string {
 }
 
 func (s *stage) env(more ...string) []string {
-	return append([]string{"DATABASE_URL=" + s.database("waybill"), "REDIS_URL=" + s.redis.URL(), "WAYBILL_LOG_FORMAT=text"}, more...)
+	return append([]string{"DATABASE_URL=" + s.database("waybill"), "REDIS_URL=" + s.redis.URL()}, more...)
 }
 
 // prepare makes the databases and an administrator.

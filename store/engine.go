@@ -23,7 +23,7 @@ type engine interface {
 	// claimJobs makes active what may run and answers it. No two requests name the same job.
 	claimJobs(ctx context.Context, reqs []job.ClaimRequest) ([]*job.Job, error)
 	// settleJobs writes the outcomes that the fence lets through and answers these. No two settlements name the same job.
-	settleJobs(ctx context.Context, sets []job.Settlement) ([]settled, error)
+	settleJobs(ctx context.Context, sets []*job.Settlement) ([]settled, error)
 
 	// deliveries is Store.Deliveries: a position without an id, or without a time, comes before all that have one.
 	deliveries(ctx context.Context, queue string, after job.Position, before time.Time, limit int) ([]job.Delivery, error)

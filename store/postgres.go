@@ -61,6 +61,7 @@ func openPostgres(ctx context.Context, cfg Config) (engine, error) {
 			pc.ConnConfig.RuntimeParams[name] = value
 		}
 	}
+	pc.AfterConnect = func(_ context.Context, c *pgx.Conn) error { takeColumns(c.TypeMap()); return nil }
 	pool, err := pgxpool.NewWithConfig(ctx, pc)
 	if err != nil {
 		return nil, fmt.Errorf("open the database: %w", err)
@@ -133,22 +134,4 @@ func (p *postgres) unavailable(err error) bool {
 	return errors.As(err, &connect) || errors.As(err, &network) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) ||
 		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, net.ErrClosed) || pgconn.SafeToRetry(err) ||
 		strings.Contains(err.Error(), "conn closed") || strings.Contains(err.Error(), "closed pool")
-}
-
-// collect runs a hot statement and scans its rows one by one.
-func collect[T any](ctx context.Context, p *postgres, sql string, args []any, scan func(pgx.CollectableRow) (T, error)) ([]T, error) {
-	rows, err := p.hot.Query(ctx, sql, args...)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var out []T
-	for rows.Next() {
-		v, err := scan(rows)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, v)
-	}
-	return out, rows.Err()
 }

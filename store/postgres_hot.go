@@ -60,7 +60,7 @@ func (p *postgres) insertJobs(ctx context.Context, subs []job.Submission, strict
 	args, keyed := insertArgs(subs)
 	if !keyed {
 		done.all = true
-		err = p.hot.QueryRow(ctx, insertPlain, args...).Scan(&done.at)
+		err = p.hotQuery(ctx, insertPlain, args, func(r row) error { done.at = r.instant(0); return nil })
 		return done, err
 	}
 	if !strict {
@@ -78,41 +78,53 @@ func (p *postgres) insertJobs(ctx context.Context, subs []job.Submission, strict
 	return done, tx.Commit(ctx)
 }
 
-func insertKeys(ctx context.Context, db interface {
-	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
-}, args []any) (done inserted, err error) {
-	rows, err := db.Query(ctx, insertKeyed, args...)
-	if err != nil {
-		return done, err
-	}
+func insertKeys(ctx context.Context, db querier, args []any) (done inserted, err error) {
 	done.ids = map[job.ID]bool{}
-	var id job.ID
-	_, err = pgx.ForEachRow(rows, []any{(*[16]byte)(&id), &done.at}, func() error { done.ids[id] = true; return nil })
+	err = query(ctx, db, insertKeyed, args, func(r row) error {
+		done.ids[r.id(0)], done.at = true, r.instant(1)
+		return nil
+	})
 	return done, err
 }
 
 func insertArgs(subs []job.Submission) (args []any, keyed bool) {
 	n := len(subs)
-	id, owner := make([]pgtype.UUID, n), make([]pgtype.UUID, n)
-	kind, queue, backoff, payload := make([]string, n), make([]string, n), make([]string, n), make([]string, n)
-	key, trace, labels := make([]*string, n), make([]*string, n), make([]*string, n)
-	runAt, deadline := make([]pgtype.Timestamptz, n), make([]pgtype.Timestamptz, n)
-	retries := make([]int32, n)
-	timeout, base, limit := make([]int64, n), make([]int64, n), make([]int64, n)
-	print := make([][]byte, n)
-	var labelID, labelOwner []pgtype.UUID
-	var labelKey, labelValue []string
+	id, owner := newColumn(pgtype.UUIDOID, n), newColumn(pgtype.UUIDOID, n)
+	kind, queue, backoff, payload := newColumn(pgtype.TextOID, n), newColumn(pgtype.TextOID, n), newColumn(pgtype.TextOID, n), newColumn(pgtype.TextOID, n)
+	key, trace, labels := newColumn(pgtype.TextOID, n), newColumn(pgtype.TextOID, n), newColumn(pgtype.TextOID, n)
+	runAt, deadline := newColumn(pgtype.TimestamptzOID, n), newColumn(pgtype.TimestamptzOID, n)
+	retries, print := newColumn(pgtype.Int4OID, n), newColumn(pgtype.ByteaOID, n)
+	timeout, base, limit := newColumn(pgtype.Int8OID, n), newColumn(pgtype.Int8OID, n), newColumn(pgtype.Int8OID, n)
+	labelID, labelOwner := newColumn(pgtype.UUIDOID, 0), newColumn(pgtype.UUIDOID, 0)
+	labelKey, labelValue := newColumn(pgtype.TextOID, 0), newColumn(pgtype.TextOID, 0)
 	for i := range subs {
 		s := &subs[i]
-		id[i], owner[i] = pgID(s.ID), pgID(s.OwnerID)
-		kind[i], queue[i], backoff[i], payload[i] = s.Type, s.Queue, s.Backoff.Kind, string(s.Payload)
-		key[i], trace[i], labels[i] = textOrNull(s.IdempotencyKey), textOrNull(s.Traceparent), labelsJSON(s.Labels)
-		runAt[i], deadline[i] = pgTime(s.RunAt), pgTime(s.Deadline)
-		retries[i], timeout[i], base[i], limit[i] = int32(s.MaxRetries), s.Timeout.Milliseconds(), s.Backoff.Base.Milliseconds(), s.Backoff.Max.Milliseconds()
-		print[i] = s.Fingerprint
+		id.id(s.ID)
+		owner.id(s.OwnerID)
+		kind.text(s.Type)
+		queue.text(s.Queue)
+		runAt.instant(s.RunAt)
+		retries.int4(s.MaxRetries)
+		timeout.milliseconds(s.Timeout)
+		deadline.instant(s.Deadline)
+		backoff.text(s.Backoff.Kind)
+		base.milliseconds(s.Backoff.Base)
+		limit.milliseconds(s.Backoff.Max)
+		key.textOrNull(s.IdempotencyKey)
+		print.bytesOrNull(s.Fingerprint)
+		trace.textOrNull(s.Traceparent)
+		if l := labelsJSON(s.Labels); l != nil {
+			labels.text(*l)
+		} else {
+			labels.null()
+		}
+		payload.text(string(s.Payload))
 		keyed = keyed || s.IdempotencyKey != ""
 		for k, v := range s.Labels {
-			labelID, labelOwner, labelKey, labelValue = append(labelID, id[i]), append(labelOwner, owner[i]), append(labelKey, k), append(labelValue, v)
+			labelID.id(s.ID)
+			labelOwner.id(s.OwnerID)
+			labelKey.text(k)
+			labelValue.text(v)
 		}
 	}
 	return []any{id, owner, kind, queue, runAt, retries, timeout, deadline, backoff, base, limit, key, print, trace, labels, payload,
@@ -121,30 +133,29 @@ func insertArgs(subs []job.Submission) (args []any, keyed bool) {
 
 func (p *postgres) claimJobs(ctx context.Context, reqs []job.ClaimRequest) ([]*job.Job, error) {
 	n := len(reqs)
-	id, worker, delivery := make([]pgtype.UUID, n), make([]pgtype.UUID, n), make([]int32, n)
-	for i, r := range reqs {
-		id[i], worker[i], delivery[i] = pgID(r.JobID), pgID(r.WorkerID), int32(r.Delivery)
+	id, delivery, worker := newColumn(pgtype.UUIDOID, n), newColumn(pgtype.Int4OID, n), newColumn(pgtype.UUIDOID, n)
+	for _, r := range reqs {
+		id.id(r.JobID)
+		delivery.int4(r.Delivery)
+		worker.id(r.WorkerID)
 	}
-	return collect(ctx, p, claimSQL, []any{id, delivery, worker}, scanClaimed)
+	jobs := make([]*job.Job, 0, n)
+	err := p.hotQuery(ctx, claimSQL, []any{id, delivery, worker}, func(r row) error {
+		j, err := r.claimed()
+		jobs = append(jobs, j)
+		return err
+	})
+	return jobs, err
 }
 
-func scanClaimed(rows pgx.CollectableRow) (*job.Job, error) {
-	j := &job.Job{State: job.Active}
-	var timeout, base, limit int64
-	var deadline pgtype.Timestamptz
-	var labels []byte
-	var trace *string
-	err := rows.Scan((*[16]byte)(&j.ID), (*[16]byte)(&j.OwnerID), &j.Type, &j.Queue, (*[]byte)(&j.Payload), &labels, &j.MaxRetries, &timeout, &deadline,
-		&j.Backoff.Kind, &base, &limit, &j.RunAt, &j.Delivery, &j.Attempt, &j.Failures, &j.Interruptions, &j.CreatedAt, &j.StartedAt, &trace)
-	if err != nil {
-		return nil, err
-	}
-	j.Timeout, j.Backoff.Base, j.Backoff.Max = milliseconds(timeout), milliseconds(base), milliseconds(limit)
-	j.Deadline = deadline.Time
-	if trace != nil {
-		j.Traceparent = *trace
-	}
-	if labels != nil {
+// claimed reads a row of claimSQL.
+func (r row) claimed() (j *job.Job, err error) {
+	j = &job.Job{ID: r.id(0), OwnerID: r.id(1), Type: r.text(2), Queue: r.text(3), Payload: r.bytes(4), State: job.Active,
+		Policy: job.Policy{MaxRetries: r.int4(6), Timeout: r.milliseconds(7), Deadline: r.instant(8),
+			Backoff: job.Backoff{Kind: r.text(9), Base: r.milliseconds(10), Max: r.milliseconds(11)}},
+		RunAt: r.instant(12), Delivery: r.int4(13), Attempt: r.int4(14), Failures: r.int4(15), Interruptions: r.int4(16),
+		CreatedAt: r.instant(17), StartedAt: r.instant(18), Traceparent: r.text(19)}
+	if labels := r[5]; labels != nil {
 		err = json.Unmarshal(labels, &j.Labels)
 	}
 	return j, err

@@ -4,7 +4,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/waybill/waybill/internal/job"
@@ -58,8 +57,8 @@ const (
 
 // settleJobs finishes what is finished, lets the rest wait again, and finishes as canceled what a cancel was asked for meanwhile. These are commits
 // of their own: what the first wrote stands if the second fails, and sending it again is harmless.
-func (p *postgres) settleJobs(ctx context.Context, sets []job.Settlement) ([]settled, error) {
-	var finish, reopen []job.Settlement
+func (p *postgres) settleJobs(ctx context.Context, sets []*job.Settlement) ([]settled, error) {
+	var finish, reopen []*job.Settlement
 	for i := range sets {
 		if sets[i].State.Finished() {
 			finish = append(finish, sets[i])
@@ -84,22 +83,23 @@ func (p *postgres) settleJobs(ctx context.Context, sets []job.Settlement) ([]set
 }
 
 // canceled are the settlements that were not let wait again, as ends.
-func canceled(sets []job.Settlement, done []settled) []job.Settlement {
+func canceled(sets []*job.Settlement, done []settled) []*job.Settlement {
 	waits := make(map[job.ID]bool, len(done))
 	for _, d := range done {
 		waits[d.ID] = true
 	}
-	var out []job.Settlement
+	var out []*job.Settlement
 	for _, s := range sets {
 		if !waits[s.JobID] {
-			s.State, s.RunAt = job.Canceled, time.Time{}
-			out = append(out, s)
+			off := *s
+			off.State, off.RunAt = job.Canceled, time.Time{}
+			out = append(out, &off)
 		}
 	}
 	return out
 }
 
-func (p *postgres) settleSome(ctx context.Context, sql string, sets []job.Settlement) ([]settled, error) {
+func (p *postgres) settleSome(ctx context.Context, sql string, sets []*job.Settlement) ([]settled, error) {
 	if len(sets) == 0 {
 		return nil, nil
 	}
@@ -109,29 +109,40 @@ func (p *postgres) settleSome(ctx context.Context, sql string, sets []job.Settle
 	} else {
 		sql += settledTail
 	}
-	return collect(ctx, p, sql, args, func(rows pgx.CollectableRow) (r settled, err error) {
-		err = rows.Scan((*[16]byte)(&r.ID), (*string)(&r.State), &r.Delivery, &r.RunAt)
-		return r, err
+	done := make([]settled, 0, len(sets))
+	err := p.hotQuery(ctx, sql, args, func(r row) error {
+		done = append(done, settled{ID: r.id(0), State: job.State(r.text(1)), Delivery: r.int4(2), RunAt: r.instant(3)})
+		return nil
 	})
+	return done, err
 }
 
 // settleArgs lays settlements out as columns, and says whether any has an error to be kept.
-func settleArgs(sets []job.Settlement) (args []any, failed bool) {
+func settleArgs(sets []*job.Settlement) (args []any, failed bool) {
 	n := len(sets)
-	id, worker := make([]pgtype.UUID, n), make([]pgtype.UUID, n)
-	attempt, state := make([]int32, n), make([]string, n)
-	runAt := make([]pgtype.Timestamptz, n)
-	result, message, stack := make([]*string, n), make([]*string, n), make([]*string, n)
-	counts, retryable := make([]bool, n), make([]bool, n)
-	for i := range sets {
-		s := &sets[i]
-		id[i], worker[i], attempt[i], state[i], counts[i] = pgID(s.JobID), pgID(s.WorkerID), int32(s.Attempt), string(s.State), s.Failed
-		runAt[i], result[i] = pgTime(s.RunAt), textOrNull(string(s.Result))
-		if e := s.Error; e != nil {
-			m := job.CleanText(e.Message, job.MaxText)
-			message[i], stack[i], retryable[i] = &m, textOrNull(job.CleanText(e.Stack, maxStack)), e.Retryable
-			failed = true
+	id, worker := newColumn(pgtype.UUIDOID, n), newColumn(pgtype.UUIDOID, n)
+	attempt, state, runAt := newColumn(pgtype.Int4OID, n), newColumn(pgtype.TextOID, n), newColumn(pgtype.TimestamptzOID, n)
+	result, message, stack := newColumn(pgtype.TextOID, n), newColumn(pgtype.TextOID, n), newColumn(pgtype.TextOID, n)
+	counts, retryable := newColumn(pgtype.BoolOID, n), newColumn(pgtype.BoolOID, n)
+	for _, s := range sets {
+		id.id(s.JobID)
+		attempt.int4(s.Attempt)
+		worker.id(s.WorkerID)
+		state.text(string(s.State))
+		runAt.instant(s.RunAt)
+		result.bytesOrNull(s.Result)
+		counts.flag(s.Failed)
+		e := s.Error
+		if e == nil {
+			message.null()
+			stack.null()
+			retryable.flag(false)
+			continue
 		}
+		message.text(job.CleanText(e.Message, job.MaxText))
+		stack.textOrNull(job.CleanText(e.Stack, maxStack))
+		retryable.flag(e.Retryable)
+		failed = true
 	}
 	return []any{id, attempt, worker, state, runAt, result, counts, message, retryable, stack}, failed
 }

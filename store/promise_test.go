@@ -217,7 +217,7 @@ func (w *world) settle(t *rapid.T, h held, state job.State) {
 	if state == job.Retry || state == job.Scheduled {
 		set.RunAt = time.Now().Add(time.Millisecond)
 	}
-	out, err := w.s.Settle(w.ctx, []job.Settlement{set})
+	out, err := w.s.Settle(w.ctx, []*job.Settlement{&set})
 	noError(t, err)
 	task := job.TaskID(h.job.ID, h.job.Delivery)
 	if !out[0].Accepted {
@@ -228,7 +228,7 @@ func (w *world) settle(t *rapid.T, h held, state job.State) {
 		t.Fatalf("the outcome of attempt %d of %s was taken, attempt %d is the newest", h.job.Attempt, now.ID, now.Attempt)
 	}
 	if rapid.IntRange(0, 3).Draw(t, "answer of the ledger arrives") == 0 { // it was lost: the worker sends the same again
-		again, err := w.s.Settle(w.ctx, []job.Settlement{set})
+		again, err := w.s.Settle(w.ctx, []*job.Settlement{&set})
 		noError(t, err)
 		if !again[0].Accepted || again[0].Delivery != out[0].Delivery {
 			t.Fatalf("sent twice, the outcome of %s is %+v, and was %+v", h.job.ID, again[0], out[0])
@@ -349,7 +349,7 @@ func (w *world) beats(t *rapid.T) {
 			if !slices.ContainsFunc(w.holding, func(h held) bool {
 				return h.worker == worker && h.job.ID == lease.JobID && h.job.Attempt == lease.Attempt
 			}) {
-				_, err := w.s.Settle(w.ctx, []job.Settlement{{JobID: lease.JobID, Attempt: lease.Attempt, WorkerID: worker, State: job.Pending}})
+				_, err := w.s.Settle(w.ctx, []*job.Settlement{{JobID: lease.JobID, Attempt: lease.Attempt, WorkerID: worker, State: job.Pending}})
 				noError(t, err)
 			}
 		}

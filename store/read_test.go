@@ -215,7 +215,7 @@ func TestClaimsAndSettlementsLockInTheOrderOfTheirIDs(t *testing.T) {
 		return err
 	})
 	for _, state := range []job.State{job.Scheduled, job.Completed} {
-		sets := []job.Settlement{{JobID: high, Attempt: 1, WorkerID: w, State: state}, {JobID: low, Attempt: 1, WorkerID: w, State: state}}
+		sets := []*job.Settlement{{JobID: high, Attempt: 1, WorkerID: w, State: state}, {JobID: low, Attempt: 1, WorkerID: w, State: state}}
 		if state == job.Completed {
 			mustClaim(t, s, &job.Job{ID: low, Delivery: 1}, w)
 			mustClaim(t, s, &job.Job{ID: high, Delivery: 1}, w)

@@ -14,20 +14,20 @@ const maxStack = 8 << 10
 // Settle writes outcomes down: one statement for all, each fenced by its attempt, its worker, and that the attempt was not settled before.
 // One that the fence refuses belongs to somebody newer by now (Accepted is false), unless the ledger shows that the very same settlement
 // got through before and only its answer was lost. Answers stand in the order of the settlements.
-func (s *Store) Settle(ctx context.Context, sets []job.Settlement) ([]job.Settled, error) {
+func (s *Store) Settle(ctx context.Context, sets []*job.Settlement) ([]job.Settled, error) {
 	newest := make(map[job.ID]int, len(sets)) // of two attempts of one job only the newer can be current
 	for i := range sets {
 		if k, ok := newest[sets[i].JobID]; !ok || sets[k].Attempt < sets[i].Attempt {
 			newest[sets[i].JobID] = i
 		}
 	}
-	unique := make([]job.Settlement, 0, len(sets))
+	unique := make([]*job.Settlement, 0, len(sets))
 	for i := range sets {
 		if newest[sets[i].JobID] == i {
 			unique = append(unique, sets[i])
 		}
 	}
-	slices.SortFunc(unique, func(a, b job.Settlement) int { return bytes.Compare(a.JobID[:], b.JobID[:]) }) // see lockOpen
+	slices.SortFunc(unique, func(a, b *job.Settlement) int { return bytes.Compare(a.JobID[:], b.JobID[:]) }) // see lockOpen
 	rows, err := s.engine.settleJobs(ctx, unique)
 	if err != nil {
 		return nil, s.wrap("settle jobs", err)
@@ -43,7 +43,7 @@ func (s *Store) Settle(ctx context.Context, sets []job.Settlement) ([]job.Settle
 }
 
 // judge says why settlements were not taken: their rows show it.
-func (s *Store) judge(ctx context.Context, sets []job.Settlement, out []job.Settled) error {
+func (s *Store) judge(ctx context.Context, sets []*job.Settlement, out []job.Settled) error {
 	var missing []job.ID
 	for i := range sets {
 		if !out[i].Accepted {

@@ -130,12 +130,12 @@ func (l *lite) claimJobs(ctx context.Context, reqs []job.ClaimRequest) ([]*job.J
 	return jobs, err
 }
 
-func (l *lite) settleJobs(ctx context.Context, sets []job.Settlement) ([]settled, error) {
+func (l *lite) settleJobs(ctx context.Context, sets []*job.Settlement) ([]settled, error) {
 	var done []settled
 	err := l.db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
 		done = nil
 		for i := range sets {
-			r, err := settleOne(ctx, tx, &sets[i])
+			r, err := settleOne(ctx, tx, sets[i])
 			switch {
 			case errors.Is(err, sql.ErrNoRows): // the fence
 			case err != nil:

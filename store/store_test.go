@@ -89,7 +89,7 @@ func settlement(j *job.Job, worker job.ID, state job.State) job.Settlement {
 
 func settle(t *testing.T, s *Store, set job.Settlement) job.Settled {
 	t.Helper()
-	out, err := s.Settle(t.Context(), []job.Settlement{set})
+	out, err := s.Settle(t.Context(), []*job.Settlement{&set})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -94,6 +94,10 @@ func checker[P any](d Definition[P]) func(json.RawMessage) []job.FieldError {
 func handler[P any](d Definition[P]) func(context.Context, json.RawMessage) (any, error) {
 	return func(ctx context.Context, payload json.RawMessage) (any, error) {
 		var p P
+		if raw, ok := any(&p).(*json.RawMessage); ok { // taken as it is, and valid: the ledger holds nothing else
+			*raw = payload
+			return d.Handle(ctx, p)
+		}
 		dec := json.NewDecoder(bytes.NewReader(payload))
 		dec.UseNumber()
 		dec.DisallowUnknownFields() // a field that this worker does not know must not be passed over in silence

@@ -68,17 +68,18 @@ func (c *conveyor) EvalSha(ctx context.Context, sha string, keys []string, args 
 //
 // KEYS[1] pending  KEYS[2] paused  KEYS[3] active  KEYS[4] lease
 // ARGV[1] when the lease ends (Unix seconds)  ARGV[2] prefix of the tasks' keys  ARGV[3] how many
-// Returns their ids and messages in turn. A task without a message is none any more: its id is dropped.
+// Returns "more" where the queue has more of them, else "dry"; then their ids and messages in turn. A task without a message is none any more: its
+// id is dropped.
 var takeScript = redis.NewScript(`
 if redis.call("EXISTS", KEYS[2]) == 1 then
-	return {}
+	return {"dry"}
 end
 local ids = redis.call("LRANGE", KEYS[1], -ARGV[3], -1)
 if #ids == 0 then
-	return {}
+	return {"dry"}
 end
 redis.call("LTRIM", KEYS[1], 0, -1 - #ids)
-local out, active, lease = {}, {}, {}
+local out, active, lease = {#ids < tonumber(ARGV[3]) and "dry" or "more"}, {}, {}
 for i = #ids, 1, -1 do
 	local key = ARGV[2] .. ids[i]
 	local message = redis.call("HGET", key, "msg")
@@ -134,9 +135,10 @@ func (c *conveyor) fetch(ctx context.Context, queue string, keys []string, args 
 	if err != nil {
 		return err
 	}
-	if len(got) == 0 {
+	if got[0] == "dry" { // it need not be asked again to know that
 		c.bell.foundEmpty(queue, rings)
 	}
+	got = got[1:]
 	c.taken[queue] = make([]taken, len(got)/2)
 	for i := range c.taken[queue] {
 		c.taken[queue][i] = taken{got[2*i], got[2*i+1]}

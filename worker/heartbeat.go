@@ -104,6 +104,6 @@ func (p *Pool) obey(held map[job.Running]bool, orders job.Orders) {
 
 // handBack gives a job back whose claim holds in the ledger, but whose answer never came. The audit sends it: dispatch_at is new.
 func (p *Pool) handBack(a job.Running) {
-	done, err := p.deps.Ledger.Settle(context.WithoutCancel(p.base), job.Settlement{JobID: a.JobID, Attempt: a.Attempt, WorkerID: p.cfg.ID, State: job.Pending})
+	done, err := p.deps.Ledger.Settle(context.WithoutCancel(p.base), &job.Settlement{JobID: a.JobID, Attempt: a.Attempt, WorkerID: p.cfg.ID, State: job.Pending})
 	p.log.Warn("handed back a job whose claim was lost on the way", "job_id", a.JobID, "attempt", a.Attempt, "accepted", done.Accepted, "err", err)
 }

@@ -24,7 +24,7 @@ type ledger interface {
 	// Claim asks for the right to run a job. job.CodeUnavailable: ask again.
 	Claim(ctx context.Context, r job.ClaimRequest) (job.Claim, error)
 	// Settle writes an attempt's outcome down. Sending the same settlement again is harmless.
-	Settle(ctx context.Context, s job.Settlement) (job.Settled, error)
+	Settle(ctx context.Context, s *job.Settlement) (job.Settled, error)
 	Beat(ctx context.Context, b job.Beat) (job.Orders, error)
 	Leave(ctx context.Context, worker job.ID) error
 	ReportProgress(ctx context.Context, reports []job.ProgressReport) error

@@ -38,8 +38,8 @@ func (l *oneByOne) Claim(ctx context.Context, r job.ClaimRequest) (job.Claim, er
 	return out[0], nil
 }
 
-func (l *oneByOne) Settle(ctx context.Context, s job.Settlement) (job.Settled, error) {
-	out, err := l.Store.Settle(ctx, []job.Settlement{s})
+func (l *oneByOne) Settle(ctx context.Context, s *job.Settlement) (job.Settled, error) {
+	out, err := l.Store.Settle(ctx, []*job.Settlement{s})
 	if err != nil || l.loseSettles.Add(-1) >= 0 {
 		return job.Settled{}, errors.Join(err, errLostAnswer)
 	}
@@ -354,7 +354,7 @@ func TestAJobThatWasGivenToAnotherEndsHere(t *testing.T) {
 	j := b.await(id, func(j *job.Job) bool { return j.State == job.Active }, "the job runs")
 	// Somebody takes it back and claims it anew, as if this pool had been silent.
 	other := job.NewID()
-	if out, err := b.ledger.Store.Settle(t.Context(), []job.Settlement{{JobID: id, Attempt: j.Attempt, WorkerID: b.pool.cfg.ID, State: job.Pending}}); err != nil || !out[0].Accepted {
+	if out, err := b.ledger.Store.Settle(t.Context(), []*job.Settlement{{JobID: id, Attempt: j.Attempt, WorkerID: b.pool.cfg.ID, State: job.Pending}}); err != nil || !out[0].Accepted {
 		t.Fatal(out, err)
 	}
 	if c, err := b.ledger.Store.Claim(t.Context(), []job.ClaimRequest{{JobID: id, Delivery: 2, WorkerID: other}}); err != nil || c[0].Verdict != job.Run {

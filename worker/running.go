@@ -22,11 +22,11 @@ type running struct {
 	mu       sync.Mutex
 	claiming map[job.ID]int
 	attempts map[job.Running]context.CancelCauseFunc
-	gone     chan struct{} // closed and replaced whenever something is held no more
+	gone     chan struct{} // closed when something is held no more; nil: nobody waits for that
 }
 
 func newRunning() *running {
-	return &running{claiming: map[job.ID]int{}, attempts: map[job.Running]context.CancelCauseFunc{}, gone: make(chan struct{})}
+	return &running{claiming: map[job.ID]int{}, attempts: map[job.Running]context.CancelCauseFunc{}}
 }
 
 // claim notes that an answer to a claim is awaited: the ledger may show the job as ours before we know it.
@@ -45,8 +45,10 @@ func (r *running) claim(id job.ID) (done func()) {
 }
 
 func (r *running) changed() {
-	close(r.gone)
-	r.gone = make(chan struct{})
+	if r.gone != nil {
+		close(r.gone)
+		r.gone = nil
+	}
 }
 
 func (r *running) add(a job.Running, cancel context.CancelCauseFunc) (remove func()) {
@@ -105,6 +107,9 @@ func (r *running) endAll(cause error) {
 func (r *running) wait(ctx context.Context) bool {
 	for {
 		r.mu.Lock()
+		if r.gone == nil {
+			r.gone = make(chan struct{})
+		}
 		n, gone := len(r.attempts)+len(r.claiming), r.gone
 		r.mu.Unlock()
 		if n == 0 {

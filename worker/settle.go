@@ -21,7 +21,7 @@ const (
 func (p *Pool) settle(j *job.Job, e ended, took time.Duration) error {
 	set := decide(j, e, time.Now())
 	set.JobID, set.Attempt, set.Delivery, set.WorkerID = j.ID, j.Attempt, j.Delivery, p.cfg.ID
-	done, err := p.record(&set)
+	done, err := p.record(set)
 	if err != nil {
 		p.log.Error("outcome could not be written down, the job will run again", "job_id", j.ID, "attempt", j.Attempt, "err", err)
 		return putOff(time.Second, "the outcome was not written down")
@@ -38,14 +38,14 @@ func (p *Pool) settle(j *job.Job, e ended, took time.Duration) error {
 		parcel.Delivery, parcel.State = done.Delivery, job.Pending
 		p.deps.Carrier.Send(parcel)
 	}
-	return answer(done, &set)
+	return answer(done, set)
 }
 
 // record asks until the ledger answers: the job has run, and its outcome is held here. Whatever the ledger refuses for its content is
 // settled as archived instead, so that no job runs for ever because its outcome cannot be written.
 func (p *Pool) record(set *job.Settlement) (job.Settled, error) {
 	for pause := settlePause; ; pause = min(2*pause, settlePauseMax) {
-		done, err := p.deps.Ledger.Settle(context.WithoutCancel(p.base), *set)
+		done, err := p.deps.Ledger.Settle(context.WithoutCancel(p.base), set)
 		switch {
 		case err == nil:
 			return done, nil
@@ -53,7 +53,7 @@ func (p *Pool) record(set *job.Settlement) (job.Settled, error) {
 			p.log.Error("ledger refuses an outcome", "job_id", set.JobID, "err", err)
 			*set = job.Settlement{JobID: set.JobID, Attempt: set.Attempt, Delivery: set.Delivery, WorkerID: set.WorkerID, State: job.Archived,
 				Error: &job.AttemptError{Message: "its outcome could not be written down"}}
-			return p.deps.Ledger.Settle(context.WithoutCancel(p.base), *set)
+			return p.deps.Ledger.Settle(context.WithoutCancel(p.base), set)
 		}
 		select {
 		case <-time.After(pause):
@@ -64,27 +64,27 @@ func (p *Pool) record(set *job.Settlement) (job.Settled, error) {
 }
 
 // decide turns what a handler did into an outcome.
-func decide(j *job.Job, e ended, now time.Time) job.Settlement {
+func decide(j *job.Job, e ended, now time.Time) *job.Settlement {
 	if e.err == nil { // done is done, whatever was asked for meanwhile
-		return job.Settlement{State: job.Completed, Result: e.result}
+		return &job.Settlement{State: job.Completed, Result: e.result}
 	}
 	if wait, ok := tasks.SnoozeFor(e.err); ok && e.cause == nil {
-		return job.Settlement{State: job.Scheduled, RunAt: now.Add(wait)}
+		return &job.Settlement{State: job.Scheduled, RunAt: now.Add(wait)}
 	}
 	switch {
 	case errors.Is(e.cause, errCanceled):
-		return job.Settlement{State: job.Canceled, Error: &job.AttemptError{Message: "canceled while it ran"}}
+		return &job.Settlement{State: job.Canceled, Error: &job.AttemptError{Message: "canceled while it ran"}}
 	case errors.Is(e.cause, errDeadline):
 		return gaveUp("its deadline passed", e)
 	case tasks.IsPermanent(e.err):
 		return gaveUp(e.err.Error(), e)
 	case errors.Is(e.cause, errStopping), errors.Is(e.cause, errLost):
-		return job.Settlement{State: job.Pending} // handed back, not failed
+		return &job.Settlement{State: job.Pending} // handed back, not failed
 	}
 	return failed(j, e, now)
 }
 
-func failed(j *job.Job, e ended, now time.Time) job.Settlement {
+func failed(j *job.Job, e ended, now time.Time) *job.Settlement {
 	message := e.err.Error()
 	if errors.Is(e.cause, errTimeout) {
 		message = fmt.Sprintf("timed out after %s", j.Timeout)
@@ -104,9 +104,9 @@ func failed(j *job.Job, e ended, now time.Time) job.Settlement {
 	if !j.Deadline.IsZero() && !runAt.Before(j.Deadline) {
 		return gaveUp(message+"; the next attempt would come after its deadline", e)
 	}
-	return job.Settlement{State: job.Retry, RunAt: runAt, Failed: true, Error: &job.AttemptError{Message: message, Retryable: true, Stack: e.stack}}
+	return &job.Settlement{State: job.Retry, RunAt: runAt, Failed: true, Error: &job.AttemptError{Message: message, Retryable: true, Stack: e.stack}}
 }
 
-func gaveUp(message string, e ended) job.Settlement {
-	return job.Settlement{State: job.Archived, Failed: true, Error: &job.AttemptError{Message: message, Stack: e.stack}}
+func gaveUp(message string, e ended) *job.Settlement {
+	return &job.Settlement{State: job.Archived, Failed: true, Error: &job.AttemptError{Message: message, Stack: e.stack}}
 }

@@ -16,7 +16,7 @@ type ledger struct {
 	*store.Store
 	creates *batch.Batcher[job.Submission, job.Created]
 	claims  *batch.Batcher[job.ClaimRequest, job.Claim]
-	settles *batch.Batcher[job.Settlement, job.Settled]
+	settles *batch.Batcher[*job.Settlement, job.Settled]
 	waiters *waiters
 	cache   *cache.Jobs
 }
@@ -56,11 +56,11 @@ func (l *ledger) claim(ctx context.Context, reqs []job.ClaimRequest) ([]batch.Re
 }
 
 // Settle writes one outcome down together with others.
-func (l *ledger) Settle(ctx context.Context, s job.Settlement) (job.Settled, error) {
+func (l *ledger) Settle(ctx context.Context, s *job.Settlement) (job.Settled, error) {
 	return l.settles.Do(ctx, s)
 }
 
-func (l *ledger) settle(ctx context.Context, sets []job.Settlement) ([]batch.Result[job.Settled], error) {
+func (l *ledger) settle(ctx context.Context, sets []*job.Settlement) ([]batch.Result[job.Settled], error) {
 	return results(l.Store.Settle(ctx, sets))
 }
 

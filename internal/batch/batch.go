@@ -40,6 +40,7 @@ type Batcher[In, Out any] struct {
 
 	mu      sync.Mutex
 	queue   []call[In, Out]
+	spare   []call[In, Out] // room for a queue: that of a flush which has ended
 	running int
 	idle    sync.Cond
 }
@@ -71,13 +72,13 @@ func orDefault[T int | time.Duration](v, d T) T {
 // Do hands one input over and waits for its result. If ctx ends first, the input is flushed all the same and its outcome is
 // unknown to the caller.
 func (b *Batcher[In, Out]) Do(ctx context.Context, in In) (Out, error) {
-	c := call[In, Out]{in: in, out: make(chan Result[Out], 1)}
-	if err := b.enqueue(c); err != nil {
+	out := make(chan Result[Out], 1)
+	if err := b.enqueue(&in, out); err != nil {
 		var none Out
 		return none, err
 	}
 	select {
-	case r := <-c.out:
+	case r := <-out:
 		return r.Value, r.Err
 	case <-ctx.Done():
 		var none Out
@@ -85,13 +86,16 @@ func (b *Batcher[In, Out]) Do(ctx context.Context, in In) (Out, error) {
 	}
 }
 
-func (b *Batcher[In, Out]) enqueue(c call[In, Out]) error {
+func (b *Batcher[In, Out]) enqueue(in *In, out chan Result[Out]) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if len(b.queue) >= b.cfg.Waiting {
 		return job.Unavailable("too many requests are waiting for the ledger", nil)
 	}
-	b.queue = append(b.queue, c)
+	if b.queue == nil {
+		b.queue, b.spare = b.spare, nil
+	}
+	b.queue = append(b.queue, call[In, Out]{*in, out})
 	if b.running == 0 || b.running < b.cfg.Concurrency && len(b.queue) >= b.cfg.Worth {
 		b.running++
 		go b.drain()
@@ -120,6 +124,17 @@ func (b *Batcher[In, Out]) drain() {
 			b.cfg.Observe(len(calls))
 		}
 		b.run(calls)
+		b.keep(calls)
+	}
+}
+
+// keep keeps the room of a flush for the next ones.
+func (b *Batcher[In, Out]) keep(calls []call[In, Out]) {
+	clear(calls) // nobody's input is held longer than it must be
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.spare == nil && cap(calls) <= b.cfg.Max {
+		b.spare = calls[:0]
 	}
 }
 
@@ -128,15 +143,16 @@ func (b *Batcher[In, Out]) take() []call[In, Out] {
 	defer b.mu.Unlock()
 	n := min(len(b.queue), b.cfg.Max)
 	if n == 0 || b.running > 1 && n < b.cfg.Worth { // the other flush takes the rest
-		if n == 0 {
-			b.queue = nil
-		}
 		b.running--
 		b.idle.Broadcast()
 		return nil
 	}
 	calls := b.queue[:n:n]
-	b.queue = b.queue[n:]
+	if n == len(b.queue) {
+		calls, b.queue = b.queue, nil
+	} else {
+		b.queue = b.queue[n:]
+	}
 	return calls
 }
 

@@ -139,9 +139,7 @@ func (d *Dispatcher) trySend(ctx context.Context, p job.Parcel) {
 		d.missed.Add(1)
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	if err := d.SendNow(ctx, p); err != nil {
+	if err := d.SendNow(ctx, p); err != nil { // the client's own timeouts bound it
 		d.missed.Add(1)
 		if d.downUntil.Swap(time.Now().Add(pauseDown).UnixNano()) < time.Now().Add(-10*time.Second).UnixNano() {
 			d.log.WarnContext(ctx, "sending failed, jobs stay in the ledger until the audit sends them", "err", err)

@@ -35,8 +35,10 @@ func redact(groups []string, a slog.Attr) slog.Attr {
 	if secretName(a.Key) || slices.ContainsFunc(groups, secretName) {
 		return slog.String(a.Key, hidden)
 	}
-	if err, ok := a.Value.Any().(error); ok {
-		a.Value = slog.StringValue(err.Error())
+	if a.Value.Kind() == slog.KindAny {
+		if err, ok := a.Value.Any().(error); ok {
+			a.Value = slog.StringValue(err.Error())
+		}
 	}
 	if a.Value.Kind() == slog.KindString {
 		a.Value = slog.StringValue(withoutPasswords(a.Value.String()))

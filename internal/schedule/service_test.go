@@ -177,7 +177,7 @@ func (b *bench) finish(id job.ID) {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	out, err := b.store.Settle(b.t.Context(), []job.Settlement{{JobID: id, Attempt: j.Attempt, Delivery: j.Delivery, WorkerID: worker, State: job.Completed}})
+	out, err := b.store.Settle(b.t.Context(), []*job.Settlement{{JobID: id, Attempt: j.Attempt, Delivery: j.Delivery, WorkerID: worker, State: job.Completed}})
 	if err != nil || !out[0].Accepted {
 		b.t.Fatalf("settle: %+v, %v", out, err)
 	}
