@@ -94,7 +94,7 @@ func (s *stage) bin(name string) string { return filepath.Join(s.dir, "bin", nam
 
 func (s *stage) build(ctx context.Context) error {
 	for dir, packages := range map[string][]string{s.o.dir: {"./cmd/api", "./cmd/worker", "./cmd/waybill"}, filepath.Join(s.o.dir, "bench"): {"./asynq", "./river"}} {
-		cmd := exec.CommandContext(ctx, "go", slices.Concat([]string{"build", "-trimpath", "-tags", "nomsgpack", "-o", s.bin("") + string(filepath.Separator)}, packages)...)
+		cmd := exec.CommandContext(ctx, "go", slices.Concat([]string{"build", "-trimpath", "-tags", "nomsgpack,nosqlite", "-o", s.bin("") + string(filepath.Separator)}, packages)...)
 		cmd.Dir, cmd.Env = dir, append(cmd.Environ(), "CGO_ENABLED=0") // as in the images
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return fmt.Errorf("build: %w\n%s", err, out)

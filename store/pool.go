@@ -19,8 +19,3 @@ func (p *postgres) poolStats() PoolStats {
 	return PoolStats{Max: int(st.MaxConns()), InUse: int(st.AcquiredConns()), Idle: int(st.IdleConns()),
 		Waits: st.EmptyAcquireCount(), Waited: st.EmptyAcquireWaitTime()}
 }
-
-func (l *lite) poolStats() PoolStats {
-	st := l.db.DB.Stats()
-	return PoolStats{Max: st.MaxOpenConnections, InUse: st.InUse, Idle: st.Idle, Waits: st.WaitCount, Waited: st.WaitDuration}
-}

@@ -103,9 +103,6 @@ const pgEpoch = 946_684_800_000_000
 
 // appendTo writes the whole array.
 func (c *column) appendTo(b []byte) []byte {
-	if c.n == 0 { // has no dimension
-		return append(append(b, 0, 0, 0, 0, 0, 0, 0, 0), c.data[8:12]...)
-	}
 	binary.BigEndian.PutUint32(c.data, 1)
 	if c.nulls {
 		c.data[7] = 1

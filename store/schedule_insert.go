@@ -15,13 +15,3 @@ func (p *postgres) insertWithin(ctx context.Context, tx bun.Tx, subs []job.Submi
 	err = tx.Tx.QueryRowContext(ctx, insertPlain, args...).Scan(&at)
 	return at, err
 }
-
-func (l *lite) insertWithin(ctx context.Context, tx bun.Tx, subs []job.Submission) (time.Time, error) {
-	now := liteNow()
-	for i := range subs {
-		if _, err := l.insert(ctx, tx, &subs[i], now); err != nil {
-			return now, err
-		}
-	}
-	return now, nil
-}

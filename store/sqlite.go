@@ -1,3 +1,5 @@
+//go:build !nosqlite
+
 package store
 
 import (
@@ -78,4 +80,14 @@ func (l *lite) unavailable(err error) bool {
 		}
 	}
 	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, sql.ErrConnDone)
+}
+
+func (l *lite) duplicate(err error) bool {
+	var e *sqlite.Error
+	return errors.As(err, &e) && e.Code() == sqlite3.SQLITE_CONSTRAINT_UNIQUE
+}
+
+func (l *lite) poolStats() PoolStats {
+	st := l.db.DB.Stats()
+	return PoolStats{Max: st.MaxOpenConnections, InUse: st.InUse, Idle: st.Idle, Waits: st.WaitCount, Waited: st.WaitDuration}
 }

@@ -1,3 +1,5 @@
+//go:build !nosqlite
+
 package store
 
 import (
@@ -197,4 +199,14 @@ func waitAgain(ctx context.Context, tx bun.Tx, row *openRow, s *job.Settlement, 
 	_, err := tx.NewUpdate().Model(row).Column("state", "settled_attempt", "run_at", "failures", "interruptions", "crashes", "delivery", "dispatch_at").
 		WherePK().Exec(ctx)
 	return err
+}
+
+func (l *lite) insertWithin(ctx context.Context, tx bun.Tx, subs []job.Submission) (time.Time, error) {
+	now := liteNow()
+	for i := range subs {
+		if _, err := l.insert(ctx, tx, &subs[i], now); err != nil {
+			return now, err
+		}
+	}
+	return now, nil
 }

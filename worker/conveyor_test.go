@@ -43,6 +43,29 @@ func scripts(t *testing.T, c redis.UniversalClient) int {
 	return n
 }
 
+func TestAQueueThatWasJustEmptiedIsNotAskedAgain(t *testing.T) {
+	t.Parallel()
+	const tasks, slots = 7, 5
+	belt, client := onBelt(t, tasks, slots)
+	belt.bell.close() // nobody waits for it
+	if err := client.Del(t.Context(), "asynq:{default}:t:task-0").Err(); err != nil { // an id without a task: fewer are answered than were there
+		t.Fatal(err)
+	}
+	p := "asynq:{default}:"
+	before := scripts(t, client)
+	for i := range tasks + 3 {
+		task := belt.EvalSha(t.Context(), "", []string{p + "pending", p + "paused", p + "active", p + "lease"}, time.Now().Add(time.Minute).Unix(), p+"t:")
+		if found := task.Err() == nil; found != (i < tasks-1) {
+			t.Fatalf("asked for the %d. time it answers %v", i+1, task)
+		} else if found {
+			belt.done()
+		}
+	}
+	if n := scripts(t, client) - before; n != 2 {
+		t.Errorf("%d scripts, want 2: one that left some, one that left none", n)
+	}
+}
+
 // It fails where another version of asynq calls its scripts in another way: then the conveyor lets them through one by one.
 func TestTasksAreTakenAndFinishedManyAtATime(t *testing.T) {
 	t.Parallel()
