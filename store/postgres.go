@@ -61,6 +61,7 @@ func openPostgres(ctx context.Context, cfg Config) (engine, error) {
 			pc.ConnConfig.RuntimeParams[name] = value
 		}
 	}
+	pc.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheStatement // whatever the URL says: columns and rows are for prepared statements
 	pc.AfterConnect = func(_ context.Context, c *pgx.Conn) error { takeColumns(c.TypeMap()); return nil }
 	pool, err := pgxpool.NewWithConfig(ctx, pc)
 	if err != nil {
