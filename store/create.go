@@ -132,13 +132,6 @@ func (s *Store) addErrors(ctx context.Context, known map[ownedKey]*jobRow) error
 	return nil
 }
 
-func textOrNull(s string) *string {
-	if s == "" {
-		return nil
-	}
-	return &s
-}
-
 func labelsJSON(labels map[string]string) *string {
 	if len(labels) == 0 {
 		return nil

@@ -182,5 +182,3 @@ func (p *postgres) deliveries(ctx context.Context, queue string, after job.Posit
 }
 
 func pgID(id job.ID) pgtype.UUID { return pgtype.UUID{Bytes: id, Valid: true} }
-
-func pgTime(t time.Time) pgtype.Timestamptz { return pgtype.Timestamptz{Time: t, Valid: !t.IsZero()} }

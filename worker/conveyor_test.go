@@ -47,7 +47,7 @@ func TestAQueueThatWasJustEmptiedIsNotAskedAgain(t *testing.T) {
 	t.Parallel()
 	const tasks, slots = 7, 5
 	belt, client := onBelt(t, tasks, slots)
-	belt.bell.close() // nobody waits for it
+	belt.bell.close()                                                                 // nobody waits for it
 	if err := client.Del(t.Context(), "asynq:{default}:t:task-0").Err(); err != nil { // an id without a task: fewer are answered than were there
 		t.Fatal(err)
 	}
