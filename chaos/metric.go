@@ -66,10 +66,14 @@ func (w *world) metricsHold(ctx context.Context) error {
 		return fmt.Errorf("conservation: %w: they say %v", err, m.sum("waybill_jobs_open", ""))
 	}
 	for _, p := range w.members() {
-		if now, err := scrape(ctx, p.watch); err != nil {
-			return err
-		} else if n := now["go_goroutines"]; p.pid() == p.calmPID && n > p.calm+goroutineSlack {
-			return fmt.Errorf("alive: %s has %v goroutines, %v before the load", p.name, n, p.calm)
+		var n float64
+		err := w.eventually(ctx, 20*time.Second, func() (bool, error) { // connections that were just closed still end
+			now, err := scrape(ctx, p.watch)
+			n = now["go_goroutines"]
+			return err == nil && (p.pid() != p.calmPID || n <= p.calm+goroutineSlack), err
+		}, "it has no more goroutines than before")
+		if err != nil {
+			return fmt.Errorf("alive: %s: %w: %v, %v before the load", p.name, err, n, p.calm)
 		}
 	}
 	if w.f.apiDies || w.f.refuses || w.f.hostile || w.f.interrupts > 0 {
