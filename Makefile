@@ -11,6 +11,7 @@ help: ## show this
 .PHONY: build
 build: ## build every command into bin/
 	go build ./...
+	go build -tags nosqlite ./cmd/api ./cmd/worker # as the images are
 	go build -tags nomsgpack -o bin/ ./cmd/... # without the tag Gin brings a codec along that nothing uses
 
 .PHONY: test

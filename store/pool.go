@@ -13,9 +13,3 @@ type PoolStats struct {
 
 // PoolStats asks nobody.
 func (s *Store) PoolStats() PoolStats { return s.engine.poolStats() }
-
-func (p *postgres) poolStats() PoolStats {
-	st := p.pool.Stat()
-	return PoolStats{Max: int(st.MaxConns()), InUse: int(st.AcquiredConns()), Idle: int(st.IdleConns()),
-		Waits: st.EmptyAcquireCount(), Waited: st.EmptyAcquireWaitTime()}
-}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
+	"github.com/uptrace/bun"
 
 	"github.com/waybill/waybill/internal/job"
 )
@@ -85,6 +86,13 @@ func insertKeys(ctx context.Context, db querier, args []any) (done inserted, err
 		return nil
 	})
 	return done, err
+}
+
+// insertWithin goes past bun's formatting too: the driver takes columns here as well.
+func (p *postgres) insertWithin(ctx context.Context, tx bun.Tx, subs []job.Submission) (at time.Time, err error) {
+	args, _ := insertArgs(subs)
+	err = tx.Tx.QueryRowContext(ctx, insertPlain, args...).Scan(&at)
+	return at, err
 }
 
 func insertArgs(subs []job.Submission) (args []any, keyed bool) {
