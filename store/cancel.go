@@ -82,7 +82,7 @@ func (s *Store) anew(id job.ID, from ...job.State) func(context.Context, bun.Tx)
 // reopen takes the outcome of an archived or canceled job back.
 func (s *Store) reopen(ctx context.Context, tx bun.Tx, id job.ID) (bool, error) {
 	row := new(outcomeRow)
-	err := tx.NewDelete().Model(row).Where("id = ?", id).Where("state IN (?)", bun.List([]job.State{job.Archived, job.Canceled})).Returning("*").Scan(ctx)
+	err := tx.NewDelete().Model(row).Where("id = ?", id).Where("state IN (?)", bun.List([]job.State{job.Archived, job.Canceled})).Returning("?Columns").Scan(ctx)
 	if errors.Is(err, sql.ErrNoRows) {
 		return false, nil
 	}
@@ -122,7 +122,7 @@ func (s *Store) Archive(ctx context.Context, id job.ID, reason string) (*job.Job
 // nothing left to do.
 func (s *Store) steer(ctx context.Context, id job.ID, verb string, already job.State, change func(context.Context, bun.Tx) (bool, error)) (*job.Job, error) {
 	changed := false
-	err := s.db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) (err error) {
+	err := s.inTx(ctx, func(ctx context.Context, tx bun.Tx) (err error) {
 		changed, err = change(ctx, tx)
 		return err
 	})

@@ -14,7 +14,8 @@ import (
 
 // Create writes each submission down, in one commit for all: when it returns without an error, the promise is made. Submissions stand for
 // themselves: one whose Idempotency-Key is known answers the job of then (Replayed), or job.CodeKeyReused in its place in errs where the
-// fingerprints differ. err is that of the database, and then nothing is known to be written: repeat with the same key.
+// fingerprints differ, or why its job could not be read. err is that of the database, and then nothing is known to be written: repeat with the
+// same key.
 func (s *Store) Create(ctx context.Context, subs []job.Submission) (made []job.Created, errs []error, err error) {
 	rows, err := s.engine.insertJobs(ctx, subs, false)
 	if err != nil {
@@ -26,10 +27,11 @@ func (s *Store) Create(ctx context.Context, subs []job.Submission) (made []job.C
 		return made, errs, nil
 	}
 	known, err := s.byKey(ctx, subs, missing)
-	if err != nil {
-		return nil, nil, err
-	}
 	for _, i := range missing {
+		if err != nil { // those that were written stand all the same
+			errs[i] = err
+			continue
+		}
 		made[i], errs[i] = replay(known[ownedKey{subs[i].OwnerID, subs[i].IdempotencyKey}], &subs[i])
 	}
 	return made, errs, nil

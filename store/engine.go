@@ -37,13 +37,19 @@ type engine interface {
 	settledBefore(ctx context.Context) (time.Time, error)
 	// withLock runs f while no other process runs it.
 	withLock(ctx context.Context, f func(context.Context) error) error
-	// unavailable tells a database that cannot be reached (now) from a mistake of ours.
-	unavailable(err error) bool
+	// judge says what an error is to be laid to; see dberror.go.
+	judge(err error) fault
+	// repeatable reports an error after which a statement or a whole transaction may be tried again at once.
+	repeatable(err error) bool
 	// duplicate tells that a row was refused because another one has its unique value. The transaction is lost.
 	duplicate(err error) bool
 	// forUpdate is the clause that locks the selected rows and skips those that others hold; empty where one writer is alone.
 	forUpdate() string
 	dialect() string
+	// ready is Store.Ready.
+	ready(ctx context.Context) error
+	// checkSessions is Store.CheckSessions.
+	checkSessions(ctx context.Context) error
 	// poolStats says how busy the connections are; it asks nobody.
 	poolStats() PoolStats
 }

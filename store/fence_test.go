@@ -2,6 +2,7 @@ package store
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -160,6 +161,45 @@ func TestALateWorkerMaySettleWhileNobodyClaimedAnew(t *testing.T) {
 		}
 		if c := claim(t, s, back[0], job.NewID()); c.Verdict != job.Drop {
 			t.Errorf("its new delivery answers %v", c.Verdict)
+		}
+	})
+}
+
+// A job that was put off as a suspect still gets the outcome of the worker that seemed dead, until another one claims it.
+func TestALateWorkerMaySettleASuspectThatWaits(t *testing.T) {
+	forEachEngine(t, func(t *testing.T, s *Store) {
+		judge, jobs, w := standingJudge(t, s), create(t, s, submission(), submission(), submission(), submission()), job.NewID()
+		for range suspectFrom {
+			w = job.NewID()
+			for i, j := range jobs {
+				jobs[i] = mustClaim(t, s, read(t, s, j.ID), w)
+			}
+			if back, err := s.Orphans(t.Context(), judge); err != nil || len(back) != len(jobs) {
+				t.Fatal(back, err)
+			}
+		}
+		jobs = slices.DeleteFunc(jobs, func(j *job.Job) bool { return read(t, s, j.ID).State != job.Scheduled })
+		if len(jobs) != 3 {
+			t.Fatalf("%d of four suspects are put off", len(jobs))
+		}
+		failed := settlement(jobs[1], w, job.Retry)
+		failed.Failed, failed.RunAt, failed.Error = true, time.Now().Add(time.Hour), &job.AttemptError{Message: "no", Retryable: true}
+		for i, set := range []job.Settlement{settlement(jobs[0], w, job.Completed), failed, settlement(jobs[2], w, job.Pending)} {
+			if r := settle(t, s, set); !r.Accepted || r.State != set.State {
+				t.Errorf("%d: settled as %+v", i, r)
+			}
+			if r := settle(t, s, set); !r.Accepted {
+				t.Errorf("%d: the same again: %+v", i, r)
+			}
+			if got := read(t, s, set.JobID); got.State != set.State {
+				t.Errorf("%d: the job is %s", i, got.State)
+			}
+		}
+		if claim(t, s, read(t, s, jobs[0].ID), job.NewID()).Verdict != job.Drop {
+			t.Error("a job that is completed was given to a worker")
+		}
+		if j := read(t, s, jobs[1].ID); j.Failures != 1 {
+			t.Errorf("a late failure counts %d times", j.Failures)
 		}
 	})
 }

@@ -47,7 +47,7 @@ func joinScopes(scopes []account.Scope) string {
 func (s *Store) CreateKey(ctx context.Context, k *account.Key, limit int) error {
 	row := &keyRow{ID: k.ID, UserID: k.UserID, Name: k.Name, Scopes: joinScopes(k.Scopes), SecretHash: k.SecretHash,
 		CreatedAt: k.CreatedAt, ExpiresAt: k.ExpiresAt}
-	return s.wrap("insert API key", s.db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
+	return s.wrap("insert API key", s.inTx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		// Locks the user's row: two keys at once would each see room for one more.
 		if n, err := s.affected("lock user", func() (sql.Result, error) {
 			return tx.NewRaw("UPDATE users SET name = name WHERE id = ?", k.UserID).Exec(ctx)

@@ -59,7 +59,7 @@ func (r *openRow) outcome(state job.State, at time.Time) outcomeRow {
 // of their ids, so that two who want the same jobs never wait for each other.
 func (s *Store) lockOpen(ctx context.Context, tx bun.Tx, where func(*bun.SelectQuery) *bun.SelectQuery) ([]openRow, error) {
 	var rows []openRow
-	q := where(tx.NewSelect().Model(&rows).ColumnExpr("o.*").ColumnExpr("? AS now", s.clock()).OrderExpr("o.id"))
+	q := where(tx.NewSelect().Model(&rows).ColumnExpr("?TableColumns").ColumnExpr("? AS now", s.clock()).OrderExpr("o.id"))
 	if s.engine.forUpdate() != "" {
 		q = q.For("UPDATE OF o")
 	}

@@ -33,36 +33,56 @@ func (s *Store) Orphans(ctx context.Context, judge job.ID) ([]*job.Job, error) {
 	if err != nil {
 		return nil, err
 	}
+	jobs, lost, err := s.orphans(ctx, judge, now, nil)
+	if job.FaultOf(err) == job.FaultNone || len(lost) < 2 {
+		return jobs, err
+	}
+	err = oneByOne(lost, err, func(id job.ID) error {
+		some, _, err := s.orphans(ctx, judge, now, []job.ID{id})
+		jobs = append(jobs, some...)
+		return err
+	})
+	if len(jobs) > 0 && err != nil {
+		s.log.ErrorContext(ctx, "a job cannot be taken back from its lost worker, the others go on", "err", err)
+		err = nil // what was taken back must be sent
+	}
+	return jobs, err
+}
+
+// orphans is one transaction, over all jobs or only those given. With an error, it answers which jobs it was about.
+func (s *Store) orphans(ctx context.Context, judge job.ID, now time.Time, only []job.ID) (jobs []*job.Job, lost []job.ID, err error) {
 	var rows []*jobRow
-	err = s.db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
-		taken, err := s.takeBack(ctx, tx, judge, now)
-		if err != nil {
+	err = s.inTx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		rows = nil
+		locked, err := s.lockLost(ctx, tx, judge, now, only)
+		if err != nil || len(locked) == 0 {
 			return err
 		}
-		rows, err = whole(ctx, tx, taken)
+		lost = make([]job.ID, len(locked))
+		for i := range locked {
+			lost[i] = locked[i].ID
+		}
+		if err := s.takeBack(ctx, tx, locked, now); err != nil {
+			return err
+		}
+		rows, err = whole(ctx, tx, lost)
 		return err
 	})
 	if err != nil {
-		return nil, s.wrap("take back orphans", err)
+		return nil, lost, s.wrap("take back orphans", err)
 	}
-	jobs := make([]*job.Job, len(rows))
-	for i, r := range rows {
-		jobs[i] = r.job()
+	for _, r := range rows {
+		jobs = append(jobs, r.job())
 	}
-	return jobs, nil
+	return jobs, lost, nil
 }
 
-func (s *Store) takeBack(ctx context.Context, tx bun.Tx, judge job.ID, now time.Time) (taken []job.ID, err error) {
-	lost, err := s.lockLost(ctx, tx, judge, now)
-	if err != nil || len(lost) == 0 {
-		return nil, err
-	}
+func (s *Store) takeBack(ctx context.Context, tx bun.Tx, lost []openRow, now time.Time) error {
 	var ended []outcomeRow
 	var atOnce, suspects []job.ID
 	notes := make([]errorRow, len(lost))
 	for i := range lost {
 		r := &lost[i]
-		taken = append(taken, r.ID)
 		r.Interruptions++
 		r.Crashes++
 		state := job.Pending
@@ -80,14 +100,14 @@ func (s *Store) takeBack(ctx context.Context, tx bun.Tx, judge job.ID, now time.
 		}
 		notes[i] = errorRow{JobID: r.ID, Attempt: r.Attempt, At: now.UTC(), Message: lostMessage(r, state), Retryable: !state.Finished()}
 	}
-	if err = s.runAgain(ctx, tx, now, atOnce, suspects); err != nil {
-		return nil, err
+	if err := s.runAgain(ctx, tx, now, atOnce, suspects); err != nil {
+		return err
 	}
-	if err = conclude(ctx, tx, ended...); err != nil {
-		return nil, err
+	if err := conclude(ctx, tx, ended...); err != nil {
+		return err
 	}
-	_, err = tx.NewInsert().Model(&notes).On("CONFLICT DO NOTHING").Exec(ctx)
-	return taken, err
+	_, err := tx.NewInsert().Model(&notes).On("CONFLICT DO NOTHING").Exec(ctx)
+	return err
 }
 
 // runAgain lets jobs wait for another worker, suspects apart from each other.
@@ -113,14 +133,17 @@ func (s *Store) runAgain(ctx context.Context, tx bun.Tx, now time.Time, atOnce, 
 	return nil
 }
 
-// lockLost picks active jobs whose worker is dead in the eyes of this judge. What another judge is just taking back is left to him.
-func (s *Store) lockLost(ctx context.Context, tx bun.Tx, judge job.ID, now time.Time) ([]openRow, error) {
+// lockLost picks active jobs, or those given of them, whose worker is dead in the eyes of this judge. What another judge is just taking back is left to him.
+func (s *Store) lockLost(ctx context.Context, tx bun.Tx, judge job.ID, now time.Time, only []job.ID) ([]openRow, error) {
 	stale := now.Add(-StaleAfter)
 	heard := tx.NewSelect().Table("workers").ColumnExpr("1").Where("id = ?", judge).
 		Where("beating_since < ?", stale).Where("beat_at >= ?", now.Add(-beatGap))
 	var rows []openRow
 	q := tx.NewSelect().Model(&rows).Join("LEFT JOIN workers AS w ON w.id = o.worker_id").
 		Where("o.state = ?", job.Active).Where("(w.id IS NULL OR w.beat_at < ?)", stale).Where("EXISTS (?)", heard).Limit(orphanBatch)
+	if only != nil {
+		q = q.Where("o.id IN (?)", bun.List(only))
+	}
 	if s.engine.forUpdate() != "" {
 		q = q.For("UPDATE OF o SKIP LOCKED")
 	}

@@ -4,14 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"maps"
-	"net"
-	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/uptrace/bun"
@@ -24,23 +20,18 @@ type postgres struct {
 	pool *pgxpool.Pool
 	hot  *pgxpool.Pool
 	db   *bun.DB
+
+	replaced atomic.Int64 // how often all connections were replaced
+	readOnly atomic.Bool  // whether any connection was ever opened read-only
 }
 
 // hotConns is one for each flush of the three hot writes that can be on its way at once, and one to spare.
 const hotConns = 7
 
-// hotSettings hold the hot writes to one plan, made once for each connection: for each element of the arrays a look-up by key. Left to itself, a
-// planner whose statistics are of a moment when the queue was empty walks all open jobs for each flush instead. Without seqscans it would walk an
-// index; so the statements say id = ANY (ARRAY[x]) for id = x, which is no order that a walk could follow and nothing to hash or merge by: the key
-// is all that is left.
-var hotSettings = map[string]string{"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off", "jit": "off"}
-
 const (
-	defaultMaxConns  = 20
-	connectTimeout   = 5 * time.Second
-	statementTimeout = "15s" // a statement that takes longer is one that will not end
-	lockTimeout      = "5s"
-	migrationLock    = 0x77617962696c6c // "waybill"
+	defaultMaxConns = 20
+	connectTimeout  = 5 * time.Second
+	migrationLock   = 0x77617962696c6c // "waybill"
 )
 
 func openPostgres(ctx context.Context, cfg Config) (engine, error) {
@@ -53,29 +44,41 @@ func openPostgres(ctx context.Context, cfg Config) (engine, error) {
 		pc.MaxConns = int32(cfg.MaxConns)
 	}
 	pc.ConnConfig.ConnectTimeout = connectTimeout
-	for name, value := range map[string]string{
-		"application_name": "waybill", "timezone": "UTC", "statement_timeout": statementTimeout, "lock_timeout": lockTimeout,
-		"idle_in_transaction_session_timeout": "30s",
-	} {
-		if pc.ConnConfig.RuntimeParams[name] == "" {
-			pc.ConnConfig.RuntimeParams[name] = value
-		}
-	}
 	pc.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheStatement // whatever the URL says: columns and rows are for prepared statements
-	pc.AfterConnect = func(_ context.Context, c *pgx.Conn) error { takeColumns(c.TypeMap()); return nil }
-	pool, err := pgxpool.NewWithConfig(ctx, pc)
-	if err != nil {
-		return nil, fmt.Errorf("open the database: %w", err)
+	params := pc.ConnConfig.RuntimeParams
+	pc.ConnConfig.RuntimeParams = map[string]string{} // see sessions
+	p := new(postgres)
+	if p.pool, err = p.openPool(ctx, pc, params, nil); err != nil {
+		return nil, err
 	}
 	hc := pc.Copy()
 	hc.MaxConns = hotConns
-	maps.Copy(hc.ConnConfig.RuntimeParams, hotSettings)
-	hot, err := pgxpool.NewWithConfig(ctx, hc)
+	if p.hot, err = p.openPool(ctx, hc, params, hotSettings); err != nil {
+		p.pool.Close()
+		return nil, err
+	}
+	sqldb := stdlib.OpenDBFromPool(p.pool)
+	p.db = bun.NewDB(sqldb, pgdialect.New(), bun.WithConnResolver(&repeating{sqldb, p.repeatable}))
+	return p, nil
+}
+
+// openPool makes a pool whose sessions have the settings of the URL, and then those in extra.
+func (p *postgres) openPool(ctx context.Context, c *pgxpool.Config, params, extra map[string]string) (*pgxpool.Pool, error) {
+	s, err := newSessions(params, extra, &p.readOnly)
 	if err != nil {
-		pool.Close()
+		return nil, err
+	}
+	c.ConnConfig.OnPgError = p.onError
+	c.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
+		p.stamp(conn.PgConn())
+		return s.begin(ctx, conn)
+	}
+	c.PrepareConn = s.usable
+	pool, err := pgxpool.NewWithConfig(ctx, c)
+	if err != nil {
 		return nil, fmt.Errorf("open the database: %w", err)
 	}
-	return &postgres{pool: pool, hot: hot, db: bun.NewDB(stdlib.OpenDBFromPool(pool), pgdialect.New())}, nil
+	return pool, nil
 }
 
 func (p *postgres) bun() *bun.DB      { return p.db }
@@ -95,12 +98,20 @@ func (p *postgres) now(ctx context.Context) (now time.Time, err error) {
 	return now, err
 }
 
-// settledBefore asks for the oldest transaction that is open in this database. dispatch_at is the start of the transaction that writes it, so
-// a row that nobody can see yet has a dispatch_at at or after that. Sessions of other roles hide their start, and write no jobs.
+// settledBefore asks for the oldest transaction that a process of ours has open in this database. dispatch_at is the start of the transaction that
+// writes it, so a row that nobody can see yet has a dispatch_at at or after that. Other programs write no jobs, however long their transactions
+// are: ours are known by their application_name.
 func (p *postgres) settledBefore(ctx context.Context) (t time.Time, err error) {
-	err = p.pool.QueryRow(ctx, `SELECT least(now(), (SELECT min(xact_start) FROM pg_stat_activity WHERE datname = current_database()))`).Scan(&t)
+	err = p.pool.QueryRow(ctx, settledBeforeSQL).Scan(&t)
 	return t, err
 }
+
+// PostgreSQL does not show when a transaction began to other roles, and to nobody where track_activities is off. No transaction of ours lasts a
+// minute: statement_timeout and idle_in_transaction_session_timeout see to that.
+const settledBeforeSQL = `
+SELECT least(now(), (
+	SELECT min(CASE WHEN state IS NULL OR state = 'disabled' THEN now() - interval '1 minute' ELSE xact_start END) FROM pg_stat_activity
+	WHERE datname = current_database() AND application_name = '` + applicationName + `' AND coalesce(backend_type, 'client backend') = 'client backend'))`
 
 // withLock holds an advisory lock on a connection of its own: it goes with the connection, so a process that dies leaves none behind.
 func (p *postgres) withLock(ctx context.Context, f func(context.Context) error) error {
@@ -117,29 +128,6 @@ func (p *postgres) withLock(ctx context.Context, f func(context.Context) error) 
 		return fmt.Errorf("wait for the migration lock: %w", err)
 	}
 	return f(ctx)
-}
-
-// unavailable knows the SQLSTATE classes 08 (connection), 53 (resources), 57 (operator intervention: shutdown, canceled, timeout) and
-// 55P03 (lock timeout), and everything that went wrong on the way there. https://www.postgresql.org/docs/15/errcodes-appendix.html
-func (p *postgres) unavailable(err error) bool {
-	var pg *pgconn.PgError
-	if errors.As(err, &pg) {
-		switch pg.Code[:2] {
-		case "08", "53", "57", "40":
-			return true
-		}
-		return pg.Code == "55P03" || pg.Code == "25006" // read-only: a standby that was just promoted or demoted
-	}
-	var connect *pgconn.ConnectError
-	var network net.Error
-	return errors.As(err, &connect) || errors.As(err, &network) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) ||
-		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, net.ErrClosed) || pgconn.SafeToRetry(err) ||
-		strings.Contains(err.Error(), "conn closed") || strings.Contains(err.Error(), "closed pool")
-}
-
-func (p *postgres) duplicate(err error) bool {
-	var e *pgconn.PgError
-	return errors.As(err, &e) && e.Code == "23505"
 }
 
 func (p *postgres) poolStats() PoolStats {

@@ -59,21 +59,27 @@ FROM c JOIN submissions s ON s.id = ANY (ARRAY[c.id])`
 
 func (p *postgres) insertJobs(ctx context.Context, subs []job.Submission, strict bool) (done inserted, err error) {
 	args, keyed := insertArgs(subs)
-	if !keyed {
+	switch {
+	case !keyed:
 		done.all = true
-		err = p.hotQuery(ctx, insertPlain, args, func(r row) error { done.at = r.instant(0); return nil })
-		return done, err
+		err = p.hotQuery(ctx, insertPlain, args, func() {}, func(r row) error { done.at = r.instant(0); return nil })
+	case strict:
+		err = repeat(p.repeatable, func() error { done, err = p.insertAll(ctx, args, len(subs)); return err })
+	default:
+		err = repeat(p.repeatable, func() error { done, err = insertKeys(ctx, p.hot, args); return err })
 	}
-	if !strict {
-		return insertKeys(ctx, p.hot, args)
-	}
+	return done, err
+}
+
+// insertAll writes all n submissions; where a key of theirs is known it writes none.
+func (p *postgres) insertAll(ctx context.Context, args []any, n int) (inserted, error) {
 	tx, err := p.hot.Begin(ctx)
 	if err != nil {
-		return done, err
+		return inserted{}, err
 	}
 	defer tx.Rollback(context.WithoutCancel(ctx)) //nolint:errcheck // after Commit it does nothing
-	done, err = insertKeys(ctx, tx, args)
-	if err != nil || len(done.ids) < len(subs) {
+	done, err := insertKeys(ctx, tx, args)
+	if err != nil || len(done.ids) < n {
 		return inserted{}, err
 	}
 	return done, tx.Commit(ctx)
@@ -148,7 +154,7 @@ func (p *postgres) claimJobs(ctx context.Context, reqs []job.ClaimRequest) ([]*j
 		worker.id(r.WorkerID)
 	}
 	jobs := make([]*job.Job, 0, n)
-	err := p.hotQuery(ctx, claimSQL, []any{id, delivery, worker}, func(r row) error {
+	err := p.hotQuery(ctx, claimSQL, []any{id, delivery, worker}, func() { jobs = jobs[:0] }, func(r row) error {
 		j, err := r.claimed()
 		jobs = append(jobs, j)
 		return err
@@ -176,15 +182,19 @@ WHERE ` + carried + ` AND queue = $1 AND (dispatch_at, id) > ($2, $3) AND dispat
 ORDER BY dispatch_at, id LIMIT $5`
 
 func (p *postgres) deliveries(ctx context.Context, queue string, after job.Position, before time.Time, limit int) ([]job.Delivery, error) {
-	rows, err := p.pool.Query(ctx, deliveriesSQL, queue, after.DispatchAt.UTC(), pgID(after.ID), before, limit)
-	if err != nil {
-		return nil, err
-	}
 	var list []job.Delivery
-	var d job.Delivery
-	_, err = pgx.ForEachRow(rows, []any{(*[16]byte)(&d.ID), &d.DispatchAt, &d.Delivery, (*string)(&d.State), &d.RunAt}, func() error {
-		list = append(list, d)
-		return nil
+	err := repeat(p.repeatable, func() error {
+		list = nil
+		rows, err := p.pool.Query(ctx, deliveriesSQL, queue, after.DispatchAt.UTC(), pgID(after.ID), before, limit)
+		if err != nil {
+			return err
+		}
+		var d job.Delivery
+		_, err = pgx.ForEachRow(rows, []any{(*[16]byte)(&d.ID), &d.DispatchAt, &d.Delivery, (*string)(&d.State), &d.RunAt}, func() error {
+			list = append(list, d)
+			return nil
+		})
+		return err
 	})
 	return list, err
 }

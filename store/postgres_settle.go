@@ -12,8 +12,10 @@ import (
 const settleFrom = `unnest($1::uuid[], $2::int[], $3::uuid[], $4::text[], $5::timestamptz[], $6::text[], $7::bool[], $8::text[], $9::bool[], $10::text[])
 	AS u(id, attempt, worker, state, run_at, result, failed, message, retryable, stack)`
 
-// fence lets an attempt's outcome through while its job is open, the attempt is the newest, it is its claimer's, and nobody settled it before.
-const fence = `j.id = ANY (ARRAY[u.id]) AND j.attempt = u.attempt AND j.settled_attempt < u.attempt AND (j.state || '') IN ('active', 'pending') AND j.worker_id = u.worker`
+// fence lets an attempt's outcome through while its job is open, the attempt is the newest, it is its claimer's, and was not settled before. The
+// job's state does not matter: one that was taken from a worker that seemed dead still gets that worker's outcome, wherever it waits, until
+// another worker claims it.
+const fence = `j.id = ANY (ARRAY[u.id]) AND j.attempt = u.attempt AND j.settled_attempt < u.attempt AND j.worker_id = u.worker`
 
 // finishHead and finishTail move jobs to their outcomes.
 const finishHead = `
@@ -110,7 +112,7 @@ func (p *postgres) settleSome(ctx context.Context, sql string, sets []*job.Settl
 		sql += settledTail
 	}
 	done := make([]settled, 0, len(sets))
-	err := p.hotQuery(ctx, sql, args, func(r row) error {
+	err := p.hotQuery(ctx, sql, args, func() { done = done[:0] }, func(r row) error {
 		done = append(done, settled{ID: r.id(0), State: job.State(r.text(1)), Delivery: r.int4(2), RunAt: r.instant(3)})
 		return nil
 	})

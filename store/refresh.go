@@ -53,11 +53,11 @@ func (s *Store) Rotate(ctx context.Context, r account.Rotation) (account.Rotated
 
 // rotate reads the user in the same transaction: if that fails, the old token is still good and the client may try again.
 func (s *Store) rotate(ctx context.Context, r account.Rotation) (done account.Rotated, err error) {
-	err = s.db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
+	err = s.inTx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		row := new(familyRow)
 		err := tx.NewUpdate().Model(row).Set("token_hash = ?", r.NewHash).Set("expires_at = ?", r.ExpiresAt).
 			Where("key_hash = ?", r.KeyHash).Where("token_hash = ?", r.OldHash).Where("expires_at > ?", r.At).
-			Returning("*").Scan(ctx)
+			Returning("?Columns").Scan(ctx)
 		if err != nil {
 			return err
 		}
@@ -71,7 +71,7 @@ func (s *Store) rotate(ctx context.Context, r account.Rotation) (done account.Ro
 // EndFamily revokes the family under the key and answers what it was.
 func (s *Store) EndFamily(ctx context.Context, keyHash []byte) (*account.Family, error) {
 	row := new(familyRow)
-	if err := s.db.NewDelete().Model(row).Where("key_hash = ?", keyHash).Returning("*").Scan(ctx); err != nil {
+	if err := s.db.NewDelete().Model(row).Where("key_hash = ?", keyHash).Returning("?Columns").Scan(ctx); err != nil {
 		return nil, s.found("refresh token", err)
 	}
 	return row.family(), nil

@@ -17,7 +17,8 @@ const purgeBatch = 1000
 func (s *Store) PurgeFinished(ctx context.Context, before time.Time) (int, error) {
 	var ids []job.ID
 	before = before.UTC()
-	err := s.db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
+	err := s.inTx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		ids = nil
 		old := tx.NewSelect().Table("outcomes").Column("id").Where("id < ?", job.FirstIDAt(before)).Where("finished_at < ?", before).
 			OrderExpr("id").Limit(purgeBatch)
 		if clause := s.engine.forUpdate(); clause != "" {

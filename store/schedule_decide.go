@@ -16,9 +16,29 @@ import (
 // holds are left to it. judge decides on each (false: not in this transaction), and what it decides is written in one commit: ticks, jobs,
 // canceled jobs, the next times. Of two processes that decided the same tick, one writes nothing for it.
 func (s *Store) DecideSchedules(ctx context.Context, limit int, judge func(now time.Time, due *job.DueSchedule) (job.ScheduleDecision, bool)) (*job.Decided, error) {
-	out := new(job.Decided)
-	err := s.db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
-		rows, err := s.lockDue(ctx, tx, limit)
+	out, due, err := s.decide(ctx, limit, nil, judge)
+	if job.FaultOf(err) == job.FaultNone || len(due) < 2 {
+		return out, err
+	}
+	err = oneByOne(due, err, func(id job.ID) error {
+		one, _, err := s.decide(ctx, 1, []job.ID{id}, judge)
+		out.Add(one)
+		return err
+	})
+	if len(out.Schedules) > 0 && err != nil {
+		s.log.ErrorContext(ctx, "a schedule cannot be decided, the others go on", "err", err)
+		err = nil // what was decided must be sent
+	}
+	return out, err
+}
+
+// decide is one transaction, over all schedules or only those given. With an error, it answers which schedules it was about.
+func (s *Store) decide(ctx context.Context, limit int, only []job.ID, judge func(time.Time, *job.DueSchedule) (job.ScheduleDecision, bool),
+) (out *job.Decided, due []job.ID, err error) {
+	out = new(job.Decided)
+	err = s.inTx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		*out, due = job.Decided{}, nil
+		rows, err := s.lockDue(ctx, tx, limit, only)
 		if err != nil || len(rows) == 0 {
 			return err
 		}
@@ -28,6 +48,7 @@ func (s *Store) DecideSchedules(ctx context.Context, limit int, judge func(now t
 		}
 		var decisions []job.ScheduleDecision
 		for _, r := range rows {
+			due = append(due, r.ID)
 			if d, ok := judge(utc(r.Now), &job.DueSchedule{Schedule: r.schedule(), Open: open[r.ID]}); ok {
 				decisions = append(decisions, d)
 			}
@@ -35,13 +56,16 @@ func (s *Store) DecideSchedules(ctx context.Context, limit int, judge func(now t
 		*out, err = s.writeDecisions(ctx, tx, rows[0].Now, decisions)
 		return err
 	})
-	return out, s.wrap("decide schedules", err)
+	if err != nil {
+		return new(job.Decided), due, s.wrap("decide schedules", err)
+	}
+	return out, due, nil
 }
 
 // ChangeSchedule locks one schedule and writes what judge makes of it, like DecideSchedules. An error of judge changes nothing.
 func (s *Store) ChangeSchedule(ctx context.Context, id job.ID, judge func(now time.Time, due *job.DueSchedule) (job.ScheduleDecision, error)) (*job.Decided, error) {
 	out := new(job.Decided)
-	err := s.db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
+	err := s.inTx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		row := new(scheduleRow)
 		q := s.selectSchedules(tx, row).Where("s.id = ?", id).Where("s.deleted_at IS NULL")
 		if s.engine.forUpdate() != "" {
@@ -67,18 +91,24 @@ func (s *Store) ChangeSchedule(ctx context.Context, id job.ID, judge func(now ti
 }
 
 func (s *Store) selectSchedules(tx bun.Tx, model any) *bun.SelectQuery {
-	return tx.NewSelect().Model(model).ColumnExpr("s.*").ColumnExpr("? AS now", s.clock())
+	return tx.NewSelect().Model(model).ColumnExpr("?TableColumns").ColumnExpr("? AS now", s.clock())
 }
 
-func (s *Store) lockDue(ctx context.Context, tx bun.Tx, limit int) ([]*scheduleRow, error) {
+func (s *Store) lockDue(ctx context.Context, tx bun.Tx, limit int, only []job.ID) ([]*scheduleRow, error) {
 	var due, released []*scheduleRow
-	err := s.locking(s.selectSchedules(tx, &due).Where("s.next_at <= ?", s.clock()).OrderExpr("s.next_at")).Limit(int64(limit)).Scan(ctx)
+	among := func(q *bun.SelectQuery) *bun.SelectQuery {
+		if only != nil {
+			q = q.Where("s.id IN (?)", bun.List(only))
+		}
+		return s.locking(q).Limit(int64(limit))
+	}
+	err := among(s.selectSchedules(tx, &due).Where("s.next_at <= ?", s.clock()).OrderExpr("s.next_at")).Scan(ctx)
 	if err != nil {
 		return nil, err
 	}
 	waits := "EXISTS (SELECT 1 FROM schedule_ticks t JOIN open_jobs o ON o.id = t.job_id " +
 		"WHERE t.schedule_id = s.id AND t.job_id >= s.open_from)"
-	err = s.locking(s.selectSchedules(tx, &released).Where("s.buffered_at IS NOT NULL").Where("NOT " + waits)).Limit(int64(limit)).Scan(ctx)
+	err = among(s.selectSchedules(tx, &released).Where("s.buffered_at IS NOT NULL").Where("NOT " + waits)).Scan(ctx)
 	if err != nil {
 		return nil, err
 	}

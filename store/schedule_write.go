@@ -79,7 +79,7 @@ func writeTicks(ctx context.Context, tx bun.Tx, now time.Time, decisions []job.S
 func insertTicks(ctx context.Context, tx bun.Tx, rows []tickRow, onConflict string) (written []tickRow, err error) {
 	for some := range slices.Chunk(rows, 1000) {
 		var back []tickRow
-		err := tx.NewInsert().Model(&some).On(onConflict).Returning("*").Scan(ctx, &back)
+		err := tx.NewInsert().Model(&some).On(onConflict).Returning("?Columns").Scan(ctx, &back)
 		if err != nil && !errors.Is(err, sql.ErrNoRows) {
 			return nil, err
 		}

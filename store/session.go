@@ -58,7 +58,7 @@ func (s *Store) TouchSessions(ctx context.Context, ids []job.ID, at time.Time) e
 // EndSession deletes the session under a token's hash and answers what it was.
 func (s *Store) EndSession(ctx context.Context, tokenHash []byte) (*account.Session, error) {
 	row := new(sessionRow)
-	if err := s.db.NewDelete().Model(row).Where("token_hash = ?", tokenHash).Returning("*").Scan(ctx); err != nil {
+	if err := s.db.NewDelete().Model(row).Where("token_hash = ?", tokenHash).Returning("?Columns").Scan(ctx); err != nil {
 		return nil, s.found("session", err)
 	}
 	return row.session(), nil

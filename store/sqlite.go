@@ -71,16 +71,37 @@ func (l *lite) withLock(ctx context.Context, f func(context.Context) error) erro
 	return f(ctx)
 }
 
-func (l *lite) unavailable(err error) bool {
+// judge sorts SQLite's errors by their primary result code: https://www.sqlite.org/rescode.html
+func (l *lite) judge(err error) fault {
 	var e *sqlite.Error
 	if errors.As(err, &e) {
 		switch e.Code() & 0xff {
-		case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_INTERRUPT:
-			return true
+		case sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_RANGE:
+			return faultContent
+		case sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_INTERNAL:
+			return faultStatement
 		}
+		return faultReach // locked, full, read-only, an I/O error: of the file, not of a row
 	}
-	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, sql.ErrConnDone)
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, sql.ErrConnDone) {
+		return faultReach
+	}
+	return noFault
 }
+
+// repeatable knows nothing: one writer gives way to nobody, and statements are prepared anew by the driver.
+func (l *lite) repeatable(error) bool { return false }
+
+// ready takes the writer's lock, which a file that is read-only refuses.
+func (l *lite) ready(ctx context.Context) error {
+	tx, err := l.db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	return tx.Rollback()
+}
+
+func (l *lite) checkSessions(context.Context) error { return nil }
 
 func (l *lite) duplicate(err error) bool {
 	var e *sqlite.Error

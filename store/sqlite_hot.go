@@ -155,7 +155,7 @@ func (l *lite) settleJobs(ctx context.Context, sets []*job.Settlement) ([]settle
 func settleOne(ctx context.Context, tx bun.Tx, s *job.Settlement) (settled, error) {
 	now, row := liteNow(), new(openRow)
 	err := tx.NewSelect().Model(row).Where("o.id = ?", s.JobID).Where("o.attempt = ?", s.Attempt).Where("o.settled_attempt < ?", s.Attempt).
-		Where("o.state IN ('active', 'pending')").Where("o.worker_id = ?", s.WorkerID).Scan(ctx)
+		Where("o.worker_id = ?", s.WorkerID).Scan(ctx)
 	if err != nil {
 		return settled{}, err
 	}

@@ -6,15 +6,11 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"errors"
-	"fmt"
 	"log/slog"
 	"strings"
 
 	"github.com/uptrace/bun"
-
-	"github.com/waybill/waybill/internal/job"
 )
 
 // Config says which database to open.
@@ -62,25 +58,26 @@ func (s *Store) Ping(ctx context.Context) error {
 	return s.wrap("ping", s.db.PingContext(ctx))
 }
 
-// wrap names what was being done, and turns the failures of a database that cannot be reached into job.CodeUnavailable, so
-// that a caller is told to come back instead of being shown an internal error.
-func (s *Store) wrap(doing string, err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case errors.As(err, new(*job.Error)):
-		return err
-	case s.engine.unavailable(err):
-		return job.Unavailable("the ledger cannot be reached", fmt.Errorf("%s: %w", doing, err))
-	default:
-		return fmt.Errorf("%s: %w", doing, err)
-	}
+// ErrNoSessions is why a process refuses to start behind a pooler that hands a connection's session to others.
+var ErrNoSessions = errors.New("it leads to a pooler in transaction mode (PgBouncer: pool_mode = transaction or statement). " +
+	"Waybill needs a session of its own for each connection: use pool_mode = session for this database, or connect to PostgreSQL itself")
+
+// Why a database that answers cannot be used.
+var (
+	errReadOnly   = errors.New("the database is read-only: a standby, or default_transaction_read_only")
+	errNotAllowed = errors.New("the role may not write jobs: it lacks INSERT, UPDATE or DELETE on submissions, open_jobs or outcomes")
+)
+
+// Ready reports why jobs could not be written now. It writes nothing.
+func (s *Store) Ready(ctx context.Context) error {
+	return s.wrap("ask whether jobs can be written", s.engine.ready(ctx))
 }
 
-// found is wrap for look-ups: only sql.ErrNoRows means that what was not found; a failed look-up is never reported as missing.
-func (s *Store) found(what string, err error) error {
-	if errors.Is(err, sql.ErrNoRows) {
-		return job.NotFound(what)
+// CheckSessions refuses a database behind a pooler that does not keep a session for each connection. Processes ask once, when they start.
+func (s *Store) CheckSessions(ctx context.Context) error {
+	err := s.engine.checkSessions(ctx)
+	if errors.Is(err, ErrNoSessions) {
+		return err
 	}
-	return s.wrap("select "+what, err)
+	return s.wrap("look for a pooler", err)
 }

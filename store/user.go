@@ -89,7 +89,7 @@ func (s *Store) Users(ctx context.Context, before job.ID, limit int) ([]*account
 // issued before validAfter are refused from then on. The hash must still be oldHash: of two changes at once one answers
 // job.CodeConflict.
 func (s *Store) SetPassword(ctx context.Context, id job.ID, oldHash, newHash string, validAfter time.Time) error {
-	return s.wrap("set password", s.db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
+	return s.wrap("set password", s.inTx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		res, err := tx.NewUpdate().Table("users").Set("password_hash = ?", newHash).Set("valid_after = ?", validAfter).
 			Where("id = ?", id).Where("password_hash = ?", oldHash).Exec(ctx)
 		if err != nil {
@@ -115,7 +115,7 @@ func (s *Store) Rehash(ctx context.Context, id job.ID, oldHash, newHash string) 
 // refuses access tokens issued before at. The last enabled administrator can be neither disabled nor demoted: job.CodeConflict.
 func (s *Store) ChangeUser(ctx context.Context, id job.ID, c account.Change, at time.Time) (*account.User, error) {
 	var changed *account.User
-	err := s.db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) (err error) {
+	err := s.inTx(ctx, func(ctx context.Context, tx bun.Tx) (err error) {
 		// The guard comes first: it makes changes wait for each other, and each sees what the one before it committed.
 		if _, err := tx.NewRaw("UPDATE admin_guard SET id = 1").Exec(ctx); err != nil {
 			return err

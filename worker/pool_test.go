@@ -24,6 +24,7 @@ type oneByOne struct {
 	*store.Store
 	loseClaims  atomic.Int32 // answers to claims still to be lost
 	loseSettles atomic.Int32
+	refuse      atomic.Pointer[refuser]      // what the ledger says of settlements in place of taking them
 	stallLast   atomic.Bool              // the heartbeat of a pool that stops hangs on its way
 	cut         atomic.Pointer[job.Beat] // one that hung and was broken off: it reaches the ledger after Leave
 }
@@ -38,7 +39,15 @@ func (l *oneByOne) Claim(ctx context.Context, r job.ClaimRequest) (job.Claim, er
 	return out[0], nil
 }
 
+// refuser answers the error that a settlement meets, or nil.
+type refuser func(*job.Settlement) error
+
 func (l *oneByOne) Settle(ctx context.Context, s *job.Settlement) (job.Settled, error) {
+	if r := l.refuse.Load(); r != nil {
+		if err := (*r)(s); err != nil {
+			return job.Settled{}, err
+		}
+	}
 	out, err := l.Store.Settle(ctx, []*job.Settlement{s})
 	if err != nil || l.loseSettles.Add(-1) >= 0 {
 		return job.Settled{}, errors.Join(err, errLostAnswer)
@@ -332,6 +341,49 @@ func TestAnOutcomeIsSentUntilTheLedgerHasIt(t *testing.T) {
 	testenv.Eventually(t, 5*time.Second, func() bool { return b.pool.Active() == 0 }, "the pool is at rest")
 	if j.State != job.Completed || runs.Load() != 1 || b.pool.Late() != 0 {
 		t.Errorf("%s after %d runs, %d late", j.State, runs.Load(), b.pool.Late())
+	}
+}
+
+// Whatever the ledger says of a settlement, the handler's word is kept until it is taken.
+func TestNoErrorOfTheLedgerChangesAnOutcome(t *testing.T) {
+	t.Parallel()
+	var runs atomic.Int32
+	b := newBench(t, map[string]Handler{"ok": func(context.Context, *job.Job) (json.RawMessage, error) { runs.Add(1); return json.RawMessage(`1`), nil }})
+	var refused atomic.Int32
+	errs := []error{errors.New("a bug"), &job.Error{Code: job.CodeUnavailable, Fault: job.FaultStatement}, &job.Error{Code: job.CodeUnavailable, Fault: job.FaultContent},
+		job.Unavailable("gone", nil), &job.Error{Code: job.CodeInvalid, Message: "wrong"}}
+	r := refuser(func(*job.Settlement) error {
+		if n := int(refused.Add(1)); n <= len(errs) {
+			return errs[n-1]
+		}
+		return nil
+	})
+	b.ledger.refuse.Store(&r)
+	j := b.finished(b.submit("ok"))
+	if j.State != job.Completed || string(j.Result) != "1" || runs.Load() != 1 || len(j.Errors) != 0 {
+		t.Errorf("it ended %s with %q after %d runs: %+v", j.State, j.Result, runs.Load(), j.Errors)
+	}
+}
+
+// A result that the ledger refuses, alone and for long, is left out: the job is what its handler said.
+func TestAResultThatTheLedgerRefusesIsLeftOut(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, map[string]Handler{"ok": func(context.Context, *job.Job) (json.RawMessage, error) { return json.RawMessage(`"poison"`), nil }})
+	r := refuser(func(s *job.Settlement) error {
+		if s.Result == nil {
+			return nil
+		}
+		return &job.Error{Code: job.CodeUnavailable, Message: "not this", Fault: job.FaultContent}
+	})
+	b.ledger.refuse.Store(&r)
+	id := b.submit("ok")
+	var j *job.Job
+	testenv.Eventually(t, 2*time.Minute, func() bool {
+		j = b.await(id, func(*job.Job) bool { return true }, "")
+		return j.State.Finished()
+	}, "it ends")
+	if took := j.FinishedAt.Sub(j.StartedAt); j.State != job.Completed || j.Result != nil || len(j.Errors) != 1 || took < refusedOver {
+		t.Errorf("it ended %s with %q after %v: %+v", j.State, j.Result, took, j.Errors)
 	}
 }
 

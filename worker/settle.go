@@ -15,6 +15,9 @@ const (
 	settlePauseMax = 2 * time.Second
 	// settlePatience is how long a stopping pool tries to write outcomes down before it leaves them to the audit.
 	settlePatience = 5 * time.Second
+	// An outcome's content is blamed only after the ledger refused it alone this many times, over this long.
+	refusals    = 5
+	refusedOver = 20 * time.Second
 )
 
 // settle writes the outcome down, sends a job that was handed back on its way, and answers asynq accordingly.
@@ -41,19 +44,21 @@ func (p *Pool) settle(j *job.Job, e ended, took time.Duration) error {
 	return answer(done, set)
 }
 
-// record asks until the ledger answers: the job has run, and its outcome is held here. Whatever the ledger refuses for its content is
-// settled as archived instead, so that no job runs for ever because its outcome cannot be written.
+// record asks until the ledger answers: the job has run, and its outcome is held here. An error of the ledger, whatever it is, says nothing of
+// the job, and never changes what the handler said. Where the ledger has refused the content of the outcome for long enough to prove it, the
+// outcome is written without that content.
 func (p *Pool) record(set *job.Settlement) (job.Settled, error) {
+	var proof refusal
 	for pause := settlePause; ; pause = min(2*pause, settlePauseMax) {
 		done, err := p.deps.Ledger.Settle(context.WithoutCancel(p.base), set)
-		switch {
-		case err == nil:
+		if err == nil {
 			return done, nil
-		case !errors.Is(err, job.ErrUnavailable):
-			p.log.Error("ledger refuses an outcome", "job_id", set.JobID, "err", err)
-			*set = job.Settlement{JobID: set.JobID, Attempt: set.Attempt, Delivery: set.Delivery, WorkerID: set.WorkerID, State: job.Archived,
-				Error: &job.AttemptError{Message: "its outcome could not be written down"}}
-			return p.deps.Ledger.Settle(context.WithoutCancel(p.base), set)
+		}
+		if proof.add(err, time.Now()) {
+			p.log.Error("the ledger refuses what an outcome says, it is written without that", "job_id", set.JobID, "attempt", set.Attempt,
+				"state", set.State, "err", err)
+			set = withoutContent(set)
+			continue
 		}
 		select {
 		case <-time.After(pause):
@@ -61,6 +66,36 @@ func (p *Pool) record(set *job.Settlement) (job.Settled, error) {
 			return job.Settled{}, err
 		}
 	}
+}
+
+// refusal counts how often the ledger refused the content of one outcome, which it was asked to write alone.
+type refusal struct {
+	first time.Time
+	times int
+	done  bool
+}
+
+// add reports whether err is the one that proves it. It does so once.
+func (r *refusal) add(err error, now time.Time) (proven bool) {
+	if job.FaultOf(err) != job.FaultContent || r.done {
+		return false
+	}
+	if r.times++; r.times == 1 {
+		r.first = now
+	}
+	r.done = r.times >= refusals && now.Sub(r.first) >= refusedOver
+	return r.done
+}
+
+// withoutContent is an outcome that says the same of the job, without its result and with no words from outside.
+func withoutContent(set *job.Settlement) *job.Settlement {
+	bare := *set
+	bare.Result = nil
+	bare.Error = &job.AttemptError{Message: "the ledger refused to keep its result"}
+	if set.Error != nil {
+		bare.Error = &job.AttemptError{Message: "the ledger refused to keep its error", Retryable: set.Error.Retryable}
+	}
+	return &bare
 }
 
 // decide turns what a handler did into an outcome.

@@ -59,7 +59,7 @@ func OpenStore(ctx context.Context, cfg config.Config) (*store.Store, error) {
 	if err != nil {
 		return nil, plainly(err)
 	}
-	if err := plainly(s.Ping(ctx)); err != nil {
+	if err := plainly(s.CheckSessions(ctx)); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil

@@ -42,9 +42,9 @@ func (a *App) newAuth() (*auth.Service, error) {
 		auth.Deps{Ledger: a.store, Redis: a.redis, Log: a.log})
 }
 
-// ready names what must answer. Redis is not among it: without it jobs are accepted all the same.
+// ready names what must be there: a ledger that can be written to. Redis is not among it: without it jobs are accepted all the same.
 func (a *App) ready() []api.Check {
 	return []api.Check{
-		{Name: "ledger", Ready: a.store.Ping},
+		{Name: "ledger", Ready: a.store.Ready},
 	}
 }

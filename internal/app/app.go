@@ -130,6 +130,9 @@ func (a *App) openStore(ctx context.Context, o Options) (err error) {
 		return plainly(err)
 	}
 	a.closers = append(a.closers, a.store.Close)
+	if err = a.store.CheckSessions(ctx); err != nil {
+		return plainly(err)
+	}
 	if o.Migrate {
 		applied, err := a.store.Migrate(ctx)
 		if len(applied) > 0 {

@@ -52,7 +52,17 @@ func (l *ledger) Claim(ctx context.Context, r job.ClaimRequest) (job.Claim, erro
 }
 
 func (l *ledger) claim(ctx context.Context, reqs []job.ClaimRequest) ([]batch.Result[job.Claim], error) {
-	return results(l.Store.Claim(ctx, reqs))
+	claims, err := l.Store.Claim(ctx, reqs)
+	if claims == nil {
+		return nil, err
+	}
+	out := make([]batch.Result[job.Claim], len(claims))
+	for i, c := range claims {
+		if out[i].Value = c; c.Verdict == 0 {
+			out[i].Err = err
+		}
+	}
+	return out, nil
 }
 
 // Settle writes one outcome down together with others.

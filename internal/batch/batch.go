@@ -156,22 +156,78 @@ func (b *Batcher[In, Out]) take() []call[In, Out] {
 	return calls
 }
 
-// run flushes calls. Where the batch as a whole fails for a reason that lies in one of them, halves are tried, until the
-// culprit is alone: nobody fails for somebody else's input.
+// run flushes calls. Where the batch as a whole fails for a reason that may lie in one of them, it looks for that one.
 func (b *Batcher[In, Out]) run(calls []call[In, Out]) {
 	results, err := b.try(calls)
+	if err == nil {
+		answer(calls, results)
+		return
+	}
+	search := &search{hopeful: maxCulprits}
+	b.split(calls, err, search)
+}
+
+// maxCulprits is how many inputs in a row may fail alone before the reason is taken to be none of theirs: a ledger that refuses everything is
+// not asked about each input.
+const maxCulprits = 3
+
+// search is for the inputs that a batch failed for.
+type search struct{ hopeful int }
+
+// split tries halves, until each culprit is alone: no input fails for another one's sake.
+func (b *Batcher[In, Out]) split(calls []call[In, Out], err error, s *search) {
 	switch {
-	case err == nil:
-		for i, c := range calls {
-			c.out <- results[i]
+	case len(calls) == 1:
+		b.alone(calls, err, s)
+		return
+	case !divisible(err):
+		refuse(calls, err)
+		return
+	}
+	for _, half := range [][]call[In, Out]{calls[:len(calls)/2], calls[len(calls)/2:]} {
+		if s.hopeful == 0 {
+			refuse(half, job.Unavailable("the ledger cannot do this now", err)) // nothing is proven of these
+			continue
 		}
-	case len(calls) > 1 && !errors.Is(err, job.ErrUnavailable) && !errors.Is(err, errPanic):
-		b.run(calls[:len(calls)/2])
-		b.run(calls[len(calls)/2:])
-	default:
-		for _, c := range calls {
-			c.out <- Result[Out]{Err: err}
+		results, err := b.try(half)
+		if err == nil {
+			s.hopeful = maxCulprits
+			answer(half, results)
+			continue
 		}
+		b.split(half, err, s)
+	}
+}
+
+// alone has an input that failed by itself tried once more before its content is blamed.
+func (b *Batcher[In, Out]) alone(one []call[In, Out], err error, s *search) {
+	if job.FaultOf(err) == job.FaultContent {
+		results, again := b.try(one)
+		if again == nil {
+			answer(one, results)
+			return
+		}
+		err = again
+	}
+	s.hopeful--
+	refuse(one, err)
+}
+
+// divisible reports whether a batch that failed with err may succeed without one of its inputs: the ledger says so, or the error is a bug of ours
+// that some input may bring about.
+func divisible(err error) bool {
+	return job.FaultOf(err) != job.FaultNone || !errors.Is(err, job.ErrUnavailable) && !errors.Is(err, errPanic)
+}
+
+func answer[In, Out any](calls []call[In, Out], results []Result[Out]) {
+	for i, c := range calls {
+		c.out <- results[i]
+	}
+}
+
+func refuse[In, Out any](calls []call[In, Out], err error) {
+	for _, c := range calls {
+		c.out <- Result[Out]{Err: err}
 	}
 }
 

@@ -3,7 +3,9 @@ package batch
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 
@@ -75,6 +77,92 @@ func TestNobodyFailsForAnothersInput(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// refusal is what the ledger says of a statement that it does not take.
+func refusal(of job.Fault) error {
+	return &job.Error{Code: job.CodeUnavailable, Message: "not now", Fault: of}
+}
+
+// refusing is a ledger that takes no statement with one of these inputs, and counts how often it was asked.
+func refusing(asked *atomic.Int32, of job.Fault, refused func(n int) bool) Flush[int, int] {
+	return func(_ context.Context, in []int) ([]Result[int], error) {
+		asked.Add(1)
+		if slices.ContainsFunc(in, refused) {
+			return nil, refusal(of)
+		}
+		return make([]Result[int], len(in)), nil
+	}
+}
+
+// together hands n inputs over so that they are flushed in one batch, and answers what each is told.
+func together(t *testing.T, n int, flush Flush[int, int]) (errs []error) {
+	synctest.Test(t, func(t *testing.T) {
+		gate := make(chan struct{})
+		b := New(Config{Concurrency: 1}, func(ctx context.Context, in []int) ([]Result[int], error) {
+			if in[0] < 0 {
+				<-gate
+				return make([]Result[int], 1), nil
+			}
+			return flush(ctx, in)
+		})
+		go b.Do(context.Background(), -1)
+		synctest.Wait()
+		errs = make([]error, n)
+		var wg sync.WaitGroup
+		for i := range n {
+			wg.Go(func() { _, errs[i] = b.Do(context.Background(), i) })
+			synctest.Wait() // so that they stand in order
+		}
+		close(gate)
+		wg.Wait()
+		b.Wait()
+	})
+	return errs
+}
+
+func TestTheOthersAreWrittenWhereTheLedgerRefusesSome(t *testing.T) {
+	for _, of := range []job.Fault{job.FaultStatement, job.FaultContent} {
+		var asked atomic.Int32
+		bad := func(n int) bool { return n == 13 || n == 14 || n == 70 || n == 99 }
+		for n, err := range together(t, 100, refusing(&asked, of, bad)) {
+			if bad(n) != (err != nil) || err != nil && job.FaultOf(err) != of {
+				t.Errorf("fault %d: %d is told %v", of, n, err)
+			}
+		}
+	}
+}
+
+func TestALedgerThatRefusesEverythingIsNotAskedOfEach(t *testing.T) {
+	for _, of := range []job.Fault{job.FaultStatement, job.FaultContent} {
+		var asked atomic.Int32
+		blamed := 0
+		for n, err := range together(t, 500, refusing(&asked, of, func(int) bool { return true })) {
+			if !errors.Is(err, job.ErrUnavailable) {
+				t.Errorf("%d is told %v", n, err)
+			}
+			if job.FaultOf(err) == of {
+				blamed++
+			}
+		}
+		if asked.Load() > 30 || blamed != maxCulprits {
+			t.Errorf("fault %d: it was asked %d times, and %d inputs are blamed", of, asked.Load(), blamed)
+		}
+	}
+}
+
+// What fails once alone, and not again, was no matter of content.
+func TestContentIsBlamedOnlyWhereItIsRefusedAloneAndAgain(t *testing.T) {
+	var asked atomic.Int32
+	errs := together(t, 1, func(_ context.Context, in []int) ([]Result[int], error) {
+		if asked.Add(1) == 1 {
+			return nil, refusal(job.FaultContent)
+		}
+		return make([]Result[int], len(in)), nil
+	})
+	if errs[0] != nil || asked.Load() != 2 {
+		t.Errorf("asked %d times: %v", asked.Load(), errs[0])
+	}
 }
 
 func TestAnUnreachableLedgerIsAskedOnce(t *testing.T) {

@@ -34,6 +34,7 @@ type Error struct {
 	Fields     []FieldError
 	State      State         // with CodeConflict: the job's state
 	RetryAfter time.Duration // with CodeTooMany and CodeUnavailable: when to come back
+	Fault      Fault         // with CodeUnavailable: whether what was to be written may be the cause
 	Err        error         // the cause, for the log only
 }
 
@@ -50,6 +51,27 @@ func (e *Error) Unwrap() error { return e.Err }
 func (e *Error) Is(target error) bool {
 	t, ok := target.(*Error)
 	return ok && t.Code == e.Code && t.Message == "" || e == target
+}
+
+// Fault says whether a row that was to be written may be why the ledger refused a statement.
+type Fault int
+
+const (
+	// FaultNone lays it to the connection, the server, or another transaction.
+	FaultNone Fault = iota
+	// FaultStatement may be of one of the rows: without that row the ledger may take the others.
+	FaultStatement
+	// FaultContent names a value. It is proven to be of a row's content where that row was written alone, again and again.
+	FaultContent
+)
+
+// FaultOf is the fault of the first Error in err's chain.
+func FaultOf(err error) Fault {
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Fault
+	}
+	return FaultNone
 }
 
 // Sentinels to compare with: errors.Is(err, job.ErrNotFound).

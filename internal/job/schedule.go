@@ -137,6 +137,14 @@ type Decided struct {
 	Canceled  []*Job // called off: finished, or asked to stop
 }
 
+// Add appends what another transaction decided.
+func (d *Decided) Add(more *Decided) {
+	d.Schedules = append(d.Schedules, more.Schedules...)
+	d.Ticks = append(d.Ticks, more.Ticks...)
+	d.Created = append(d.Created, more.Created...)
+	d.Canceled = append(d.Canceled, more.Canceled...)
+}
+
 // ScheduleFilter picks schedules for a list, newest first. Zero fields don't filter.
 type ScheduleFilter struct {
 	OwnerID ID

@@ -30,12 +30,13 @@ var WaitingStates = []State{Scheduled, Pending, Retry}
 
 // transitions is the one table of state changes. Every write in store is one of these; the migrations' CHECKs and the
 // property tests are held against it.
+//
+// A job that was taken from a worker which seemed dead waits in one of the open states. Until another worker claims it, the outcome of the
+// newest attempt is taken from there: Completed, Retry, Scheduled, Pending, Canceled, Archived.
 var transitions = map[State][]State{
-	Scheduled: {Active, Pending, Canceled, Archived}, // claimed when due; run now by hand; called off; archived by hand
-	// Claimed; called off; archived by hand; held back by admission. And settled after all by a worker that was thought dead, but came
-	// back before anybody claimed its job anew.
-	Pending:   {Active, Canceled, Archived, Held, Completed, Retry, Scheduled, Pending},
-	Held:      {Pending, Scheduled, Canceled, Archived},                   // admitted; called off; archived by hand
+	Scheduled: {Active, Pending, Canceled, Archived, Completed, Retry, Scheduled},       // claimed when due; run now by hand; called off; archived by hand
+	Pending:   {Active, Canceled, Archived, Held, Completed, Retry, Scheduled, Pending}, // claimed; called off; archived by hand; held back by admission
+	Held:      {Pending, Scheduled, Canceled, Archived, Completed, Retry},               // admitted; called off; archived by hand
 	Active:    {Completed, Retry, Archived, Canceled, Scheduled, Pending}, // settled; snoozed; interrupted, a suspect of killing workers for later
 	Retry:     {Active, Pending, Canceled, Archived},                      // claimed when due; run now by hand; called off; archived by hand
 	Archived:  {Pending},                                                  // retried by hand
