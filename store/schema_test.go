@@ -69,7 +69,9 @@ func everything(t *testing.T, s *Store) {
 	failed.Failed, failed.RunAt, failed.Error = true, time.Now().Add(time.Hour), &job.AttemptError{Message: "no"}
 	settle(t, s, failed)
 	settle(t, s, failed) // answered from the row
-	try("ReportProgress", func() error { return s.ReportProgress(ctx, []job.ProgressReport{{Running: job.Running{JobID: done.ID, Attempt: 1}}}) })
+	try("ReportProgress", func() error {
+		return s.ReportProgress(ctx, []job.ProgressReport{{Running: job.Running{JobID: done.ID, Attempt: 1}}})
+	})
 	read(t, s, done.ID)
 	_, err = s.Jobs(ctx, job.Filter{Limit: 10})
 	ok("Jobs", err)

@@ -24,7 +24,7 @@ type oneByOne struct {
 	*store.Store
 	loseClaims  atomic.Int32 // answers to claims still to be lost
 	loseSettles atomic.Int32
-	refuse      atomic.Pointer[refuser]      // what the ledger says of settlements in place of taking them
+	refuse      atomic.Pointer[refuser]  // what the ledger says of settlements in place of taking them
 	stallLast   atomic.Bool              // the heartbeat of a pool that stops hangs on its way
 	cut         atomic.Pointer[job.Beat] // one that hung and was broken off: it reaches the ledger after Leave
 }
@@ -348,7 +348,10 @@ func TestAnOutcomeIsSentUntilTheLedgerHasIt(t *testing.T) {
 func TestNoErrorOfTheLedgerChangesAnOutcome(t *testing.T) {
 	t.Parallel()
 	var runs atomic.Int32
-	b := newBench(t, map[string]Handler{"ok": func(context.Context, *job.Job) (json.RawMessage, error) { runs.Add(1); return json.RawMessage(`1`), nil }})
+	b := newBench(t, map[string]Handler{"ok": func(context.Context, *job.Job) (json.RawMessage, error) {
+		runs.Add(1)
+		return json.RawMessage(`1`), nil
+	}})
 	var refused atomic.Int32
 	errs := []error{errors.New("a bug"), &job.Error{Code: job.CodeUnavailable, Fault: job.FaultStatement}, &job.Error{Code: job.CodeUnavailable, Fault: job.FaultContent},
 		job.Unavailable("gone", nil), &job.Error{Code: job.CodeInvalid, Message: "wrong"}}

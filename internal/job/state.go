@@ -37,11 +37,11 @@ var transitions = map[State][]State{
 	Scheduled: {Active, Pending, Canceled, Archived, Completed, Retry, Scheduled},       // claimed when due; run now by hand; called off; archived by hand
 	Pending:   {Active, Canceled, Archived, Held, Completed, Retry, Scheduled, Pending}, // claimed; called off; archived by hand; held back by admission
 	Held:      {Pending, Scheduled, Canceled, Archived, Completed, Retry},               // admitted; called off; archived by hand
-	Active:    {Completed, Retry, Archived, Canceled, Scheduled, Pending}, // settled; snoozed; interrupted, a suspect of killing workers for later
-	Retry:     {Active, Pending, Canceled, Archived},                      // claimed when due; run now by hand; called off; archived by hand
-	Archived:  {Pending},                                                  // retried by hand
-	Canceled:  {Pending},                                                  // retried by hand
-	Completed: {},                                                         // final
+	Active:    {Completed, Retry, Archived, Canceled, Scheduled, Pending},               // settled; snoozed; interrupted, a suspect of killing workers for later
+	Retry:     {Active, Pending, Canceled, Archived},                                    // claimed when due; run now by hand; called off; archived by hand
+	Archived:  {Pending},                                                                // retried by hand
+	Canceled:  {Pending},                                                                // retried by hand
+	Completed: {},                                                                       // final
 }
 
 // CanBecome reports whether a job may go from s to next.
