@@ -100,7 +100,8 @@ func (a *API) clientIP(c *gin.Context) string {
 }
 
 // logAccess writes one line for each request: never a query string, a header, a body, or a token. What went wrong on
-// our side is an error that somebody must look at; an outage of what we stand on is a warning, since its alarm is elsewhere.
+// our side is an error that somebody must look at, and so is a statement that the ledger refuses; an outage of what we stand on is a warning, since
+// its alarm is elsewhere.
 func (a *API) logAccess(c *gin.Context, v *visit, took time.Duration) {
 	status, level := c.Writer.Status(), slog.LevelInfo
 	err := c.Errors.Last()
@@ -108,7 +109,7 @@ func (a *API) logAccess(c *gin.Context, v *visit, took time.Duration) {
 		err = nil
 	}
 	switch {
-	case err != nil && status == http.StatusServiceUnavailable:
+	case err != nil && status == http.StatusServiceUnavailable && job.FaultOf(err.Err) == job.FaultNone:
 		level = slog.LevelWarn
 	case err != nil:
 		level = slog.LevelError

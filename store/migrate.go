@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/uptrace/bun"
 	"github.com/uptrace/bun/migrate"
 )
 
@@ -37,7 +38,9 @@ func (s *Store) migrations() (*migrate.Migrations, *migrate.Migrator, error) {
 	if err := known.Discover(dir); err != nil {
 		return nil, nil, fmt.Errorf("read migrations: %w", err)
 	}
-	return known, migrate.NewMigrator(s.db, known, migrate.WithMarkAppliedOnSuccess(true)), nil
+	// The library reads its own table with SELECT *, which a newer release may give more columns.
+	db := bun.NewDB(s.db.DB, s.db.Dialect(), bun.WithDiscardUnknownColumns(), bun.WithConnResolver(&repeating{s.db.DB, s.engine.repeatable}))
+	return known, migrate.NewMigrator(db, known, migrate.WithMarkAppliedOnSuccess(true)), nil
 }
 
 // Migrate applies what is missing, each file in its own transaction, under a lock that dies with its holder. It answers the names of what

@@ -106,8 +106,8 @@ func (p *postgres) settledBefore(ctx context.Context) (t time.Time, err error) {
 	return t, err
 }
 
-// PostgreSQL does not show when a transaction began to other roles, and to nobody where track_activities is off. No transaction of ours lasts a
-// minute: statement_timeout and idle_in_transaction_session_timeout see to that.
+// PostgreSQL does not show to other roles when a transaction began, and not at all where track_activities is off. Such a session counts as a
+// minute old: statement_timeout and idle_in_transaction_session_timeout keep the transactions of this package shorter than that.
 const settledBeforeSQL = `
 SELECT least(now(), (
 	SELECT min(CASE WHEN state IS NULL OR state = 'disabled' THEN now() - interval '1 minute' ELSE xact_start END) FROM pg_stat_activity

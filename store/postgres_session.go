@@ -18,8 +18,8 @@ import (
 // applicationName is how PostgreSQL tells the sessions that write jobs from all others (see settledBefore), whatever the URL says.
 const applicationName = "waybill"
 
-// defaults are settings of a session that the URL may change. What a role or a database prescribes is not used: it was meant for other
-// programs, and a statement_timeout or an isolation level that nobody thought of breaks the ledger in ways that are hard to see.
+// defaults are settings of a session that the URL may change. What a role or a database prescribes is not used: an isolation level or a timeout
+// that is meant for other programs breaks the ledger in ways that are hard to see.
 var defaults = map[string]string{
 	"search_path":                         `"$user", public`, // PostgreSQL's own
 	"statement_timeout":                   "15s",             // a statement that takes longer is one that will not end
@@ -156,7 +156,7 @@ WHERE name = 'default_transaction_read_only' AND source IN ('user', 'database us
 // readOnlySince marks a connection that was opened read-only.
 const readOnlySince = "waybill_read_only_since"
 
-// readOnlyLife is how long such a connection is used: soon after the database can be written to again, no connection keeps anybody from it.
+// readOnlyLife is how long such a connection is used. It bounds how long after the end of a read-only phase a pooled connection refuses writes.
 const readOnlyLife = time.Second
 
 // usable says whether a pooled connection may still be used.

@@ -146,7 +146,7 @@ func TestAReadOnlyDatabaseIsWrittenToAsSoonAsItMayBe(t *testing.T) {
 			t.Errorf("a submission is answered %v", err)
 		}
 	}
-	read(t, s, j.ID) // reads go on
+	testenv.EventuallyNoError(t, time.Minute, func() error { return second(s.Job(t.Context(), j.ID)) }, "reads do not go on")
 	do("ALTER DATABASE " + name + " RESET default_transaction_read_only")
 	began := time.Now()
 	testenv.EventuallyNoError(t, 10*time.Second, func() error { return s.Ready(t.Context()) }, "it is not ready again")

@@ -175,8 +175,8 @@ func everyAccount(t *testing.T, s *Store, ok func(string, error)) {
 	ok("PurgeFamilies", err)
 	_, err = s.PurgeSessions(ctx, now, now.Add(-time.Hour), 10)
 	ok("PurgeSessions", err)
-	ok("SetPassword", s.SetPassword(ctx, u.ID, u.PasswordHash, "other", now))
-	ok("Rehash", s.Rehash(ctx, u.ID, "other", "third"))
+	ok("SetPassword", s.SetPassword(ctx, u.ID, u.PasswordHash, someHash+"2", now))
+	ok("Rehash", s.Rehash(ctx, u.ID, someHash+"2", someHash+"3"))
 	name := "new"
 	_, err = s.ChangeUser(ctx, u.ID, account.Change{Name: &name}, now)
 	ok("ChangeUser", err)
