@@ -183,6 +183,29 @@ func TestReadOnlyForTheWholeServerIsRespectedWhileSessionsLive(t *testing.T) {
 	}, "it does not write again")
 }
 
+// A standby that is promoted is written to by the processes that read from it before.
+func TestAPromotedStandbyIsWrittenTo(t *testing.T) {
+	t.Parallel()
+	pg := testenv.PostgresServer(t)
+	s := newStore(t, pg.URL)
+	j := create(t, s, submission())[0]
+	pg.Stop(testenv.Fast)
+	pg.StandBy()
+	testenv.Eventually(t, time.Minute, func() bool { return errors.Is(s.Ready(t.Context()), errReadOnly) }, "it is ready, though nothing can be written")
+	for range 3 * hotConns {
+		if _, _, err := s.Create(t.Context(), []job.Submission{submission()}); !errors.Is(err, job.ErrUnavailable) {
+			t.Fatalf("a submission is answered %v", err)
+		}
+	}
+	read(t, s, j.ID)
+	admin(t, pg.URL)("SELECT pg_promote()")
+	testenv.EventuallyNoError(t, 10*time.Second, func() error {
+		_, _, err := s.Create(t.Context(), []job.Submission{submission()})
+		return errors.Join(err, s.Ready(t.Context()))
+	}, "it is not written to")
+	contend(t, s)
+}
+
 func TestARoleThatMayNotWriteIsNotReady(t *testing.T) {
 	t.Parallel()
 	pg := testenv.PostgresServer(t)

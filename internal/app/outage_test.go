@@ -61,6 +61,30 @@ func TestNothingThatWaitsIsLostWithRedis(t *testing.T) {
 	c.check(t, ids)
 }
 
+// pg_dump, a slow VACUUM or an application may keep a transaction open beside Waybill, as the same role, for hours.
+func TestAForeignTransactionKeepsNothingFromBeingSentAgain(t *testing.T) {
+	t.Parallel()
+	redis := testenv.Redis(t)
+	b, c := tallied(t, "DATABASE_URL="+testenv.Postgres(t)+"&application_name=mine", "REDIS_URL="+redis.URL)
+	b.startAPI(app.Options{API: app.ServeAPI})
+	foreign := b.connect()
+	execute(t, foreign, "BEGIN ISOLATION LEVEL REPEATABLE READ")
+	execute(t, foreign, "CREATE TABLE theirs (n int)") // it has an id of its own too
+	ids := b.submitMany(300, "")
+	client := redis.Client(t)
+	testenv.Eventually(t, 20*time.Second, func() bool {
+		n, err := client.LLen(t.Context(), "asynq:{default}:pending").Result()
+		return err == nil && n == 300
+	}, "300 tasks are not in Redis")
+	if err := client.FlushAll(t.Context()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	b.startWorker()
+	b.drained(300, time.Minute)
+	c.check(t, ids)
+	execute(t, foreign, "COMMIT")
+}
+
 func TestWithoutPostgreSQLNothingIsPromisedAndWithItAllGoesOn(t *testing.T) {
 	t.Parallel()
 	pg := testenv.PostgresServer(t)

@@ -118,6 +118,9 @@ func (p *PGServer) Stop(mode server.StopMode) { p.t.Helper(); must(p.t, p.s.Stop
 // Start returns when the server answers again, at the same address.
 func (p *PGServer) Start() { p.t.Helper(); must(p.t, p.s.Start()) }
 
+// StandBy is Start as a standby without a primary: it can be read, and written to after pg_promote().
+func (p *PGServer) StandBy() { p.t.Helper(); must(p.t, p.s.StandBy()) }
+
 // Pause freezes the server and all its sessions; connections stay open and are not answered.
 func (p *PGServer) Pause() { p.t.Helper(); must(p.t, p.s.Pause()) }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
@@ -77,6 +78,19 @@ func (p *Postgres) Start() error {
 		return err
 	}
 	return p.proc.ready(p.probe)
+}
+
+// StandBy starts the server where it was stopped as a standby without a primary: it can be read, and written to after pg_promote().
+func (p *Postgres) StandBy() error {
+	if err := os.WriteFile(filepath.Join(p.data(), "standby.signal"), nil, 0o644); err != nil {
+		return fmt.Errorf("make it a standby: %w", err)
+	}
+	if c := p.proc.cred; c != nil {
+		if err := os.Chown(filepath.Join(p.data(), "standby.signal"), int(c.Uid), int(c.Gid)); err != nil {
+			return fmt.Errorf("make it a standby: %w", err)
+		}
+	}
+	return p.Start()
 }
 
 // Stop returns when the server is gone. Stopping a server that does not run is no error; a paused one is resumed first.
