@@ -2,6 +2,8 @@ package store
 
 import (
 	"context"
+	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"io"
@@ -27,7 +29,8 @@ func TestASQLSTATEIsJudgedByWhatItSaysOfARow(t *testing.T) {
 	}
 	for err, want := range map[error]fault{
 		io.ErrUnexpectedEOF: faultReach, context.DeadlineExceeded: faultReach, errors.New("a bug"): noFault, context.Canceled: noFault,
-		&sessionError{&pgconn.PgError{Code: "22023"}}: faultReach,
+		&sessionError{&pgconn.PgError{Code: "22023"}}: faultReach, driver.ErrBadConn: faultReach, sql.ErrTxDone: faultReach, sql.ErrNoRows: noFault,
+		&pgconn.PgError{Code: "28P01", Severity: "FATAL"}: faultReach,
 	} {
 		if got := new(postgres).judge(err); got != want {
 			t.Errorf("%v is %v, want %v", err, got, want)

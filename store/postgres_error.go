@@ -2,29 +2,36 @@ package store
 
 import (
 	"context"
+	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"io"
 	"net"
 	"strings"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // judge sorts PostgreSQL's errors by SQLSTATE. https://www.postgresql.org/docs/15/errcodes-appendix.html
 func (p *postgres) judge(err error) fault {
-	var session *sessionError
 	var pg *pgconn.PgError
 	switch {
 	case err == nil:
 		return noFault
-	case errors.As(err, &session):
-		return faultReach
-	case errors.As(err, &pg):
-		return judgeState(pg.Code)
 	case unreachable(err):
 		return faultReach
+	case !errors.As(err, &pg):
+		return noFault
+	case fatal(pg):
+		return faultReach
 	}
-	return noFault
+	return judgeState(pg.Code)
+}
+
+// fatal reports an error that ended the session.
+func fatal(e *pgconn.PgError) bool {
+	return strings.EqualFold(e.SeverityUnlocalized, "FATAL") || strings.EqualFold(e.Severity, "FATAL")
 }
 
 // judgeState knows the classes that say nothing of a statement's rows: 08 connection, 25006 read-only, 40 rolled back for another transaction's
@@ -42,13 +49,22 @@ func judgeState(code string) fault {
 	}
 }
 
-// unreachable reports an error of the way to the database, not of the database.
+// unreachable reports an error of the way to a statement: of the network, of opening a connection or setting it up (whatever SQLSTATE that met), or
+// of a connection or transaction that ended meanwhile.
 func unreachable(err error) bool {
 	var connect *pgconn.ConnectError
+	var session *sessionError
 	var network net.Error
-	return errors.As(err, &connect) || errors.As(err, &network) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) ||
-		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, net.ErrClosed) || pgconn.SafeToRetry(err) ||
-		strings.Contains(err.Error(), "conn closed") || strings.Contains(err.Error(), "closed pool")
+	if errors.As(err, &connect) || errors.As(err, &session) || errors.As(err, &network) || pgconn.SafeToRetry(err) {
+		return true
+	}
+	for _, known := range []error{io.ErrUnexpectedEOF, io.EOF, context.DeadlineExceeded, net.ErrClosed, driver.ErrBadConn, sql.ErrConnDone, sql.ErrTxDone,
+		pgx.ErrTxClosed, pgx.ErrTxCommitRollback} {
+		if errors.Is(err, known) {
+			return true
+		}
+	}
+	return strings.Contains(err.Error(), "conn closed") || strings.Contains(err.Error(), "closed pool")
 }
 
 const readOnlyState = "25006" // read_only_sql_transaction
@@ -69,9 +85,7 @@ func stalePlan(e *pgconn.PgError) bool {
 // other connections are replaced too: they hold the same plan, and a repetition would meet it there.
 func (p *postgres) onError(c *pgconn.PgConn, e *pgconn.PgError) bool {
 	switch {
-	case strings.EqualFold(e.SeverityUnlocalized, "FATAL"), strings.EqualFold(e.Severity, "FATAL"):
-		return false
-	case e.Code == readOnlyState:
+	case fatal(e), e.Code == readOnlyState:
 		return false
 	case stalePlan(e):
 		p.replace(c)

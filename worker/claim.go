@@ -44,11 +44,11 @@ func (p *Pool) process(ctx context.Context, _ *asynq.Task) error {
 }
 
 // claim asks until the ledger answers. Meanwhile the task keeps its slot, so that an outage of the ledger stops the pool from taking more
-// instead of turning every task over.
+// instead of turning every task over. A refusal that may be of this very job gives the slot free: the task comes again.
 func (p *Pool) claim(ctx context.Context, r job.ClaimRequest) (job.Claim, error) {
 	for pause := claimPause; ; pause = min(2*pause, claimPauseMax) {
 		c, err := p.deps.Ledger.Claim(ctx, r)
-		if err == nil || p.stopping.Load() || !errors.Is(err, job.ErrUnavailable) {
+		if err == nil || p.stopping.Load() || !errors.Is(err, job.ErrUnavailable) || job.FaultOf(err) != job.FaultNone {
 			return c, err
 		}
 		select {
