@@ -19,7 +19,7 @@ import (
 var hostile = map[string]string{
 	"default_transaction_isolation": "serializable", "default_transaction_read_only": "on", "default_transaction_deferrable": "on",
 	"statement_timeout": "200ms", "lock_timeout": "1ms", "idle_in_transaction_session_timeout": "1ms", "idle_session_timeout": "50ms",
-	"search_path": "elsewhere", "datestyle": "'SQL, DMY'", "timezone": "'Asia/Kathmandu'", "intervalstyle": "sql_standard", "bytea_output": "escape",
+	"search_path": "elsewhere", "datestyle": "SQL, DMY", "timezone": "Asia/Kathmandu", "intervalstyle": "sql_standard", "bytea_output": "escape",
 	"standard_conforming_strings": "off", "client_encoding": "latin1", "synchronous_commit": "off", "array_nulls": "off", "transform_null_equals": "on",
 	"extra_float_digits": "-15", "plan_cache_mode": "force_custom_plan", "application_name": "somebody",
 }
@@ -34,7 +34,7 @@ func as(t *testing.T, address, role string, query map[string]string) string {
 	for name, value := range query {
 		q.Set(name, value)
 	}
-	u.RawQuery = q.Encode()
+	u.RawQuery = strings.ReplaceAll(q.Encode(), "+", "%20") // which PostgreSQL's URLs do not read as a space
 	return u.String()
 }
 
@@ -63,7 +63,7 @@ func TestTheDefaultsOfARoleChangeNothing(t *testing.T) {
 	do := admin(t, pg.URL)
 	do("CREATE ROLE app LOGIN SUPERUSER")
 	for name, value := range hostile {
-		do("ALTER ROLE app SET " + name + " = " + value)
+		do("ALTER ROLE app SET " + name + " = '" + value + "'")
 	}
 	s := newStore(t, as(t, pg.URL, "app", nil))
 	everything(t, s)
