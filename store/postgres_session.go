@@ -61,35 +61,48 @@ type sessions struct {
 
 // newSessions makes sessions with the settings of the URL. Those in extra win over all others.
 func newSessions(params, extra map[string]string, readOnly *atomic.Bool) (*sessions, error) {
-	settings := maps.Clone(defaults)
-	for name, value := range params {
-		if name = strings.ToLower(name); name != "options" && name != "replication" {
-			settings[name] = value
-		}
-	}
-	more, err := parseOptions(params["options"])
+	asked, err := urlSettings(params)
 	if err != nil {
 		return nil, err
 	}
-	maps.Copy(settings, more)
-	durable := settings["synchronous_commit"] == "" // unless the URL asks for something else
-	maps.Copy(settings, fixed)
-	maps.Copy(settings, extra)
-
+	settings := maps.Clone(defaults)
+	for _, more := range []map[string]string{asked, fixed, extra} {
+		maps.Copy(settings, more)
+	}
 	s := &sessions{readOnly: readOnly}
 	var sets []string
 	for _, name := range slices.Sorted(maps.Keys(settings)) {
 		s.args = append(s.args, name, settings[name])
 		sets = append(sets, fmt.Sprintf("set_config($%d, $%d, false)", len(s.args)-1, len(s.args)))
 	}
-	if durable { // an answer is a promise: commits wait for the disk, and for replicas where the server says so
-		sets = append(sets, "CASE WHEN current_setting('synchronous_commit') = 'off' THEN set_config('synchronous_commit', 'on', false) END")
-	}
-	if settings["transaction_timeout"] == "" { // PostgreSQL 17 and later
-		sets = append(sets, "CASE WHEN current_setting('transaction_timeout', true) <> '0' THEN set_config('transaction_timeout', '0', false) END")
+	for name, set := range conditional {
+		if settings[name] == "" {
+			sets = append(sets, set)
+		}
 	}
 	s.statement = "SELECT array_length(ARRAY[" + strings.Join(sets, ", ") + "], 1), current_setting('transaction_read_only') = 'on'"
 	return s, nil
+}
+
+// conditional are settings that depend on the server, unless the URL has them. An answer is a promise, so commits wait for the disk, and for
+// replicas where the server says so; PostgreSQL 17 and later limit transactions as a whole, which purges and migrations are not made for.
+var conditional = map[string]string{
+	"synchronous_commit":  "CASE WHEN current_setting('synchronous_commit') = 'off' THEN set_config('synchronous_commit', 'on', false) END",
+	"transaction_timeout": "CASE WHEN current_setting('transaction_timeout', true) <> '0' THEN set_config('transaction_timeout', '0', false) END",
+}
+
+// urlSettings are the settings that the database's URL names, by themselves or in its options.
+func urlSettings(params map[string]string) (map[string]string, error) {
+	settings, err := parseOptions(params["options"])
+	if err != nil {
+		return nil, err
+	}
+	for name, value := range params {
+		if name = strings.ToLower(name); name != "options" && name != "replication" {
+			settings[name] = value
+		}
+	}
+	return settings, nil
 }
 
 // parseOptions reads the -c name=value pairs of the connection option "options".

@@ -49,12 +49,17 @@ func (p *Pool) settle(j *job.Job, e ended, took time.Duration) error {
 // outcome is written without that content.
 func (p *Pool) record(set *job.Settlement) (job.Settled, error) {
 	var proof refusal
+	told := false
 	for pause := settlePause; ; pause = min(2*pause, settlePauseMax) {
 		done, err := p.deps.Ledger.Settle(context.WithoutCancel(p.base), set)
 		if err == nil {
 			return done, nil
 		}
-		if proof.add(err, time.Now()) {
+		if !told && job.FaultOf(err) != job.FaultNone {
+			told = true
+			p.log.Warn("the ledger refuses an outcome, it is held and tried again", "job_id", set.JobID, "attempt", set.Attempt, "state", set.State, "err", err)
+		}
+		if proof.add(err, time.Now()) && (set.Result != nil || set.Error != nil) {
 			p.log.Error("the ledger refuses what an outcome says, it is written without that", "job_id", set.JobID, "attempt", set.Attempt,
 				"state", set.State, "err", err)
 			set = withoutContent(set)
@@ -90,10 +95,11 @@ func (r *refusal) add(err error, now time.Time) (proven bool) {
 // withoutContent is an outcome that says the same of the job, without its result and with no words from outside.
 func withoutContent(set *job.Settlement) *job.Settlement {
 	bare := *set
-	bare.Result = nil
-	bare.Error = &job.AttemptError{Message: "the ledger refused to keep its result"}
 	if set.Error != nil {
 		bare.Error = &job.AttemptError{Message: "the ledger refused to keep its error", Retryable: set.Error.Retryable}
+	}
+	if set.Result != nil {
+		bare.Result, bare.Error = nil, &job.AttemptError{Message: "the ledger refused to keep its result"}
 	}
 	return &bare
 }
