@@ -197,7 +197,7 @@ func TestAPromotedStandbyIsWrittenTo(t *testing.T) {
 			t.Fatalf("a submission is answered %v", err)
 		}
 	}
-	read(t, s, j.ID)
+	testenv.EventuallyNoError(t, time.Minute, func() error { return second(s.Job(t.Context(), j.ID)) }, "it is not read from")
 	admin(t, pg.URL)("SELECT pg_promote()")
 	testenv.EventuallyNoError(t, 10*time.Second, func() error {
 		_, _, err := s.Create(t.Context(), []job.Submission{submission()})
