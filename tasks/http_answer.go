@@ -1,7 +1,6 @@
 package tasks
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -30,28 +29,54 @@ type httpResult struct {
 	Status  int               `json:"status"`
 	Headers map[string]string `json:"headers"`
 	Body    string            `json:"body"`
+	// Warning says that more was answered than could be read; empty: nothing is missing.
+	Warning string `json:"warning,omitempty"`
 }
 
 // judge turns an answer into an outcome. The status decides alone: a body that breaks off or does not end takes nothing away
 // from it, since repeating a request that was accepted is the worse mistake.
-func judge(ctx context.Context, resp *http.Response) (any, error) {
+func judge(resp *http.Response) (any, error) {
 	// Read in every case: a body read to its end frees the connection for the next request.
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswerRead))
-	status := resp.StatusCode
+	if err := statusError(resp.StatusCode, resp.Header); err != nil {
+		return nil, err
+	}
+	return httpResult{Status: resp.StatusCode, Headers: keptHeaders(resp.Header), Body: job.CleanText(string(body), maxAnswerKept)}, nil
+}
+
+// judgeUnread is judge for an answer of which only the status could be read.
+func judgeUnread(status int, cause error) (any, error) {
+	if err := statusError(status, nil); err != nil {
+		return nil, err
+	}
+	return httpResult{Status: status, Headers: map[string]string{},
+		Warning: "the rest of the answer could not be read: " + job.CleanText(networkError(cause), maxAnswerValue)}, nil
+}
+
+// statusError is nil for 2xx.
+func statusError(status int, header http.Header) error {
 	if status >= 200 && status <= 299 {
-		return httpResult{Status: status, Headers: keptHeaders(resp.Header), Body: job.CleanText(string(body), maxAnswerKept)}, nil
+		return nil
 	}
 	err := fmt.Errorf("the endpoint answered %s", strings.TrimSpace(fmt.Sprint(status, " ", http.StatusText(status))))
 	switch {
 	case status >= 300 && status <= 399:
-		return nil, Permanent(fmt.Errorf("%w; redirects are not followed", err))
+		return Permanent(fmt.Errorf("%w; redirects are not followed", err))
 	case !retryable(status):
-		return nil, Permanent(err)
+		return Permanent(err)
 	}
-	if d, ok := parseRetryAfter(resp.Header.Get("Retry-After"), time.Now()); ok {
-		return nil, RetryAfter(err, d)
+	if d, ok := parseRetryAfter(header.Get("Retry-After"), answeredAt(header)); ok {
+		return RetryAfter(err, d)
 	}
-	return nil, err
+	return err
+}
+
+// answeredAt is the endpoint's own time where it tells it, so that a date in Retry-After means the same here.
+func answeredAt(header http.Header) time.Time {
+	if at, err := http.ParseTime(header.Get("Date")); err == nil {
+		return at
+	}
+	return time.Now()
 }
 
 func retryable(status int) bool {

@@ -16,18 +16,29 @@ import (
 const (
 	dialTime        = 10 * time.Second
 	idleTime        = 30 * time.Second
-	maxAnswerHeader = 64 << 10 // bytes
+	maxAnswerHeader = 256 << 10 // bytes
 )
 
-// newHTTPClient makes a client whose every connection passes the guard. It takes no proxy from the environment, since the proxy
-// would dial for it; follows no redirect; and unpacks nothing, so that a small answer stays small.
-func newHTTPClient(g *guard.Guard) *http.Client {
-	dialer := &net.Dialer{Timeout: dialTime, Control: g.Control}
+// httpClients make requests whose every connection passes the guard. They take no proxy from the environment, since the proxy
+// would dial for them; follow no redirect; and unpack nothing, so that a small answer stays small.
+type httpClients struct {
+	dial   *dialHTTP
+	pooled *http.Client // keeps connections for the next request
+	fresh  *http.Client // makes a connection for each request
+}
+
+func newHTTPClients(g *guard.Guard) *httpClients {
+	d := &dialHTTP{dialer: net.Dialer{Timeout: dialTime, Control: g.Control},
+		tls: &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}}
+	return &httpClients{dial: d, pooled: newHTTPClient(d, false), fresh: newHTTPClient(d, true)}
+}
+
+func newHTTPClient(d *dialHTTP, fresh bool) *http.Client {
 	return &http.Client{
 		Transport: &http.Transport{
-			DialContext:            dialer.DialContext,
-			TLSHandshakeTimeout:    dialTime,
-			TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
+			DialContext:            d.plain,
+			DialTLSContext:         d.secure,
+			DisableKeepAlives:      fresh,
 			MaxIdleConns:           256,
 			MaxIdleConnsPerHost:    32,
 			IdleConnTimeout:        idleTime,
@@ -39,8 +50,30 @@ func newHTTPClient(g *guard.Guard) *http.Client {
 	}
 }
 
-// sendError puts into words why no answer came, without the URL (whose query may hold a secret) and without the addresses of
-// our own network.
+// do sends req, and once more on a fresh connection where an endpoint seems to have closed an idle one without saying so.
+// Where no answer could be read, status is what its first line says; 0: not even that came.
+func (c *httpClients) do(req *http.Request) (resp *http.Response, status int, err error) {
+	resp, x, err := c.try(c.pooled, req)
+	if err != nil && x.closedIdle() && req.Context().Err() == nil {
+		if req.Body, err = req.GetBody(); err != nil {
+			return nil, 0, fmt.Errorf("send the body again: %w", err)
+		}
+		resp, x, err = c.try(c.fresh, req)
+	}
+	if err != nil {
+		return nil, x.status(), err
+	}
+	return resp, resp.StatusCode, nil
+}
+
+func (c *httpClients) try(client *http.Client, req *http.Request) (*http.Response, *exchange, error) {
+	x := new(exchange)
+	resp, err := client.Do(req.WithContext(x.watch(req.Context())))
+	return resp, x, err
+}
+
+// sendError puts into words why no answer came, without the URL (whose query may hold a secret) and without addresses, which
+// are those of our own network or of its resolvers.
 func sendError(ctx context.Context, err error) error {
 	if errors.Is(err, guard.ErrNotAllowed) {
 		return Permanent(guard.ErrNotAllowed)
@@ -48,21 +81,13 @@ func sendError(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("no answer from the endpoint: %w", context.Cause(ctx))
 	}
-	var (
-		outer *url.Error
-		dns   *net.DNSError
-		op    *net.OpError
-	)
-	switch {
-	case errors.As(err, &dns):
-		if dns.IsTimeout {
-			return errors.New("the host's name could not be resolved in time")
-		}
-		return fmt.Errorf("the host's name could not be resolved: %s", dns.Err)
-	case errors.As(err, &op):
-		return fmt.Errorf("%s: %w", op.Op, op.Err)
-	case errors.As(err, &outer):
-		return fmt.Errorf("no answer from the endpoint: %w", outer.Err)
+	return errors.New("no answer from the endpoint: " + networkError(withoutURL(err)))
+}
+
+// withoutURL is the cause of an error of an HTTP client, whose own text repeats the URL.
+func withoutURL(err error) error {
+	if outer := new(url.Error); errors.As(err, &outer) {
+		return outer.Err
 	}
-	return fmt.Errorf("no answer from the endpoint: %w", err)
+	return err
 }

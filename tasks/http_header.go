@@ -14,9 +14,24 @@ const (
 	maxHeaderBytes = 8 << 10 // names and values together
 )
 
-// ownHeaders are decided by the connection or by Waybill, never by a payload.
-var ownHeaders = []string{"Connection", "Content-Length", "Expect", "Host", "Http2-Settings", "Keep-Alive", "Proxy-Authenticate",
-	"Proxy-Authorization", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "Waybill-Attempt"}
+// Headers that tell a receiver about the job.
+const (
+	headerOwner   = "Waybill-Owner"
+	headerAttempt = "Waybill-Attempt"
+)
+
+// ownHeaders are decided by the connection or by Waybill, never by a payload; so are all that begin with one of ownPrefixes.
+var (
+	ownHeaders = []string{"Connection", "Content-Length", "Expect", "Host", "Http2-Settings", "Keep-Alive", "Proxy-Authenticate",
+		"Proxy-Authorization", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade"}
+	ownPrefixes = []string{"Webhook-", "Waybill-"}
+)
+
+func isOwnHeader(name string) bool {
+	return slices.Contains(ownHeaders, name) || slices.ContainsFunc(ownPrefixes, func(prefix string) bool {
+		return strings.HasPrefix(name, prefix)
+	})
+}
 
 // checkHeaders names what is wrong with a payload's headers; no value is repeated.
 func checkHeaders(headers map[string]string) []job.FieldError {
@@ -44,7 +59,7 @@ func headerMistake(name, value string, again bool) string {
 	switch {
 	case !isToken(name):
 		return "is not a valid header name"
-	case slices.Contains(ownHeaders, name) || strings.HasPrefix(name, "Webhook-"):
+	case isOwnHeader(name):
 		return "is set by Waybill"
 	case again:
 		return "is given twice, in another case"

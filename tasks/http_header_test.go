@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/waybill/waybill/tasks/internal/guard"
 )
 
 func TestRequestsAreCheckedAtSubmission(t *testing.T) {
@@ -21,7 +23,7 @@ func TestRequestsAreCheckedAtSubmission(t *testing.T) {
 	manyJSON, _ := json.Marshal(many)
 	for payload, want := range map[string]string{
 		`{}`:                          `/payload/url is required`,
-		`{"url":"http://127.0.0.1/"}`: `/payload/url destination not allowed`,
+		`{"url":"http://127.0.0.1/"}`: `/payload/url ` + guard.ErrNotAllowed.Error(),
 		`{"url":"http://example.com:22/","method":"BREW"}`:                                                                                  `/payload/method must be one of GET, HEAD, POST, PUT, PATCH, DELETE; /payload/url must use port 80, 443, or one from 1024`,
 		`{"url":"https://example.com","method":"get"}`:                                                                                      `/payload/method must be one of GET, HEAD, POST, PUT, PATCH, DELETE`,
 		`{"url":"https://example.com","method":"GET","body":{}}`:                                                                            `/payload/body must be left out with GET`,

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strconv"
 	"time"
 
@@ -19,7 +20,8 @@ import (
 
 // HTTPConfig is what a deployment decides about http.request.
 type HTTPConfig struct {
-	// Secret ("whsec_…") signs requests whose payload brings no secret of its own; empty: those are not signed.
+	// Secret ("whsec_…") signs requests whose payload brings no secret of its own; empty: those are not signed. While one is
+	// replaced, two or more stand here, the newest first, with commas between: each signs.
 	Secret string
 	// Allow lists private networks that may be reached all the same, on any port.
 	Allow   []netip.Prefix
@@ -28,10 +30,7 @@ type HTTPConfig struct {
 
 // Validate names what is wrong, never repeating the secret.
 func (c HTTPConfig) Validate() error {
-	if c.Secret == "" {
-		return nil
-	}
-	if _, err := webhook.ParseSecret(c.Secret); err != nil {
+	if _, err := webhook.ParseSecrets(c.Secret); err != nil {
 		return fmt.Errorf("the secret of http.request %w", err)
 	}
 	return nil
@@ -47,19 +46,17 @@ type httpPayload struct {
 
 // courier sends http.request jobs.
 type courier struct {
-	client *http.Client
-	guard  *guard.Guard
-	key    webhook.Key // the deployment's; nil: none
-	agent  string
+	clients *httpClients
+	guard   *guard.Guard
+	keys    []webhook.Key // the deployment's, the newest first; none: requests without a secret of their own are not signed
+	agent   string
 }
 
 // httpRequest needs a valid cfg.
 func httpRequest(cfg HTTPConfig) Definition[httpPayload] {
 	g := guard.New(cfg.Allow)
-	c := &courier{client: newHTTPClient(g), guard: g, agent: "Waybill/" + cmp.Or(cfg.Version, "dev")}
-	if cfg.Secret != "" {
-		c.key, _ = webhook.ParseSecret(cfg.Secret) // held by Validate
-	}
+	keys, _ := webhook.ParseSecrets(cfg.Secret) // held by Validate
+	c := &courier{clients: newHTTPClients(g), guard: g, keys: keys, agent: "Waybill/" + cmp.Or(cfg.Version, "dev")}
 	return Definition[httpPayload]{
 		Name: "http.request",
 		Description: "Sends an HTTP request, signed per Standard Webhooks. 2xx is done; 408, 425, 429, 5xx and network errors are " +
@@ -98,14 +95,17 @@ func (c *courier) handle(ctx context.Context, p httpPayload) (any, error) {
 	if err != nil {
 		return nil, Permanent(err)
 	}
-	resp, err := c.client.Do(req)
-	if err != nil {
+	resp, status, err := c.clients.do(req)
+	switch {
+	case err != nil && status != 0:
+		return judgeUnread(status, withoutURL(err))
+	case err != nil:
 		return nil, sendError(ctx, err)
 	}
 	defer resp.Body.Close()
 	// An answer that trickles on is cut off: its status has said what is to be known.
 	defer time.AfterFunc(answerTime, func() { cancel(errAnswerTime) }).Stop()
-	return judge(ctx, resp)
+	return judge(resp)
 }
 
 func (c *courier) request(ctx context.Context, p httpPayload) (*http.Request, error) {
@@ -113,6 +113,7 @@ func (c *courier) request(ctx context.Context, p httpPayload) (*http.Request, er
 	if err != nil {
 		return nil, errors.New("the request cannot be made from the payload") // the cause repeats the URL
 	}
+	req.URL.RawQuery = escapeQuery(req.URL.RawQuery)
 	j := Info(ctx)
 	req.Header.Set("User-Agent", c.agent)
 	if p.Body != nil {
@@ -124,25 +125,29 @@ func (c *courier) request(ctx context.Context, p httpPayload) (*http.Request, er
 	for name, value := range p.Headers {
 		req.Header.Set(name, value)
 	}
-	req.Header.Set("Waybill-Attempt", strconv.Itoa(j.Attempt))
-	return req, c.sign(req, j.ID.String(), p)
+	req.Header.Set(headerOwner, j.OwnerID.String())
+	req.Header.Set(headerAttempt, strconv.Itoa(j.Attempt))
+	req.Header.Set(job.HopsHeader, strconv.Itoa(job.Hops(j.Labels)+1))
+	return req, c.sign(req, j, p)
 }
 
 // sign puts the three headers of Standard Webhooks on req. The message's id is the job's, the same for every attempt, so
-// that a receiver can tell a repetition.
-func (c *courier) sign(req *http.Request, id string, p httpPayload) error {
-	now := time.Now()
+// that a receiver can tell a repetition. Without a secret of the payload's own, each secret of the deployment signs twice: as
+// itself, which proves the deployment, and as the owner's secret, which is derived from it and proves whose request this is.
+func (c *courier) sign(req *http.Request, j *job.Job, p httpPayload) error {
+	now, id := time.Now(), j.ID.String()
 	req.Header.Set(webhook.HeaderID, id)
 	req.Header.Set(webhook.HeaderTimestamp, strconv.FormatInt(now.Unix(), 10))
-	key := c.key
+	keys := slices.Concat(c.keys, webhook.OwnerKeys(c.keys, j.OwnerID.String()))
 	if p.Secret != "" {
-		var err error
-		if key, err = webhook.ParseSecret(p.Secret); err != nil {
+		own, err := webhook.ParseSecret(p.Secret)
+		if err != nil {
 			return fmt.Errorf("/secret %w", err)
 		}
+		keys = []webhook.Key{own}
 	}
-	if key != nil {
-		req.Header.Set(webhook.HeaderSignature, key.Sign(id, now, p.Body))
+	if len(keys) > 0 {
+		req.Header.Set(webhook.HeaderSignature, webhook.Sign(keys, id, now, p.Body))
 	}
 	return nil
 }

@@ -64,7 +64,7 @@ func TestRequestSendsTheBodyByteForByteAndSigned(t *testing.T) {
 	const body = `{"z": 1.10,  "a":"<é>", "n":12345678901234567890}`
 	cfg := loopback
 	cfg.Secret = testSecret
-	j := &job.Job{ID: job.NewID(), Attempt: 4, Traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+	j := &job.Job{ID: job.NewID(), OwnerID: job.NewID(), Attempt: 4, Traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
 		Payload: json.RawMessage(`{"url":"` + at + `","headers":{"X-Custom":"a b","authorization":"Bearer t"},"body":` + body + `}`)}
 	res, err := run(t, httpRequest(cfg), j)
 	if err != nil || !strings.HasPrefix(string(res), `{"status":204,`) {
@@ -75,6 +75,7 @@ func TestRequestSendsTheBodyByteForByteAndSigned(t *testing.T) {
 		t.Errorf("%s %s", r.method, r.body)
 	}
 	for name, want := range map[string]string{"Content-Type": "application/json", "User-Agent": "Waybill/1.2.3", "Waybill-Attempt": "4",
+		"Waybill-Owner": j.OwnerID.String(), "Waybill-Hops": "1",
 		"Webhook-Id": j.ID.String(), "Traceparent": j.Traceparent, "X-Custom": "a b", "Authorization": "Bearer t"} {
 		if r.header.Get(name) != want {
 			t.Errorf("%s: %q, want %q", name, r.header.Get(name), want)
@@ -85,7 +86,8 @@ func TestRequestSendsTheBodyByteForByteAndSigned(t *testing.T) {
 		t.Errorf("timestamp %q", r.header.Get("Webhook-Timestamp"))
 	}
 	key, _ := webhook.ParseSecret(testSecret)
-	if want := key.Sign(j.ID.String(), time.Unix(seconds, 0), []byte(body)); r.header.Get("Webhook-Signature") != want {
+	keys := []webhook.Key{key, key.Owner(j.OwnerID.String())}
+	if want := webhook.Sign(keys, j.ID.String(), time.Unix(seconds, 0), []byte(body)); r.header.Get("Webhook-Signature") != want {
 		t.Errorf("signature %s, want %s", r.header.Get("Webhook-Signature"), want)
 	}
 }
@@ -221,8 +223,8 @@ func raw(t *testing.T, speak func(net.Conn)) string {
 func TestBrokenAnswersAreRetried(t *testing.T) {
 	t.Parallel()
 	for name, text := range map[string]string{
-		"nothing": "", "cut in the header": "HTTP/1.1 200 OK\r\nContent-", "no HTTP": "220 mail.example.com ESMTP\r\n",
-		"endless header": "HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", 1<<20),
+		"nothing": "", "cut in the status line": "HTTP/1.1 200", "no HTTP": "220 mail.example.com ESMTP\r\n", "no number": "HTTP/1.1 2OO OK\r\n\r\n",
+		"interim only": "HTTP/1.1 100 Continue\r\n\r\n", "503 with an odd header": "HTTP/1.1 503 No\r\nno colon\r\n\r\n",
 	} {
 		at := raw(t, func(c net.Conn) { _, _ = io.WriteString(c, text) })
 		if _, err := request(t, loopback, `{"url":"`+at+`"}`); err == nil || IsPermanent(err) || strings.Contains(err.Error(), at) {

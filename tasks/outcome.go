@@ -33,8 +33,9 @@ func Permanent(err error) error {
 // Snooze says "not now": the job runs again after d, and uses up no retry. A negative d is 0.
 func Snooze(d time.Duration) error { return &snoozeError{max(d, 0)} }
 
-// RetryAfter is a failure that knows when to try again: after d, in place of the delay of the job's backoff. A negative d is
-// 0. nil stays nil.
+// RetryAfter is a failure that knows when to try again: not before d has passed. The job's backoff holds as well, so that the later of
+// the two counts, and up to a fifth of d is added, so that jobs which failed together do not come back together. A negative d is 0.
+// nil stays nil.
 func RetryAfter(err error, d time.Duration) error {
 	if err == nil {
 		return nil

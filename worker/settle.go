@@ -120,6 +120,9 @@ func decide(j *job.Job, e ended, now time.Time) *job.Settlement {
 	case tasks.IsPermanent(e.err):
 		return gaveUp(e.err.Error(), e)
 	case errors.Is(e.cause, errStopping), errors.Is(e.cause, errLost):
+		if least, ok := tasks.RetryDelay(e.err); ok { // handed back too, but to run no sooner than it may
+			return &job.Settlement{State: job.Scheduled, RunAt: now.Add(job.Spread(least))}
+		}
 		return &job.Settlement{State: job.Pending} // handed back, not failed
 	}
 	return failed(j, e, now)
@@ -132,14 +135,17 @@ func failed(j *job.Job, e ended, now time.Time) *job.Settlement {
 		if e.abandoned {
 			message += "; its handler ignores that and was left to itself"
 		}
+		if _, ok := tasks.RetryDelay(e.err); ok { // the handler knows what its end means for the next attempt
+			message += ": " + e.err.Error()
+		}
 	}
 	failures := j.Failures + 1
 	if failures > j.MaxRetries {
 		return gaveUp(message, e)
 	}
-	delay, ok := tasks.RetryDelay(e.err)
-	if !ok {
-		delay = j.Backoff.Delay(failures)
+	delay := j.Backoff.Delay(failures)
+	if least, ok := tasks.RetryDelay(e.err); ok {
+		delay = max(delay, job.Spread(least))
 	}
 	runAt := now.Add(delay)
 	if !j.Deadline.IsZero() && !runAt.Before(j.Deadline) {

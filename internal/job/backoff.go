@@ -30,3 +30,8 @@ func (b Backoff) Delay(failures int) time.Duration {
 	d = min(d, float64(b.Max)) * (0.8 + 0.4*rand.Float64())
 	return min(time.Duration(d), b.Max)
 }
+
+// Spread is a wait of at least d, and up to a fifth more, so that jobs which were told to come back at the same moment do not.
+func Spread(d time.Duration) time.Duration {
+	return d + time.Duration(0.2*rand.Float64()*float64(d))
+}

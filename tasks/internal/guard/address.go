@@ -2,8 +2,8 @@ package guard
 
 import "net/netip"
 
-// global is the part of IPv6 from which public addresses are given out; NAT64 (64:ff9b::/96), unique local, link-local,
-// multicast, loopback and IPv4-compatible addresses all lie outside.
+// global is the part of IPv6 from which public addresses are given out; unique local, link-local, multicast and loopback
+// addresses all lie outside.
 var global = netip.MustParsePrefix("2000::/3")
 
 // special lists what is not the public Internet: the registries of RFC 6890 for IPv4 and for IPv6 within global, and the

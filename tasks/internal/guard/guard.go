@@ -17,7 +17,8 @@ import (
 const MaxURL = 2048
 
 // ErrNotAllowed is the answer of both looks to a destination that is not on the public Internet.
-var ErrNotAllowed = errors.New("destination not allowed")
+var ErrNotAllowed = errors.New("destination not allowed: " +
+	"WAYBILL_HTTP_ALLOW lists the networks that may be reached beside the public Internet")
 
 // Guard knows which destinations are allowed: the public Internet on the ports 80, 443 and from 1024, and the networks given
 // to New on any port.
@@ -37,9 +38,17 @@ func (g *Guard) Control(_, address string, _ syscall.RawConn) error {
 	return nil
 }
 
+// permits judges an address by where its packets end up: an IPv6 address that carries an IPv4 address
+// is judged by that one, and must be reachable itself as well. NAT64's well-known prefix always is.
 func (g *Guard) permits(a netip.Addr, port uint16) bool {
+	if inner, ok := g.embedded(a); ok {
+		return (nat64.Contains(a) || contains(g.allow, a)) && g.permits(inner, port)
+	}
 	return contains(g.allow, a) || public(a) && publicPort(port)
 }
+
+// reaches is permits without the port.
+func (g *Guard) reaches(a netip.Addr) bool { return g.permits(a, 443) }
 
 // publicPort leaves out the ports of mail, shells and the like, which an HTTP request could be made to speak to.
 func publicPort(port uint16) bool { return port == 80 || port == 443 || port >= 1024 }
@@ -103,11 +112,9 @@ func (g *Guard) checkAddress(host string, port uint16) error {
 	switch {
 	case err != nil || a.Zone() != "" || a.Is4In6():
 		return errors.New("must write an IP address in its plain form")
-	case contains(g.allow, a):
-		return nil
-	case !public(a):
+	case !g.reaches(a):
 		return ErrNotAllowed
-	case !publicPort(port):
+	case !g.permits(a, port):
 		return errors.New("must use port 80, 443, or one from 1024")
 	}
 	return nil

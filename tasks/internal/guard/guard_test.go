@@ -99,6 +99,54 @@ func TestAllowedNetworksMayBeReachedOnAnyPort(t *testing.T) {
 	}
 }
 
+// An IPv6 address that carries an IPv4 address leads to that one.
+func TestAnEmbeddedAddressIsJudgedAsIfItWereDialed(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		address string
+		allow   string
+		ok      bool
+	}{
+		{"64:ff9b::808:808", "", true}, // DNS64 answers so for 8.8.8.8
+		{"64:ff9b::a00:1", "", false},
+		{"64:ff9b::a9fe:a9fe", "", false},
+		{"64:ff9b::a00:1", "10.0.0.0/8", true},
+		{"64:ff9b::a00:1", "64:ff9b::/96", false}, // the wrapper alone opens nothing
+		{"64:ff9b::a9fe:a9fe", "64:ff9b::/96,10.0.0.0/8", false},
+		{"64:ff9b:1::808:808", "", false},
+		{"64:ff9b:1::808:808", "64:ff9b:1::/96", true},
+		{"64:ff9b:1::a00:1", "64:ff9b:1::/96", false},
+		{"64:ff9b:1::a00:1", "64:ff9b:1::/96,10.0.0.0/8", true},
+		{"64:ff9b:1:a00:0:100::", "64:ff9b:1::/48", false}, // 10.0.0.1 behind a prefix of 48 bits, around byte 8
+		{"64:ff9b:1:808:8:800::", "64:ff9b:1::/48", true},
+		{"64:ff9b:1:a00:0:100::", "64:ff9b:1::/48,10.0.0.0/8", true},
+		{"64:ff9b:1:a:a:0:100:0", "64:ff9b:1:a::/64", false}, // behind 64 bits, 10.0.0.1 begins at byte 9
+		{"2002:808:808::1", "", false},
+		{"2002:808:808::1", "2002::/16", true},
+		{"2002:7f00:1::1", "2002::/16", false},
+		{"2001:0:808:808::f5ff:fffe", "2001::/32", false}, // Teredo, 10.0.0.1 with every bit flipped
+		{"2001:0:808:808::f7f7:f7f7", "2001::/32", true},
+		{"::7f00:1", "::/0", false},
+		{"::ffff:0:a00:1", "::/0", false},
+		{"::1", "::/0", true},
+		{"fd00::1", "::/0", true},
+	} {
+		var allow []netip.Prefix
+		for _, p := range strings.Split(c.allow, ",") {
+			if p != "" {
+				allow = append(allow, netip.MustParsePrefix(p))
+			}
+		}
+		g := New(allow)
+		if err := g.Control("tcp6", "["+c.address+"]:443", nil); (err == nil) != c.ok {
+			t.Errorf("dialing %s with %q allowed: %v", c.address, c.allow, err)
+		}
+		if err := g.CheckURL("https://[" + c.address + "]/"); (err == nil) != c.ok {
+			t.Errorf("submitting %s with %q allowed: %v", c.address, c.allow, err)
+		}
+	}
+}
+
 // FuzzCheckURL holds: a URL that passes is plain http(s) without credentials, its host has no spelling that the most lenient
 // reader we know (inet_aton, after the folding of wide characters) takes for a private address, its port is a public one, and an
 // error never repeats the URL's host.
@@ -119,7 +167,7 @@ func FuzzCheckURL(f *testing.F) {
 		if host == "" || host == "localhost" || strings.HasSuffix(host, ".localhost") || strings.ContainsFunc(host, func(r rune) bool { return r > 126 || r <= ' ' }) {
 			t.Fatalf("%q was taken with the host %q", raw, host)
 		}
-		if a, ok := lenient(host); ok && !public(a) {
+		if a, ok := lenient(host); ok && !New(nil).reaches(a) {
 			t.Fatalf("%q was taken, and may mean %v", raw, a)
 		}
 		if p := u.Port(); p != "" {

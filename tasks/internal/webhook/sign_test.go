@@ -34,3 +34,32 @@ func TestParseSecretRefusesWithoutRepeating(t *testing.T) {
 		}
 	}
 }
+
+func TestEachOwnerHasAKeyOfItsOwn(t *testing.T) {
+	t.Parallel()
+	keys, err := ParseSecrets("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw, whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=")
+	if err != nil || len(keys) != 2 {
+		t.Fatalf("got %d keys, %v", len(keys), err)
+	}
+	seen := map[string]bool{keys[0].Secret(): true, keys[1].Secret(): true}
+	for _, owner := range []string{"0190e6a8-0000-7000-8000-000000000001", "0190e6a8-0000-7000-8000-000000000002", ""} {
+		for _, key := range OwnerKeys(keys, owner) {
+			if seen[key.Secret()] {
+				t.Errorf("%s is the key of two", key.Secret())
+			}
+			seen[key.Secret()] = true
+			if again, err := ParseSecret(key.Secret()); err != nil || string(again) != string(key) {
+				t.Errorf("a derived secret cannot be read: %v", err)
+			}
+		}
+	}
+	// Receivers keep derived secrets: the derivation is fixed.
+	if got, want := keys[0].Owner("0190e6a8-0000-7000-8000-000000000001").Secret(), "whsec_9Hh1tdR6zY42x5Rv+ARfC/+ZSKxH+QTjQkxOX++IRXE="; got != want {
+		t.Errorf("the derived secret is %s, want %s", got, want)
+	}
+	for _, secrets := range []string{",", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw,", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"} {
+		if _, err := ParseSecrets(secrets); err != ErrSecret {
+			t.Errorf("%q: %v", secrets, err)
+		}
+	}
+}
