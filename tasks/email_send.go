@@ -3,7 +3,6 @@ package tasks
 import (
 	"context"
 	"fmt"
-	"net/mail"
 	"strings"
 
 	"github.com/waybill/waybill/internal/job"
@@ -48,16 +47,16 @@ func checkEmail(p emailPayload) []job.FieldError {
 	}
 	for field, list := range map[string][]string{"/to": p.To, "/cc": p.CC, "/bcc": p.BCC} {
 		for i, address := range list {
-			if !isMailAddress(address) {
-				add(fmt.Sprintf("%s/%d", field, i), "must be an e-mail address")
+			if _, err := mailAddress(address); err != nil {
+				add(fmt.Sprintf("%s/%d", field, i), err.Error())
 			}
 		}
 	}
 	if len(p.To)+len(p.CC)+len(p.BCC) > maxRecipients {
 		add("/to", fmt.Sprintf("must be at most %d recipients, with cc and bcc", maxRecipients))
 	}
-	if p.ReplyTo != "" && !isMailAddress(p.ReplyTo) {
-		add("/reply_to", "must be an e-mail address")
+	if _, err := mailAddress(p.ReplyTo); p.ReplyTo != "" && err != nil {
+		add("/reply_to", err.Error())
 	}
 	if strings.ContainsFunc(p.Subject, isControl) {
 		add("/subject", "must be one line without control characters")
@@ -66,11 +65,4 @@ func checkEmail(p emailPayload) []job.FieldError {
 		add("/text", "this, html or both are required")
 	}
 	return fields
-}
-
-// isMailAddress takes one address, with or without a name; a line break in it could start a header of its own.
-func isMailAddress(s string) bool {
-	a, err := mail.ParseAddress(s)
-	return err == nil && !strings.ContainsFunc(s, isControl) && !strings.ContainsAny(a.Address, "\" \t<>") &&
-		!strings.ContainsFunc(a.Name, isControl)
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"mime"
 	"net"
 	netmail "net/mail"
 	"os"
@@ -32,7 +33,7 @@ func email(ctx context.Context, t *testing.T, cfg SMTPConfig, id job.ID, payload
 	if err := cfg.Validate(); err != nil {
 		t.Fatal(err)
 	}
-	m, err := newMailer(cfg)
+	m, err := newMailer(cfg, discard())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,22 +103,182 @@ func TestAnAcceptedMailIsSentWhateverBecomesOfTheConnection(t *testing.T) {
 	}
 }
 
+func no(code, subject, detail int) error {
+	return &smtp.SMTPError{Code: code, EnhancedCode: smtp.EnhancedCode{code / 100, subject, detail}, Message: "not today"}
+}
+
+// verdictOf is what becomes of a job with that error.
+func verdictOf(err error) string {
+	wait, _ := RetryDelay(err)
+	switch {
+	case err == nil:
+		return "done"
+	case IsPermanent(err):
+		return "archived"
+	case wait >= unknownDelay:
+		return "rarely"
+	case wait >= refusedDelay:
+		return "later"
+	}
+	return "backoff"
+}
+
 func TestTheServersWordDecides(t *testing.T) {
 	t.Parallel()
-	no := func(code int) error {
-		return &smtp.SMTPError{Code: code, EnhancedCode: smtp.EnhancedCode{code / 100, 2, 1}, Message: "not today"}
-	}
-	for name, s := range map[string]*mailServer{
-		"MAIL 451": {refuseMail: no(451)}, "MAIL 550": {refuseMail: no(550)}, "RCPT 450": {refuseRcpt: no(450)}, "RCPT 550": {refuseRcpt: no(550)},
-		"DATA 452": {refuseData: no(452)}, "DATA 554": {refuseData: no(554)},
+	for name, c := range map[string]struct {
+		server *mailServer
+		want   string
+	}{
+		"MAIL 451":              {&mailServer{refuseMail: no(451, 2, 1)}, "backoff"},
+		"MAIL 550, the sender":  {&mailServer{refuseMail: no(550, 1, 0)}, "later"},
+		"MAIL 530, sign in":     {&mailServer{refuseMail: no(530, 7, 0)}, "later"},
+		"MAIL 552, too large":   {&mailServer{refuseMail: no(552, 3, 4)}, "archived"},
+		"RCPT 450":              {&mailServer{refuseRcpt: no(450, 2, 1)}, "backoff"},
+		"RCPT 550, no such box": {&mailServer{refuseRcpt: no(550, 1, 1)}, "archived"},
+		"RCPT 550, disabled":    {&mailServer{refuseRcpt: no(550, 2, 1)}, "archived"},
+		"RCPT 504, EHLO":        {&mailServer{refuseRcpt: no(504, 5, 2)}, "later"},
+		"RCPT 554, relay":       {&mailServer{refuseRcpt: no(554, 7, 1)}, "later"},
+		"RCPT 553, the sender":  {&mailServer{refuseRcpt: no(553, 1, 8)}, "later"},
+		"DATA 452":              {&mailServer{refuseData: no(452, 3, 1)}, "backoff"},
+		"DATA 554, content":     {&mailServer{refuseData: no(554, 6, 0)}, "archived"},
+		"DATA 550, spam":        {&mailServer{refuseData: no(550, 7, 1)}, "archived"},
+		"DATA 550, DMARC":       {&mailServer{refuseData: no(550, 7, 26)}, "later"},
 	} {
-		s.serve(t, TLSStartTLS)
-		_, err := email(t.Context(), t, config(s, ""), job.NewID(), hello)
-		if err == nil || IsPermanent(err) != strings.Contains(name, " 5") || !strings.Contains(err.Error(), "not today") {
-			t.Errorf("%s: permanent %v: %v", name, IsPermanent(err), err)
+		c.server.serve(t, TLSStartTLS)
+		_, err := email(t.Context(), t, config(c.server, ""), job.NewID(), hello)
+		if verdictOf(err) != c.want || !strings.Contains(fmt.Sprint(err), "not today") {
+			t.Errorf("%s: %s, want %s: %v", name, verdictOf(err), c.want, err)
 		}
-		if len(s.deliveries()) != 0 {
+		if len(c.server.deliveries()) != 0 {
 			t.Errorf("%s: delivered all the same", name)
+		}
+	}
+}
+
+func TestRepliesWithoutAnEnhancedCodeAreJudgedByTheirWords(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		step smtpStep
+		code int
+		text string
+		want verdict
+	}{
+		{stepRcpt, 550, "no such user", message},
+		{stepRcpt, 550, "Relaying denied", deployment},
+		{stepRcpt, 554, "Service unavailable; Client host [192.0.2.1] blocked", deployment},
+		{stepRcpt, 550, "Invalid HELO name", deployment},
+		{stepRcpt, 553, "sorry, that domain is not in my list of allowed recipients", message},
+		{stepMail, 501, "bad address syntax", deployment},
+		{stepEnd, 554, "Transaction failed", message},
+	} {
+		if got := judgeReply(c.step, c.code, c.text); got != c.want {
+			t.Errorf("%s: %d %s is %v, want %v", c.step, c.code, c.text, got, c.want)
+		}
+	}
+}
+
+func TestAMailOfWhichNobodyKnowsWhetherItWasSentIsRepeatedRarely(t *testing.T) {
+	t.Parallel()
+	cut := (&mailServer{cutOff: true}).serve(t, TLSStartTLS)
+	_, err := email(t.Context(), t, config(cut, ""), job.NewID(), hello)
+	if verdictOf(err) != "rarely" || !strings.Contains(err.Error(), "may have been sent") {
+		t.Errorf("the server hung up: %v", err)
+	}
+	slow := (&mailServer{stall: make(chan struct{})}).serve(t, TLSStartTLS)
+	timeout := errors.New("timed out")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	go func() {
+		slow.await("DATA")
+		cancel(timeout)
+	}()
+	if _, err = email(ctx, t, config(slow, ""), job.NewID(), hello); verdictOf(err) != "rarely" || !strings.Contains(err.Error(), "timed out") {
+		t.Errorf("the attempt ended while the server thought: %v", err)
+	}
+	close(slow.stall)
+}
+
+func TestAStepOfASessionMayTakeWhatTheAttemptHas(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	if got := remaining(ctx); got < 4*time.Minute || got > 5*time.Minute {
+		t.Errorf("of five minutes a step may take %v", got)
+	}
+}
+
+func TestTheMailerCallsItselfByTheSendersDomainOrAsItIsTold(t *testing.T) {
+	t.Parallel()
+	for helo, want := range map[string]string{"": "xn--bcher-kva.example", "mx1.example.net": "mx1.example.net", "[192.0.2.1]": "[192.0.2.1]"} {
+		s := (&mailServer{}).serve(t, TLSStartTLS)
+		cfg := config(s, "")
+		cfg.From, cfg.HELO = "Shop <shop@Bücher.example>", helo
+		if _, err := email(t.Context(), t, cfg, job.NewID(), hello); err != nil {
+			t.Fatal(err)
+		}
+		if got := s.deliveries()[0]; got.helo != want || got.from != "shop@xn--bcher-kva.example" {
+			t.Errorf("EHLO %s from %s, want %s", got.helo, got.from, want)
+		}
+	}
+	for _, helo := range []string{"bücher.example", "a b", "a\r\nRSET", "-", "[", "a..b"} {
+		if err := (SMTPConfig{Addr: "h:25", From: "a@b.example", HELO: helo}).Validate(); (err == nil) != (helo == "-") {
+			t.Errorf("the name %q: %v", helo, err)
+		}
+	}
+}
+
+func TestAnotherWayToSignInIsTriedWhereOneIsRefused(t *testing.T) {
+	t.Parallel()
+	s := &mailServer{username: "shop", password: "TOPSECRET", refusedAuth: []string{"SCRAM-SHA-256", "CRAM-MD5"}}
+	s.serve(t, TLSStartTLS)
+	if _, err := email(t.Context(), t, config(s, ""), job.NewID(), hello); err != nil {
+		t.Fatal(err)
+	}
+	for _, mechanism := range []string{"SCRAM-SHA-256", "CRAM-MD5", "PLAIN"} {
+		if !s.heard("AUTH " + mechanism) {
+			t.Errorf("%s was not tried", mechanism)
+		}
+	}
+	wrong := config(s, "")
+	wrong.Password = "WRONG"
+	if _, err := email(t.Context(), t, wrong, job.NewID(), hello); verdictOf(err) != "later" || !strings.Contains(err.Error(), "535") {
+		t.Errorf("a wrong password: %v", err)
+	}
+}
+
+func TestDomainsInOtherScriptsGoOutInASCII(t *testing.T) {
+	t.Parallel()
+	for _, utf8 := range []bool{false, true} {
+		s := (&mailServer{utf8: utf8}).serve(t, TLSStartTLS)
+		if _, err := email(t.Context(), t, config(s, ""), job.NewID(), `{"to":["Änne <ann@bücher.example>"],"cc":["b@例え.jp"],"subject":"s","text":"t","reply_to":"c@bücher.example"}`); err != nil {
+			t.Fatal(err)
+		}
+		got := s.deliveries()[0]
+		if want := []string{"ann@xn--bcher-kva.example", "b@xn--r8jz45g.jp"}; !slices.Equal(got.to, want) || got.utf8 {
+			t.Errorf("sent to %v, SMTPUTF8 asked for: %v", got.to, got.utf8)
+		}
+		head, _, _ := strings.Cut(got.data, "\r\n\r\n")
+		if strings.ContainsFunc(head, func(r rune) bool { return r > 126 }) || !strings.Contains(head, "Reply-To: <c@xn--bcher-kva.example>") {
+			t.Errorf("the header is\n%s", head)
+		}
+	}
+}
+
+func TestASubjectThatLooksEncodedArrivesAsItWasGiven(t *testing.T) {
+	t.Parallel()
+	s := (&mailServer{}).serve(t, TLSStartTLS)
+	for _, subject := range []string{"=?utf-8?q?=48=69?=", "Re: =?x and " + strings.Repeat("é", 100) + " more", "=?", "plain", "Grüße"} {
+		payload, _ := json.Marshal(emailPayload{To: []string{"a@example.com"}, Subject: subject, Text: "t"})
+		if _, err := email(t.Context(), t, config(s, ""), job.NewID(), string(payload)); err != nil {
+			t.Fatal(err)
+		}
+		got := s.deliveries()
+		msg, err := netmail.ReadMessage(strings.NewReader(got[len(got)-1].data))
+		if err != nil {
+			t.Fatal(err)
+		}
+		shown, err := new(mime.WordDecoder).DecodeHeader(msg.Header.Get("Subject"))
+		if err != nil || shown != subject {
+			t.Errorf("%q is shown as %q (%v): %s", subject, shown, err, msg.Header.Get("Subject"))
 		}
 	}
 }
@@ -154,7 +315,7 @@ func TestNothingIsSentWithoutTheTLSThatWasAskedFor(t *testing.T) {
 	if plain.heard("AUTH") || plain.heard("MAIL") || stranger.heard("AUTH") || stranger.heard("MAIL") {
 		t.Error("something was said in the clear, or to a stranger")
 	}
-	if _, err := newMailer(SMTPConfig{Addr: "h:25", From: "a@b.c", CAFile: os.DevNull}); err == nil {
+	if _, err := newMailer(SMTPConfig{Addr: "h:25", From: "a@b.c", CAFile: os.DevNull}, discard()); err == nil {
 		t.Error("an empty CA file was taken")
 	}
 }
@@ -190,14 +351,9 @@ func TestMailEndsWithItsContextWhileTheServerThinks(t *testing.T) {
 		_, err := email(ctx, t, config(s, ""), job.NewID(), hello)
 		out <- err
 	}()
-	for deadline := time.Now().Add(10 * time.Second); !s.heard("DATA"); {
-		if time.Now().After(deadline) {
-			t.Fatal("the message never came")
-		}
-		time.Sleep(time.Millisecond) // between two looks
-	}
+	s.await("DATA")
 	cancel(stop)
-	if err := <-out; !errors.Is(err, stop) {
+	if err := <-out; err == nil || !strings.Contains(err.Error(), "stop") {
 		t.Errorf("got %v", err)
 	}
 	close(s.stall)
@@ -215,16 +371,27 @@ func TestMailIsCheckedAtSubmission(t *testing.T) {
 		`{}`:                                     `/payload/subject is required; /payload/text this, html or both are required; /payload/to is required`,
 		`{"to":[],"subject":"s","text":"t"}`:     `/payload/to must have at least 1 items`,
 		`{"to":["a@example.com"],"subject":"s"}`: `/payload/text this, html or both are required`,
-		`{"to":["a@example.com\r\nBcc: b@example.com"],"subject":"s","text":"t"}`:           `/payload/to/0 must be an e-mail address`,
-		`{"to":["\"a\r\n b\" <a@example.com>"],"subject":"s","text":"t"}`:                   `/payload/to/0 must be an e-mail address`,
-		`{"to":["a@example.com, b@example.com"],"subject":"s","text":"t"}`:                  `/payload/to/0 must be an e-mail address`,
-		`{"to":["a@example.com","ann"],"subject":"s","text":"t"}`:                           `/payload/to/1 must be an e-mail address`,
-		`{"to":["\"a b\"@example.com"],"subject":"s","text":"t"}`:                           `/payload/to/0 must be an e-mail address`,
-		`{"to":["a@example.com"],"subject":"s\nBcc: b@example.com","text":"t"}`:             `/payload/subject must be one line without control characters`,
-		`{"to":["a@example.com"],"subject":"s","text":"t","reply_to":"x\r\ny@example.com"}`: `/payload/reply_to must be an e-mail address`,
-		`{"to":[` + fifty + `],"cc":["b@example.com"],"subject":"s","text":"t"}`:            `/payload/to must be at most 50 recipients, with cc and bcc`,
-		`{"to":[` + fifty + `,"b@example.com"],"subject":"s","text":"t"}`:                   `/payload/to must have at most 50 items`,
-		`{"to":[` + fifty + `],"subject":"s","html":"t"}`:                                   ``,
+		`{"to":["a@example.com\r\nBcc: b@example.com"],"subject":"s","text":"t"}`:              `/payload/to/0 must be an e-mail address`,
+		`{"to":["\"a\r\n b\" <a@example.com>"],"subject":"s","text":"t"}`:                      `/payload/to/0 must be an e-mail address`,
+		`{"to":["a@example.com, b@example.com"],"subject":"s","text":"t"}`:                     `/payload/to/0 must be an e-mail address`,
+		`{"to":["a@example.com","ann"],"subject":"s","text":"t"}`:                              `/payload/to/1 must be an e-mail address`,
+		`{"to":["\"a b\"@example.com"],"subject":"s","text":"t"}`:                              `/payload/to/0 must be an e-mail address`,
+		`{"to":["Team: a@example.com;"],"subject":"s","text":"t"}`:                             `/payload/to/0 must be an e-mail address`,
+		`{"to":["Team: Ann <a@example.com>; (x)"],"subject":"s","text":"t"}`:                   `/payload/to/0 must be an e-mail address`,
+		`{"to":["a@example.com (Ann)"],"subject":"s","text":"t"}`:                              `/payload/to/0 must be an e-mail address`,
+		`{"to":["\"=?utf-8?q?x?=\" <a@example.com>"],"subject":"s","text":"t"}`:                `/payload/to/0 ` + errEncodedName.Error(),
+		`{"to":["=?utf-8?b?PT91dGYtOD9xP3g/PQ==?= <a@example.com>"],"subject":"s","text":"t"}`: `/payload/to/0 ` + errEncodedName.Error(),
+		`{"to":["=?utf-8?q?=0D=0ABcc?= <a@example.com>"],"subject":"s","text":"t"}`:            `/payload/to/0 must be an e-mail address`,
+		`{"to":["ännchen@example.com"],"subject":"s","text":"t"}`:                              `/payload/to/0 ` + errLocalPart.Error(),
+		`{"to":["a@example.com"],"subject":"s","text":"t","reply_to":"ä@example.com"}`:         `/payload/reply_to ` + errLocalPart.Error(),
+		`{"to":["a@b­ücher..example"],"subject":"s","text":"t"}`:                               `/payload/to/0 must be an e-mail address`,
+		`{"to":["a@⒈com.example"],"subject":"s","text":"t"}`:                                   `/payload/to/0 ` + errMailDomain.Error(),
+		`{"to":["=?utf-8?q?=C3=84nne?= <a@bücher.example>"],"subject":"s","text":"t"}`:         ``,
+		`{"to":["a@example.com"],"subject":"s\nBcc: b@example.com","text":"t"}`:                `/payload/subject must be one line without control characters`,
+		`{"to":["a@example.com"],"subject":"s","text":"t","reply_to":"x\r\ny@example.com"}`:    `/payload/reply_to must be an e-mail address`,
+		`{"to":[` + fifty + `],"cc":["b@example.com"],"subject":"s","text":"t"}`:               `/payload/to must be at most 50 recipients, with cc and bcc`,
+		`{"to":[` + fifty + `,"b@example.com"],"subject":"s","text":"t"}`:                      `/payload/to must have at most 50 items`,
+		`{"to":[` + fifty + `],"subject":"s","html":"t"}`:                                      ``,
 	} {
 		if got := fieldsOf(t, typ.Check(json.RawMessage(payload))); got != want {
 			t.Errorf("%.100s\n got %s\nwant %s", payload, got, want)

@@ -5,14 +5,16 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/base64"
-	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	netmail "net/mail"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/wneessen/go-mail"
+	"github.com/wneessen/go-mail/smtp"
 
 	"github.com/waybill/waybill/internal/job"
 )
@@ -22,12 +24,14 @@ type mailer struct {
 	cfg  SMTPConfig
 	host string
 	port int
-	from *netmail.Address
+	from *netmail.Address // its domain in ASCII
+	helo string
 	tls  *tls.Config
+	log  *slog.Logger
 }
 
 // newMailer needs a valid cfg; it fails where the CA file cannot be read.
-func newMailer(cfg SMTPConfig) (*mailer, error) {
+func newMailer(cfg SMTPConfig, log *slog.Logger) (*mailer, error) {
 	host, port, err := net.SplitHostPort(cfg.Addr)
 	if err != nil {
 		return nil, fmt.Errorf("read the SMTP address: %w", err)
@@ -36,7 +40,7 @@ func newMailer(cfg SMTPConfig) (*mailer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the SMTP port: %w", err)
 	}
-	from, err := netmail.ParseAddress(cfg.From)
+	from, err := mailAddress(cfg.From)
 	if err != nil {
 		return nil, fmt.Errorf("read the SMTP sender: %w", err)
 	}
@@ -44,47 +48,106 @@ func newMailer(cfg SMTPConfig) (*mailer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &mailer{cfg: cfg, host: host, port: n, from: from,
+	return &mailer{cfg: cfg, host: host, port: n, from: from, helo: cmp.Or(cfg.HELO, domainOf(from)), log: log,
 		tls: &tls.Config{ServerName: host, RootCAs: roots, MinVersion: tls.VersionTLS12}}, nil
 }
 
-// send hands one message over. What the server says of the message itself decides: 5xx is permanent, 4xx is retried. All that
-// goes wrong before (connection, TLS, authentication) is the deployment's to mend, and no reason to lose mail: it is retried.
+func domainOf(a *netmail.Address) string { return a.Address[strings.LastIndexByte(a.Address, '@')+1:] }
+
+// send hands one message over. What the server says of the message itself is final; what it says of the deployment (EHLO, TLS,
+// sign-in, relaying) and what goes wrong on the way is no reason to lose mail: it is tried again.
 func (m *mailer) send(ctx context.Context, id job.ID, p emailPayload) (any, error) {
 	msg, err := m.message(id, p)
 	if err != nil {
 		return nil, Permanent(err)
 	}
 	line := &wire{cfg: m.tls, implicit: m.cfg.TLS == TLSImplicit}
-	client, err := mail.NewClient(m.host, m.options(line)...)
-	if err != nil {
-		return nil, fmt.Errorf("set up SMTP: %w", err)
-	}
 	defer line.bind(ctx)()
-	session, err := client.DialToSMTPClientWithContext(ctx)
-	if err != nil {
-		return nil, m.failure(ctx, "connect to the SMTP server", err)
+	session, failed := m.connect(ctx, line)
+	if failed != nil {
+		return nil, m.failure(ctx, failed)
 	}
 	defer session.Close()
-	// A message that was accepted is sent, even where the session breaks right behind it.
-	if err := client.SendWithSMTPClient(session, msg); err != nil && !msg.IsDelivered() {
-		return nil, m.failure(ctx, "hand over the message", err)
+	response, failed := handOver(session, m.from.Address, msg)
+	if failed != nil {
+		return nil, m.failure(ctx, failed)
 	}
-	_ = session.Quit() // a courtesy to the server
-	return emailResult{MessageID: msg.GetMessageID(), Response: job.CleanText(msg.ServerResponse(), job.MaxText)}, nil
+	_ = session.Quit() // the message is taken, whatever becomes of the session
+	return emailResult{MessageID: msg.GetMessageID(), Response: job.CleanText(response, job.MaxText)}, nil
 }
 
-func (m *mailer) options(line *wire) []mail.Option {
-	opts := []mail.Option{mail.WithPort(m.port), mail.WithTimeout(smtpTime), mail.WithTLSConfig(m.tls),
-		mail.WithDialContextFunc(line.dial), mail.WithTLSPolicy(mail.NoTLS)}
+// connect opens a session, signed in. A server that refuses one way to sign in is asked again by the next.
+func (m *mailer) connect(ctx context.Context, line *wire) (*smtp.Client, *smtpError) {
+	auth := &signIn{username: m.cfg.Username, password: m.cfg.Password}
+	for {
+		client, err := mail.NewClient(m.host, m.options(ctx, line, auth)...)
+		if err != nil {
+			return nil, &smtpError{stepConnect, fmt.Errorf("set up SMTP: %w", err)}
+		}
+		session, err := client.DialToSMTPClientWithContext(ctx)
+		if err == nil {
+			return session, nil
+		}
+		line.drop()
+		if ctx.Err() != nil || !auth.another(err) {
+			return nil, &smtpError{stepConnect, err}
+		}
+	}
+}
+
+func (m *mailer) options(ctx context.Context, line *wire, auth *signIn) []mail.Option {
+	opts := []mail.Option{mail.WithPort(m.port), mail.WithTimeout(remaining(ctx)), mail.WithTLSConfig(m.tls), mail.WithHELO(m.helo),
+		mail.WithoutSMTPUTF8(), mail.WithDialContextFunc(line.dial), mail.WithTLSPolicy(mail.NoTLS)}
 	if cmp.Or(m.cfg.TLS, TLSStartTLS) == TLSStartTLS {
 		opts = append(opts, mail.WithTLSPolicy(mail.TLSMandatory))
 	}
-	if m.cfg.Username != "" {
-		opts = append(opts, mail.WithUsername(m.cfg.Username), mail.WithPassword(m.cfg.Password),
-			mail.WithOpportunisticSMTPAuth(mail.SMTPAuthSCRAMSHA256, mail.SMTPAuthPlain, mail.SMTPAuthLogin))
+	if auth.username != "" {
+		opts = append(opts, mail.WithSMTPAuthCustom(auth))
 	}
 	return opts
+}
+
+// remaining is what is left of the attempt: a step of a session may take it all, since a server that is given up on while it works
+// may have taken the message.
+func remaining(ctx context.Context) time.Duration {
+	if end, ok := ctx.Deadline(); ok {
+		return max(time.Until(end), time.Millisecond)
+	}
+	return smtpTime
+}
+
+// handOver sends one message and answers the server's last word. If any recipient is refused, it goes to nobody.
+func handOver(session *smtp.Client, from string, msg *mail.Msg) (response string, failed *smtpError) {
+	recipients, err := msg.GetRecipients()
+	if err != nil {
+		return "", &smtpError{stepRcpt, err}
+	}
+	if err := session.Mail("<" + from + ">"); err != nil {
+		return "", &smtpError{stepMail, err}
+	}
+	var refused []*smtpError
+	for _, to := range recipients {
+		if err := session.Rcpt(to); err != nil {
+			refused = append(refused, &smtpError{stepRcpt, err})
+		}
+	}
+	if len(refused) > 0 {
+		return "", worst(refused)
+	}
+	body, err := session.Data()
+	if err != nil {
+		return "", &smtpError{stepData, err}
+	}
+	if _, err := msg.WriteTo(body); err != nil {
+		return "", &smtpError{stepWrite, err}
+	}
+	if err := body.Close(); err != nil {
+		return "", &smtpError{stepEnd, err}
+	}
+	if said, ok := body.(*smtp.DataCloser); ok {
+		response = said.ServerResponse()
+	}
+	return response, nil
 }
 
 func (m *mailer) message(id job.ID, p emailPayload) (*mail.Msg, error) {
@@ -93,17 +156,19 @@ func (m *mailer) message(id job.ID, p emailPayload) (*mail.Msg, error) {
 	}
 	msg := mail.NewMsg(mail.WithNoDefaultUserAgent())
 	msg.FromMailAddress(m.from)
-	errs := []error{msg.To(p.To...), msg.Cc(p.CC...), msg.Bcc(p.BCC...)}
+	msg.ToMailAddress(addresses(p.To)...)
+	msg.CcMailAddress(addresses(p.CC)...)
+	msg.BccMailAddress(addresses(p.BCC)...)
 	if p.ReplyTo != "" {
-		errs = append(errs, msg.ReplyTo(p.ReplyTo))
+		msg.ReplyToMailAddress(addresses([]string{p.ReplyTo})...)
 	}
-	if err := errors.Join(errs...); err != nil {
-		return nil, fmt.Errorf("address the message: %w", err)
-	}
-	_, domain, _ := strings.Cut(m.from.Address, "@")
-	msg.SetMessageIDWithValue(id.String() + "@" + domain)
+	msg.SetMessageIDWithValue(id.String() + "@" + domainOf(m.from))
 	msg.SetDate()
-	msg.Subject(p.Subject)
+	if strings.Contains(p.Subject, encodedWord) {
+		msg.SetGenHeaderPreformatted(mail.HeaderSubject, encodeWords(p.Subject))
+	} else {
+		msg.Subject(p.Subject)
+	}
 	if p.Text != "" {
 		msg.SetBodyString(mail.TypeTextPlain, p.Text)
 	}
@@ -113,19 +178,35 @@ func (m *mailer) message(id job.ID, p emailPayload) (*mail.Msg, error) {
 	return msg, nil
 }
 
-// failure wraps what went wrong, without the password should the server have repeated it.
-func (m *mailer) failure(ctx context.Context, what string, err error) error {
-	if ctx.Err() != nil {
-		return fmt.Errorf("%s: %w", what, context.Cause(ctx))
+// addresses reads a list that checkEmail has found right.
+func addresses(list []string) []*netmail.Address {
+	read := make([]*netmail.Address, 0, len(list))
+	for _, s := range list {
+		if a, err := mailAddress(s); err == nil {
+			read = append(read, a)
+		}
 	}
-	said := errors.New(what + ": " + job.CleanText(m.hide(err.Error()), job.MaxText))
-	var refused *mail.SendError
-	if errors.As(err, &refused) && refused.ErrorCode() >= 500 {
-		return Permanent(said)
-	}
-	return said
+	return read
 }
 
+// failure is the error that the job gets. The deployment's own faults, which its owner cannot mend, are logged as well, with the
+// addresses that he does not see.
+func (m *mailer) failure(ctx context.Context, e *smtpError) error {
+	if ctx.Err() != nil {
+		e = &smtpError{e.step, context.Cause(ctx)}
+		if e.judge() == unknown {
+			return e.outcome(e.Error())
+		}
+		return fmt.Errorf("%s: %w", e.step, e.err)
+	}
+	if e.judge() == deployment {
+		m.log.WarnContext(ctx, "the mail server refuses this deployment", "job_id", Info(ctx).ID, "addr", m.cfg.Addr, "step", string(e.step),
+			"err", job.CleanText(m.hide(e.err.Error()), job.MaxText))
+	}
+	return e.outcome(string(e.step) + ": " + m.hide(networkError(e.err)))
+}
+
+// hide takes the password out of what the server may have repeated.
 func (m *mailer) hide(text string) string {
 	if m.cfg.Password == "" {
 		return text

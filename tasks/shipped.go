@@ -31,7 +31,7 @@ func Shipped(cfg Config, log *slog.Logger) (*Catalogue, error) {
 		Register(c, httpRequest(cfg.HTTP)),
 	}
 	if cfg.SMTP.enabled() {
-		m, err := newMailer(cfg.SMTP)
+		m, err := newMailer(cfg.SMTP, log)
 		errs = append(errs, err, Register(c, emailSend(m)))
 	} else {
 		log.Info("task type is not configured", "type", "email.send")

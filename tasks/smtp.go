@@ -17,7 +17,10 @@ const (
 	TLSNone     = "none"     // not at all; no password is sent then
 )
 
-const smtpTime = 30 * time.Second // for each step of a session; the job's timeout bounds the whole
+const (
+	smtpDialTime = 30 * time.Second // for a connection and, where it is encrypted from the first byte, its handshake
+	smtpTime     = 10 * time.Minute // for a session where the attempt has no end of its own (RFC 5321, section 4.5.3.2)
+)
 
 // SMTPConfig is the server that email.send hands its mail to. Without Addr the task type does not exist.
 type SMTPConfig struct {
@@ -25,6 +28,7 @@ type SMTPConfig struct {
 	Username string // empty: no authentication
 	Password string
 	From     string         // "Shop <shop@example.com>"
+	HELO     string         // what the mailer calls itself in EHLO: a host name, or an address like [192.0.2.1]; empty: the sender's domain
 	TLS      string         // one of the above; empty: TLSStartTLS
 	RootCAs  *x509.CertPool // who may vouch for the server; nil: CAFile, or the system's
 	CAFile   string         // PEM
@@ -42,8 +46,11 @@ func (c SMTPConfig) Validate() error {
 	if n, perr := strconv.ParseUint(port, 10, 16); err != nil || host == "" || perr != nil || n == 0 {
 		errs = append(errs, errors.New("the SMTP address must be host:port"))
 	}
-	if !isMailAddress(c.From) {
-		errs = append(errs, errors.New("the SMTP sender must be an e-mail address"))
+	if _, err := mailAddress(c.From); err != nil {
+		errs = append(errs, fmt.Errorf("the SMTP sender %w", err))
+	}
+	if ascii, err := asciiDomain(c.HELO); c.HELO != "" && (err != nil || ascii != c.HELO) {
+		errs = append(errs, errors.New("the SMTP host name for EHLO must be one in ASCII, or an address like [192.0.2.1]"))
 	}
 	switch c.TLS {
 	case "", TLSStartTLS, TLSImplicit:

@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"io"
 	"math/big"
 	"net"
@@ -31,6 +32,9 @@ type mailServer struct {
 	refuseMail, refuseRcpt, refuseData error
 	stall                              chan struct{} // DATA is answered when it closes; nil: at once
 	hangUp                             bool          // right after a message was accepted
+	cutOff                             bool          // in place of an answer to a message
+	refusedAuth                        []string      // mechanisms that are offered, and refused whoever asks
+	utf8                               bool          // SMTPUTF8 is offered
 
 	mu   sync.Mutex
 	got  []delivery
@@ -43,6 +47,8 @@ type delivery struct {
 	data string
 	tls  bool
 	user string
+	helo string
+	utf8 bool // asked for
 }
 
 func (s *mailServer) deliveries() []delivery {
@@ -63,6 +69,13 @@ func (s *mailServer) heard(what string) bool {
 	return slices.Contains(s.said, what)
 }
 
+// await returns when what was heard, or after a minute.
+func (s *mailServer) await(what string) {
+	for deadline := time.Now().Add(time.Minute); !s.heard(what) && time.Now().Before(deadline); {
+		time.Sleep(time.Millisecond) // between two looks
+	}
+}
+
 // serve starts s; mode is one of the TLS constants.
 func (s *mailServer) serve(t *testing.T, mode string) *mailServer {
 	t.Helper()
@@ -74,6 +87,7 @@ func (s *mailServer) serve(t *testing.T, mode string) *mailServer {
 		return &mailSession{server: s, conn: c, delivery: delivery{tls: secured}}, nil
 	}))
 	server.Domain = "mail.test"
+	server.EnableSMTPUTF8 = s.utf8
 	server.AllowInsecureAuth = true
 	server.ErrorLog = quiet{}
 	if mode == TLSStartTLS {
@@ -114,10 +128,14 @@ func (s *mailSession) AuthMechanisms() []string {
 	if s.server.username == "" {
 		return nil
 	}
-	return []string{sasl.Plain}
+	return append(s.server.refusedAuth, sasl.Plain)
 }
 
-func (s *mailSession) Auth(string) (sasl.Server, error) {
+func (s *mailSession) Auth(mechanism string) (sasl.Server, error) {
+	s.server.note("AUTH " + mechanism)
+	if slices.Contains(s.server.refusedAuth, mechanism) {
+		return nil, &smtp.SMTPError{Code: 535, EnhancedCode: smtp.EnhancedCode{5, 7, 8}, Message: "no data for " + mechanism}
+	}
 	return sasl.NewPlainServer(func(_, username, password string) error {
 		s.server.note("AUTH")
 		if username != s.server.username || password != s.server.password {
@@ -128,8 +146,9 @@ func (s *mailSession) Auth(string) (sasl.Server, error) {
 	}), nil
 }
 
-func (s *mailSession) Mail(from string, _ *smtp.MailOptions) error {
+func (s *mailSession) Mail(from string, opts *smtp.MailOptions) error {
 	s.server.note("MAIL")
+	s.helo, s.utf8 = s.conn.Hostname(), opts.UTF8
 	if s.server.username != "" && s.user == "" {
 		return smtp.ErrAuthRequired
 	}
@@ -153,6 +172,10 @@ func (s *mailSession) Data(r io.Reader) error {
 	s.server.note("DATA")
 	if s.server.stall != nil {
 		<-s.server.stall
+	}
+	if s.server.cutOff {
+		s.conn.Conn().Close()
+		return errors.New("cut off")
 	}
 	if s.server.refuseData != nil {
 		return s.server.refuseData

@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"net"
 	"sync"
-	"time"
 )
 
 // wire is the connection of one SMTP session. The mail library heeds a context only while it dials; bind makes the end of
@@ -34,6 +33,15 @@ func (w *wire) cut() {
 	}
 }
 
+// drop closes the connection of a session that is over, so that another may follow.
+func (w *wire) drop() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.conn != nil {
+		w.conn.Close()
+	}
+}
+
 // hold keeps conn for cut, which may have come before it.
 func (w *wire) hold(conn net.Conn) {
 	w.mu.Lock()
@@ -45,7 +53,7 @@ func (w *wire) hold(conn net.Conn) {
 }
 
 func (w *wire) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	d := net.Dialer{Timeout: smtpTime}
+	d := net.Dialer{Timeout: smtpDialTime}
 	conn, err := d.DialContext(ctx, network, address)
 	if err != nil {
 		return nil, err
@@ -54,10 +62,12 @@ func (w *wire) dial(ctx context.Context, network, address string) (net.Conn, err
 	if !w.implicit {
 		return conn, nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, smtpDialTime)
+	defer cancel()
 	secure := tls.Client(conn, w.cfg)
 	if err := secure.HandshakeContext(ctx); err != nil {
 		conn.Close()
 		return nil, err
 	}
-	return secure, secure.SetDeadline(time.Now().Add(smtpTime))
+	return secure, nil
 }
