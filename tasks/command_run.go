@@ -33,7 +33,15 @@ type CommandConfig struct {
 	// Allow maps the name in a payload to the absolute path of a program. Its arguments are the submitter's: list only programs
 	// that are safe with any (a shell or an interpreter runs whatever it is told).
 	Allow map[string]string
+	// Env lists, for the names in Allow, the variables that a payload may set. None by default: many programs read options, or what
+	// to run, from variables of their own.
+	Env map[string][]string
+	// User runs the programs as another user, which needs the capabilities CAP_SETUID, CAP_SETGID and CAP_KILL; nil: as the worker's.
+	User *CommandUser
 }
+
+// CommandUser is a user and a group of the system.
+type CommandUser struct{ UID, GID uint32 }
 
 func (c CommandConfig) enabled() bool { return len(c.Allow) > 0 }
 
@@ -51,14 +59,35 @@ func (c CommandConfig) Validate() error {
 			errs = append(errs, fmt.Errorf("command %q: the path must be absolute", name))
 		}
 	}
+	errs = append(errs, c.validateEnv())
 	return errors.Join(errs...)
+}
+
+// CheckWorker says why a worker could not run programs as it is told to. The API, which runs none, need not be able to.
+func (c CommandConfig) CheckWorker() error {
+	if !c.enabled() || c.User == nil {
+		return nil
+	}
+	return process.CheckUser(c.User.credential())
+}
+
+// Privileged reports whether programs would run as the system's root.
+func (c CommandConfig) Privileged() bool {
+	return c.enabled() && (c.User == nil && os.Geteuid() == 0 || c.User != nil && c.User.UID == 0)
+}
+
+func (u *CommandUser) credential() *process.User {
+	if u == nil {
+		return nil
+	}
+	return &process.User{UID: u.UID, GID: u.GID}
 }
 
 type commandPayload struct {
 	Command string            `json:"command" jsonschema:"minLength=1,maxLength=100" jsonschema_description:"The name of a program that the deployment allows."`
 	Args    []string          `json:"args,omitempty" jsonschema:"maxItems=200,maxLength=32768" jsonschema_description:"Its arguments; no shell reads them."`
 	Stdin   string            `json:"stdin,omitempty" jsonschema_description:"What it reads from standard input."`
-	Env     map[string]string `json:"env,omitempty" jsonschema_description:"Variables beside the base environment (PATH, LANG, HOME, TMPDIR, WAYBILL_JOB_ID, WAYBILL_ATTEMPT): at most 50, 32 KiB together. Those that change which code runs (PATH, LD_* and the like) are refused."`
+	Env     map[string]string `json:"env,omitempty" jsonschema_description:"Variables beside the base environment (PATH, LANG, HOME, TMPDIR, WAYBILL_JOB_ID, WAYBILL_OWNER_ID, WAYBILL_ATTEMPT), of those that the deployment allows for the command: at most 50, 32 KiB together."`
 }
 
 // commandResult is what the program left, its outputs cut and cleaned.
@@ -69,11 +98,15 @@ type commandResult struct {
 }
 
 // runner runs the programs of command.run.
-type runner struct{ allow map[string]string }
+type runner struct {
+	allow map[string]string
+	env   map[string][]string
+	user  *process.User // nil: the worker's own
+}
 
 // commandRun needs a valid cfg.
 func commandRun(cfg CommandConfig) Definition[commandPayload] {
-	r := &runner{allow: maps.Clone(cfg.Allow)}
+	r := &runner{allow: maps.Clone(cfg.Allow), env: maps.Clone(cfg.Env), user: cfg.User.credential()}
 	names := slices.Sorted(maps.Keys(r.allow))
 	return Definition[commandPayload]{
 		Name: "command.run",
@@ -99,7 +132,7 @@ func (r *runner) check(p commandPayload) []job.FieldError {
 			add(fmt.Sprintf("/args/%d", i), "must not hold a NUL")
 		}
 	}
-	return append(fields, checkEnv(p.Env)...)
+	return append(fields, checkEnv(p.Env, r.env[p.Command])...)
 }
 
 func (r *runner) handle(ctx context.Context, p commandPayload) (any, error) {
@@ -108,7 +141,7 @@ func (r *runner) handle(ctx context.Context, p commandPayload) (any, error) {
 		return nil, Permanent(fmt.Errorf("%s: %s", fields[0].Pointer, fields[0].Detail))
 	}
 	res, err := process.Run(ctx, process.Command{Path: r.allow[p.Command], Args: p.Args, Env: environment(Info(ctx), p.Env),
-		Dir: os.TempDir(), Stdin: p.Stdin, Keep: maxOutput - outputNote, Grace: commandGrace})
+		Dir: os.TempDir(), Stdin: p.Stdin, Keep: maxOutput - outputNote, Grace: commandGrace, User: r.user})
 	if err != nil {
 		return nil, startError(err)
 	}

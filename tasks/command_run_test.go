@@ -18,7 +18,8 @@ import (
 )
 
 // The tests allow a shell, which no deployment should.
-var shell = CommandConfig{Allow: map[string]string{"sh": "/bin/sh", "missing": "/nonexistent/program", "text": "/etc/passwd"}}
+var shell = CommandConfig{Allow: map[string]string{"sh": "/bin/sh", "missing": "/nonexistent/program", "text": "/etc/passwd"},
+	Env: map[string][]string{"sh": {"COLOR", "LANG", "A"}}}
 
 func command(ctx context.Context, t *testing.T, j *job.Job, p commandPayload) (commandResult, error) {
 	t.Helper()
@@ -37,7 +38,7 @@ func script(text string) commandPayload {
 
 func TestCommandGetsItsInputAndAnEnvironmentOfItsOwn(t *testing.T) {
 	t.Setenv("WAYBILL_JWT_KEYS", "TOPSECRET")
-	j := &job.Job{ID: job.NewID(), Attempt: 2}
+	j := &job.Job{ID: job.NewID(), OwnerID: job.NewID(), Attempt: 2}
 	p := script(`cat; env; echo "$1" >&2`)
 	p.Args = append(p.Args, "name", "$HOME; rm x")
 	p.Stdin, p.Env = "in\n", map[string]string{"COLOR": "red", "LANG": "de"}
@@ -45,7 +46,7 @@ func TestCommandGetsItsInputAndAnEnvironmentOfItsOwn(t *testing.T) {
 	if err != nil || res.ExitCode != 0 || res.Stderr != "$HOME; rm x\n" {
 		t.Fatalf("got %+v, %v", res, err)
 	}
-	for _, want := range []string{"in\n", "COLOR=red\n", "LANG=de\n", "WAYBILL_JOB_ID=" + j.ID.String() + "\n", "WAYBILL_ATTEMPT=2\n", "PATH=/usr/local/sbin:"} {
+	for _, want := range []string{"in\n", "COLOR=red\n", "LANG=de\n", "WAYBILL_JOB_ID=" + j.ID.String() + "\n", "WAYBILL_ATTEMPT=2\n", "WAYBILL_OWNER_ID=" + j.OwnerID.String() + "\n", "PATH=/usr/local/sbin:"} {
 		if !strings.Contains(res.Stdout, want) {
 			t.Errorf("%q is not in:\n%s", want, res.Stdout)
 		}
@@ -129,19 +130,36 @@ func TestCommandsAreCheckedAtSubmission(t *testing.T) {
 		many[fmt.Sprint("V", i)] = ""
 	}
 	manyJSON, _ := json.Marshal(many)
+	const may = "may not be set: this deployment lets the command have COLOR, LANG, A"
 	for payload, want := range map[string]string{
 		`{}`:                    `/payload/command is required`,
 		`{"command":"SH"}`:      `/payload/command must be one of missing, sh, text`,
 		`{"command":"/bin/sh"}`: `/payload/command must be one of missing, sh, text`,
 		`{"command":"sh","args":["a","b\u0000"]}`: `/payload/args/1 must not hold a NUL`,
 		`{"command":"sh","args":"x"}`:             `/payload/args must be a list`,
-		`{"command":"sh","env":{"A=B":"","A":"\u0000","ld_preload":"x","PATH":"x","PYTHONPATH":"x","":"","WAYBILL_X":""}}`: `/payload/env/ is not a valid name of a variable; /payload/env/A must not hold a NUL; /payload/env/A=B is not a valid name of a variable; /payload/env/PATH may not be set; /payload/env/PYTHONPATH may not be set; /payload/env/WAYBILL_X may not be set; /payload/env/ld_preload may not be set`,
-		`{"command":"sh","env":` + string(manyJSON) + `}`:                                                                  `/payload/env must have at most 50 variables`,
-		`{"command":"sh","env":{"A":"` + strings.Repeat("x", maxEnvBytes) + `"}}`:                                          `/payload/env must have at most 32 KiB, names and values together`,
-		`{"command":"sh","args":["-c","x"],"stdin":"\u0000","env":{"A":"b"}}`:                                              ``,
+		`{"command":"sh","env":{"A":"\u0000","B":"","ld_preload":"x","TAR_OPTIONS":"x","PATH":"x","":""}}`: `/payload/env/ ` + may + `; /payload/env/A must not hold a NUL; /payload/env/B ` + may +
+			`; /payload/env/PATH ` + may + `; /payload/env/TAR_OPTIONS ` + may + `; /payload/env/ld_preload ` + may,
+		`{"command":"text","env":{"A":"b"}}`:                                      `/payload/env/A may not be set: this deployment lets the command have no variables`,
+		`{"command":"sh","env":` + string(manyJSON) + `}`:                         `/payload/env must have at most 50 variables`,
+		`{"command":"sh","env":{"A":"` + strings.Repeat("x", maxEnvBytes) + `"}}`: `/payload/env must have at most 32 KiB, names and values together`,
+		`{"command":"sh","args":["-c","x"],"stdin":"\u0000","env":{"A":"b"}}`:     ``,
 	} {
 		if got := fieldsOf(t, typ.Check(json.RawMessage(payload))); got != want {
 			t.Errorf("%.100s\n got %s\nwant %s", payload, got, want)
 		}
+	}
+}
+
+func TestWrongVariablesOfCommandsAreNamedAtTheStart(t *testing.T) {
+	t.Parallel()
+	err := CommandConfig{Allow: map[string]string{"sh": "/bin/sh"},
+		Env: map[string][]string{"sh": {"LD_PRELOAD", "path", "WAYBILL_JOB_ID", "A B", "GOOD"}, "other": {"A"}}}.Validate()
+	for _, want := range []string{"LD_PRELOAD", "path", "WAYBILL_JOB_ID", `"A B"`, `"other"`} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s is not named: %v", want, err)
+		}
+	}
+	if strings.Contains(fmt.Sprint(err), "GOOD") {
+		t.Errorf("GOOD is refused: %v", err)
 	}
 }

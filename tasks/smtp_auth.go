@@ -22,7 +22,9 @@ type signIn struct {
 	auth    smtp.Auth
 }
 
-func mechanisms() []string { return []string{"SCRAM-SHA-256", "SCRAM-SHA-1", "CRAM-MD5", "PLAIN", "LOGIN"} }
+func mechanisms() []string {
+	return []string{"SCRAM-SHA-256", "SCRAM-SHA-1", "CRAM-MD5", "PLAIN", "LOGIN"}
+}
 
 // Start implements smtp.Auth.
 func (s *signIn) Start(server *smtp.ServerInfo) (string, []byte, error) {
@@ -38,7 +40,9 @@ func (s *signIn) Start(server *smtp.ServerInfo) (string, []byte, error) {
 }
 
 // Next implements smtp.Auth.
-func (s *signIn) Next(fromServer []byte, more bool) ([]byte, error) { return s.auth.Next(fromServer, more) }
+func (s *signIn) Next(fromServer []byte, more bool) ([]byte, error) {
+	return s.auth.Next(fromServer, more)
+}
 
 func (s *signIn) next() string {
 	for _, m := range mechanisms() {

@@ -17,6 +17,9 @@ type devCommand struct {
 }
 
 func (c *devCommand) Run(ctx context.Context, s *streams) error {
+	if err := app.HideMemory(); err != nil {
+		return err
+	}
 	cfg, err := config.Load()
 	if err != nil {
 		return err

@@ -202,11 +202,15 @@ func ignoreClosed(err error) error {
 }
 
 func taskConfig(c config.Config) tasks.Config {
+	command := tasks.CommandConfig{Allow: c.Commands, Env: c.CommandEnv}
+	if c.CommandUser.Set {
+		command.User = &tasks.CommandUser{UID: c.CommandUser.UID, GID: c.CommandUser.GID}
+	}
 	return tasks.Config{
 		HTTP: tasks.HTTPConfig{Secret: c.WebhookSecret.Reveal(), Allow: c.HTTPAllow, Version: Version()},
 		SMTP: tasks.SMTPConfig{Addr: c.SMTPAddr, Username: c.SMTPUsername, Password: c.SMTPPassword.Reveal(), From: c.SMTPFrom,
-			TLS: c.SMTPTLS, CAFile: c.SMTPCAFile},
-		Command: tasks.CommandConfig{Allow: c.Commands},
+			HELO: c.SMTPHELO, TLS: c.SMTPTLS, CAFile: c.SMTPCAFile},
+		Command: command,
 	}
 }
 

@@ -18,6 +18,10 @@ func Main(load func() (config.Config, error), o Options) int {
 	if code, answered := answer(os.Args[1:], o, os.Stdout, os.Stderr); answered {
 		return code
 	}
+	if err := HideMemory(); err != nil {
+		fmt.Fprintln(os.Stderr, "waybill cannot start:", err)
+		return 1
+	}
 	cfg, err := load()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -14,6 +14,9 @@ import (
 )
 
 func (a *App) addWorker(o Options) error {
+	if err := a.checkPrivileges(o); err != nil {
+		return err
+	}
 	fast, err := dispatch.Pipelined(a.redis)
 	if err != nil {
 		return err
@@ -42,6 +45,21 @@ func (a *App) addWorker(o Options) error {
 	a.add("audit", a.audit.Run)
 	a.addScheduler()
 	a.add("worker", pool.Run)
+	return nil
+}
+
+// checkPrivileges refuses a worker that cannot run programs as it is told to, and warns of more rights than a worker needs.
+func (a *App) checkPrivileges(o Options) error {
+	command := taskConfig(a.cfg).Command
+	if err := command.CheckWorker(); err != nil {
+		return fmt.Errorf("WAYBILL_COMMAND_USER: %w", err)
+	}
+	if command.Privileged() {
+		a.log.Warn("command.run runs programs as root: WAYBILL_COMMAND_USER names another user")
+	}
+	if o.API == nil && len(a.cfg.JWTKeys) > 0 {
+		a.log.Warn("WAYBILL_JWT_KEYS is set for a worker, which needs none: take it out of its environment")
+	}
 	return nil
 }
 

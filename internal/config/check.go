@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/base64"
 	"fmt"
+	"maps"
 	"net"
 	"net/mail"
 	"net/url"
@@ -70,6 +71,7 @@ func (c Config) check(m *mistakes) {
 	checkDatabaseURL(m, c.DatabaseURL.Reveal())
 	checkRedisURL(m, c.RedisURL.Reveal())
 	checkWebhookSecret(m, c.WebhookSecret.Reveal())
+	c.checkCommands(m)
 	checkAddr(m, "WAYBILL_ADDR", c.Addr)
 	checkAddr(m, "WAYBILL_METRICS_ADDR", c.MetricsAddr)
 	oneOf(m, "WAYBILL_LOG_FORMAT", c.LogFormat, "json", "text")
@@ -92,12 +94,24 @@ func (c Config) check(m *mistakes) {
 	c.checkSMTP(m)
 }
 
+func (c Config) checkCommands(m *mistakes) {
+	for _, name := range slices.Sorted(maps.Keys(c.CommandEnv)) {
+		if c.Commands[name] == "" {
+			m.add("WAYBILL_COMMAND_ENV", "names the command %q, which WAYBILL_COMMANDS does not", name)
+		}
+	}
+	if c.CommandUser.Set && len(c.Commands) == 0 {
+		m.add("WAYBILL_COMMAND_USER", "set, but WAYBILL_COMMANDS is not")
+	}
+}
+
 func (c Config) checkSMTP(m *mistakes) {
 	oneOf(m, "WAYBILL_SMTP_TLS", c.SMTPTLS, "starttls", "implicit", "none")
 	if c.SMTPAddr == "" {
 		for name, set := range map[string]bool{
 			"WAYBILL_SMTP_USERNAME": c.SMTPUsername != "", "WAYBILL_SMTP_PASSWORD": c.SMTPPassword.IsSet(),
 			"WAYBILL_SMTP_FROM": c.SMTPFrom != "", "WAYBILL_SMTP_CA_FILE": c.SMTPCAFile != "",
+			"WAYBILL_SMTP_HELO": c.SMTPHELO != "",
 		} {
 			if set {
 				m.add(name, "set, but WAYBILL_SMTP_ADDR is not")
@@ -146,15 +160,18 @@ func checkRedisURL(m *mistakes, text string) {
 	}
 }
 
-// checkWebhookSecret holds it to Standard Webhooks: "whsec_" and 24 to 64 random bytes in base64.
+// checkWebhookSecret holds each to Standard Webhooks: "whsec_" and 24 to 64 random bytes in base64.
 func checkWebhookSecret(m *mistakes, text string) {
 	if text == "" {
 		return
 	}
-	encoded, ok := strings.CutPrefix(text, "whsec_")
-	raw, err := base64.StdEncoding.DecodeString(encoded)
-	if !ok || err != nil || len(raw) < 24 || len(raw) > 64 {
-		m.add("WAYBILL_WEBHOOK_SECRET", "want whsec_ and 24 to 64 bytes in base64")
+	for secret := range strings.SplitSeq(text, ",") {
+		encoded, ok := strings.CutPrefix(strings.TrimSpace(secret), "whsec_")
+		raw, err := base64.StdEncoding.DecodeString(encoded)
+		if !ok || err != nil || len(raw) < 24 || len(raw) > 64 {
+			m.add("WAYBILL_WEBHOOK_SECRET", "want whsec_ and 24 to 64 bytes in base64; while it is replaced NEW,OLD")
+			return
+		}
 	}
 }
 

@@ -44,14 +44,17 @@ type Config struct {
 	CancelGrace   time.Duration `env:"WAYBILL_CANCEL_GRACE" envDefault:"5s"` // how long a handler may go on after its context ended
 	Retention     time.Duration `env:"WAYBILL_RETENTION" envDefault:"720h"`  // of finished jobs; 0: for ever
 
-	HTTPAllow     Networks `env:"WAYBILL_HTTP_ALLOW"`     // private networks that http.request may reach all the same
-	WebhookSecret Secret   `env:"WAYBILL_WEBHOOK_SECRET"` // signs http.request; empty: only payloads that bring their own are signed
-	Commands      Commands `env:"WAYBILL_COMMANDS"`       // what command.run may run; empty: the type is off
+	HTTPAllow     Networks    `env:"WAYBILL_HTTP_ALLOW"`     // private networks that http.request may reach all the same
+	WebhookSecret Secret      `env:"WAYBILL_WEBHOOK_SECRET"` // signs http.request; empty: only payloads that bring their own are signed
+	Commands      Commands    `env:"WAYBILL_COMMANDS"`       // what command.run may run; empty: the type is off
+	CommandEnv    CommandEnv  `env:"WAYBILL_COMMAND_ENV"`    // which variables its jobs may set for each; empty: none
+	CommandUser   CommandUser `env:"WAYBILL_COMMAND_USER"`   // who runs them; empty: the worker's user
 
 	SMTPAddr     string `env:"WAYBILL_SMTP_ADDR"` // empty: email.send is off
 	SMTPUsername string `env:"WAYBILL_SMTP_USERNAME"`
 	SMTPPassword Secret `env:"WAYBILL_SMTP_PASSWORD"`
 	SMTPFrom     string `env:"WAYBILL_SMTP_FROM"`
+	SMTPHELO     string `env:"WAYBILL_SMTP_HELO"`                      // what EHLO says; empty: the sender's domain
 	SMTPTLS      string `env:"WAYBILL_SMTP_TLS" envDefault:"starttls"` // starttls, implicit, none
 	SMTPCAFile   string `env:"WAYBILL_SMTP_CA_FILE"`                   // PEM; empty: the system's authorities
 }

@@ -18,7 +18,11 @@ type Command struct {
 	Stdin string
 	Keep  int           // bytes kept of each output, half from its beginning and half from its end
 	Grace time.Duration // from SIGTERM to SIGKILL
+	User  *User         // who runs it; nil: who runs this process
 }
+
+// User is a user and a group of the system.
+type User struct{ UID, GID uint32 }
 
 // Result is how it ended.
 type Result struct {

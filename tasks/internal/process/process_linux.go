@@ -30,13 +30,19 @@ const drainTime = 250 * time.Millisecond
 // The leader also dies with this process (PR_SET_PDEATHSIG). The kernel means by that the *thread* that started it, so Run
 // keeps to one thread until the leader is gone; the Go runtime ends no thread that a living goroutine is locked to.
 //
+// The program gains no privileges by its file (PR_SET_NO_NEW_PRIVS: setuid bits and file capabilities have no effect), and cannot
+// read the memory of other processes, though it be root.
+//
 // The error wraps the start's failure, or the cause of ctx's end where that stopped the program.
 func Run(ctx context.Context, c Command) (Result, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
+	if err := restrictThread(); err != nil {
+		return Result{}, err
+	}
 	cmd := &exec.Cmd{Path: c.Path, Args: append([]string{c.Path}, c.Args...), Env: c.Env, Dir: c.Dir,
 		Stdin: strings.NewReader(c.Stdin), WaitDelay: drainTime,
-		SysProcAttr: &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}}
+		SysProcAttr: &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL, Credential: c.User.credential()}}
 	out, err := capture(cmd, c.Keep)
 	if err != nil {
 		return Result{}, err

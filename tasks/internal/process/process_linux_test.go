@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func sh(script string) Command {
@@ -187,5 +189,54 @@ func poll(t *testing.T, failure string, ok func() bool) {
 		if time.Now().After(deadline) {
 			t.Fatal(failure)
 		}
+	}
+}
+
+// TestAProgramCannotReadTheWorkersEnvironment runs this test binary again as the worker, which is not dumpable.
+func TestAProgramCannotReadTheWorkersEnvironment(t *testing.T) {
+	if os.Getenv("PROCESS_TEST_SECRET") != "" {
+		if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+			t.Fatal(err)
+		}
+		c := sh(`cat /proc/$PPID/environ /proc/$PPID/maps; grep -E 'NoNewPrivs|CapBnd' /proc/self/status`)
+		got, err := Run(t.Context(), c)
+		fmt.Println(got.Stdout, err)
+		return
+	}
+	t.Parallel()
+	worker := exec.Command(os.Args[0], "-test.run=^TestAProgramCannotReadTheWorkersEnvironment$")
+	worker.Env = append(os.Environ(), "PROCESS_TEST_SECRET=TOPSECRET")
+	out, err := worker.Output()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if strings.Contains(string(out), "TOPSECRET") || strings.Contains(string(out), "[heap]") {
+		t.Error("the program read the worker's environment or its memory map")
+	}
+	if !strings.Contains(string(out), "NoNewPrivs:\t1") {
+		t.Errorf("the program can gain privileges: %s", out)
+	}
+}
+
+func TestAProgramRunsAsTheUserItIsGiven(t *testing.T) {
+	t.Parallel()
+	nobody := &User{UID: 65534, GID: 65534}
+	if CheckUser(nobody) != nil { // without root there is nobody else to be
+		if err := CheckUser(&User{UID: uint32(os.Geteuid()), GID: uint32(os.Getegid())}); err != nil {
+			t.Error(err)
+		}
+		return
+	}
+	c := sh(`id -u; id -G; sleep 60 & wait`)
+	c.User = nobody
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if _, err := Run(ctx, c); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a program of another user could not be stopped: %v", err)
+	}
+	c = sh(`id -u; id -G`)
+	c.User = nobody
+	if got, err := Run(t.Context(), c); err != nil || got.Stdout != "65534\n65534\n" {
+		t.Errorf("got %+v, %v", got, err)
 	}
 }

@@ -9,3 +9,6 @@ const Supported = false
 
 // Run answers ErrUnsupported.
 func Run(context.Context, Command) (Result, error) { return Result{}, ErrUnsupported }
+
+// CheckUser answers ErrUnsupported.
+func CheckUser(*User) error { return ErrUnsupported }
