@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"reflect"
 
-	reflector "github.com/invopop/jsonschema"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"github.com/waybill/waybill/internal/job"
@@ -21,9 +20,12 @@ const (
 // schemaOf makes the JSON Schema (2020-12) of a payload from its Go type: the text that is published, and the compiled form
 // that is checked. A json.RawMessage stands for any object. Unknown fields are refused.
 func schemaOf[P any]() (json.RawMessage, *jsonschema.Schema, error) {
-	r := reflector.Reflector{Anonymous: true, ExpandedStruct: true, DoNotReference: true}
-	s := r.ReflectFromType(reflect.TypeFor[P]())
-	if reflect.TypeFor[P]() == reflect.TypeFor[json.RawMessage]() {
+	t := reflect.TypeFor[P]()
+	s, err := reflectSchema(t)
+	if err != nil {
+		return nil, nil, err
+	}
+	if t == reflect.TypeFor[json.RawMessage]() {
 		s.Type = "object"
 	}
 	if s.Type != "object" {
@@ -37,12 +39,22 @@ func schemaOf[P any]() (json.RawMessage, *jsonschema.Schema, error) {
 	return text, compiled, err
 }
 
+// compile makes the checked form of a schema. It loads nothing from anywhere, so that a schema can refer to itself only, and bounds what
+// checking a payload can cost.
 func compile(text json.RawMessage) (*jsonschema.Schema, error) {
+	if len(text) > maxSchema {
+		return nil, fmt.Errorf("the schema has %d bytes, %d is the limit", len(text), maxSchema)
+	}
 	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
 	if err != nil {
 		return nil, fmt.Errorf("read the schema: %w", err)
 	}
+	if err := boundSchema(doc); err != nil {
+		return nil, err
+	}
 	c := jsonschema.NewCompiler()
+	c.UseLoader(noLoader{})
+	c.AssertFormat()
 	if err := c.AddResource(schemaURL, doc); err != nil {
 		return nil, fmt.Errorf("add the schema: %w", err)
 	}
@@ -51,6 +63,13 @@ func compile(text json.RawMessage) (*jsonschema.Schema, error) {
 		return nil, fmt.Errorf("compile the schema: %w", err)
 	}
 	return s, nil
+}
+
+// noLoader refuses every URL: the compiler's own loader reads files.
+type noLoader struct{}
+
+func (noLoader) Load(string) (any, error) {
+	return nil, errors.New("a schema may refer to itself only")
 }
 
 // checkSchema names what does not fit s; readable says whether payload is JSON at all.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
@@ -23,8 +24,8 @@ type Type struct {
 	Example     json.RawMessage
 
 	schema *jsonschema.Schema
-	fit    *fit                                           // nil: only schema can judge
-	check  func(payload json.RawMessage) []job.FieldError // nil: the schema says all
+	fit    *fit                                                      // nil: only schema can judge
+	check  func(payload json.RawMessage, fits bool) []job.FieldError // nil: the schema says all; fits: it found nothing wrong
 	handle func(ctx context.Context, payload json.RawMessage) (any, error)
 }
 
@@ -50,7 +51,7 @@ func (t *Type) CheckValid(payload json.RawMessage) error {
 // verdict adds what the type itself finds to what the schema does not let pass.
 func (t *Type) verdict(payload json.RawMessage, fields []job.FieldError, readable bool) error {
 	if readable && t.check != nil {
-		fields = append(fields, t.check(payload)...)
+		fields = append(fields, t.check(payload, len(fields) == 0)...)
 	}
 	if len(fields) == 0 {
 		return nil
@@ -74,13 +75,18 @@ func (t *Type) Run(ctx context.Context, j *job.Job) (json.RawMessage, error) {
 	return result, nil
 }
 
-func checker[P any](d Definition[P]) func(json.RawMessage) []job.FieldError {
-	if d.Check == nil {
+// checker decodes a payload as the worker will, so that no value is found to be wrong only there (a number too large for its field, a date
+// that does not exist), and asks the type's own Check.
+func checker[P any](d Definition[P]) func(json.RawMessage, bool) []job.FieldError {
+	if _, raw := any(new(P)).(*json.RawMessage); raw && d.Check == nil {
 		return nil
 	}
-	return func(payload json.RawMessage) []job.FieldError {
-		var p P
-		if json.Unmarshal(payload, &p) != nil { // the schema has named what does not decode
+	return func(payload json.RawMessage, fits bool) []job.FieldError {
+		p, err := decode[P](payload)
+		switch {
+		case err != nil && fits:
+			return []job.FieldError{undecodable(err)}
+		case d.Check == nil, err != nil && json.Unmarshal(payload, &p) != nil: // the schema has named what does not decode
 			return nil
 		}
 		fields := d.Check(p)
@@ -91,17 +97,34 @@ func checker[P any](d Definition[P]) func(json.RawMessage) []job.FieldError {
 	}
 }
 
+// undecodable says where a payload that fits its schema cannot be decoded, without the value, which the decoder's own words repeat.
+func undecodable(err error) job.FieldError {
+	var wrong *json.UnmarshalTypeError
+	if errors.As(err, &wrong) && wrong.Field != "" {
+		pointer := payloadRoot + "/" + strings.ReplaceAll(pointerEscaper.Replace(wrong.Field), ".", "/")
+		return job.FieldError{Pointer: pointer, Detail: "is out of range, or not of the form that is wanted (" + wrong.Type.String() + ")"}
+	}
+	return job.FieldError{Pointer: payloadRoot, Detail: "holds a value that is not of the form that its field wants"}
+}
+
+// decode reads a payload. A json.RawMessage is taken as it is: the ledger holds nothing but valid JSON.
+func decode[P any](payload json.RawMessage) (P, error) {
+	var p P
+	if raw, ok := any(&p).(*json.RawMessage); ok {
+		*raw = payload
+		return p, nil
+	}
+	dec := json.NewDecoder(bytes.NewReader(payload))
+	dec.UseNumber()
+	dec.DisallowUnknownFields() // a field that this program does not know must not be passed over in silence
+	err := dec.Decode(&p)
+	return p, err
+}
+
 func handler[P any](d Definition[P]) func(context.Context, json.RawMessage) (any, error) {
 	return func(ctx context.Context, payload json.RawMessage) (any, error) {
-		var p P
-		if raw, ok := any(&p).(*json.RawMessage); ok { // taken as it is, and valid: the ledger holds nothing else
-			*raw = payload
-			return d.Handle(ctx, p)
-		}
-		dec := json.NewDecoder(bytes.NewReader(payload))
-		dec.UseNumber()
-		dec.DisallowUnknownFields() // a field that this worker does not know must not be passed over in silence
-		if err := dec.Decode(&p); err != nil {
+		p, err := decode[P](payload)
+		if err != nil {
 			return nil, errors.New("this worker cannot read the payload; it may be of another version than the API")
 		}
 		return d.Handle(ctx, p)
