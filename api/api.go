@@ -15,10 +15,11 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/waybill/waybill/internal/account"
+	"github.com/waybill/waybill/internal/job"
 	"github.com/waybill/waybill/tasks"
 )
 
-// Deps is what the API calls. All but Ready, Watch, Scrape and Now are required.
+// Deps is what the API calls. All but WebhookSecrets, Ready, Watch, Scrape and Now are required.
 type Deps struct {
 	Auth     authenticator
 	Accounts accounts
@@ -34,6 +35,8 @@ type Deps struct {
 	ScheduleLedger scheduleLedger
 	Redis          redis.UniversalClient // for asynqmon; not closed
 	Tasks          *tasks.Catalogue
+	// WebhookSecrets are what signs the requests of one owner's jobs, the newest first; nil: nothing does.
+	WebhookSecrets func(owner job.ID) ([]string, error)
 	Ready          []Check      // what must answer for /readyz to say yes
 	Watch          watcher      // nil: requests are not measured
 	Scrape         http.Handler // of /metrics; nil: an empty answer
@@ -97,6 +100,7 @@ func New(cfg Config, deps Deps) (*API, error) {
 		newScheduleHandler(cfg, deps, jobs.quota).routes(),
 		pages,
 		accountRoutes(deps.Accounts),
+		(&webhookHandler{deps}).routes(),
 		newHealthHandler(deps).routes(),
 		newMetricsHandler(deps).routes(),
 		docs.routes(),

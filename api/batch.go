@@ -41,6 +41,15 @@ func (h *jobHandler) createBatch(c *gin.Context) (any, error) {
 	if err := h.quota.take(c, owner, len(subs)); err != nil {
 		return nil, err
 	}
+	if hops(c) > 0 {
+		all := make([]*job.Submission, len(subs))
+		for i := range subs {
+			all[i] = &subs[i]
+		}
+		if err := countHops(c, all...); err != nil {
+			return nil, err
+		}
+	}
 	if key != "" {
 		nameAll(subs, key, fingerprint(c.FullPath(), body))
 	}

@@ -41,6 +41,7 @@ type apiTest struct {
 
 	schedules      scheduler // the real one where a test is about schedules
 	scheduleLedger scheduleLedger
+	webhookSecrets func(job.ID) ([]string, error)
 }
 
 func newAPITest(t *testing.T, changes ...func(*apiTest)) *apiTest {
@@ -64,7 +65,7 @@ func newAPITest(t *testing.T, changes ...func(*apiTest)) *apiTest {
 }
 
 func (h *apiTest) deps() Deps {
-	return Deps{Auth: h.auth, Accounts: struct{ accounts }{}, Jobs: h.ledger, Carrier: h.carrier, Audit: h.audit, Sessions: h.auth, Steering: h.ledger, Queues: h.queues, Road: h.road, Redis: h.redis, Schedules: h.schedules, ScheduleLedger: h.scheduleLedger, Tasks: testCatalogue(h.t), Ready: h.ready,
+	return Deps{Auth: h.auth, Accounts: struct{ accounts }{}, Jobs: h.ledger, Carrier: h.carrier, Audit: h.audit, Sessions: h.auth, Steering: h.ledger, Queues: h.queues, Road: h.road, Redis: h.redis, Schedules: h.schedules, ScheduleLedger: h.scheduleLedger, Tasks: testCatalogue(h.t), Ready: h.ready, WebhookSecrets: h.webhookSecrets,
 		Log: slog.New(slog.NewJSONHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug})), Now: h.clock.now}
 }
 

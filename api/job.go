@@ -87,6 +87,9 @@ func (h *jobHandler) create(c *gin.Context) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := countHops(c, &sub); err != nil {
+		return nil, err
+	}
 	if key != "" {
 		sub.IdempotencyKey, sub.Fingerprint = key, fingerprint(c.FullPath(), body)
 	}
@@ -184,6 +187,9 @@ func (h *jobHandler) cancel(c *gin.Context) (any, error) {
 }
 
 func (h *jobHandler) retry(c *gin.Context) (any, error) {
+	if err := refuseJobs(c); err != nil {
+		return nil, err
+	}
 	j, err := h.own(c, true)
 	if err != nil {
 		return nil, err

@@ -185,6 +185,9 @@ func (h *scheduleHandler) resume(c *gin.Context) (any, error) {
 
 // trigger makes a job now. Like POST /v1/jobs it answers when the job is committed.
 func (h *scheduleHandler) trigger(c *gin.Context) (any, error) {
+	if err := refuseJobs(c); err != nil {
+		return nil, err
+	}
 	key, err := idempotencyKey(c, job.MaxIdempotency)
 	if err != nil {
 		return nil, err

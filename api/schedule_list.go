@@ -175,6 +175,9 @@ func (h *scheduleHandler) previewOf(c *gin.Context, sch *job.Schedule, after tim
 
 // backfill says what it would do, unless dry_run is false.
 func (h *scheduleHandler) backfill(c *gin.Context) (any, error) {
+	if err := refuseJobs(c); err != nil {
+		return nil, err
+	}
 	sch, err := h.own(c, true)
 	if err != nil {
 		return nil, err

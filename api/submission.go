@@ -112,6 +112,9 @@ func (in *labelsBody) member(s *scanner, name []byte) bool {
 	if len(name) > job.MaxLabelKey || !labelKey.Match(name) {
 		s.refuse("a label's key has 1 to %d of a-z 0-9 . _ / -, and begins with a letter or a digit", job.MaxLabelKey)
 	}
+	if string(name) == job.HopsLabel {
+		s.refuse("is Waybill's own")
+	}
 	if len(*in) == job.MaxLabels {
 		s.refuse("a job may have %d labels", job.MaxLabels)
 		s.skip()

@@ -3,7 +3,9 @@ package app
 import (
 	"github.com/waybill/waybill/api"
 	"github.com/waybill/waybill/internal/auth"
+	"github.com/waybill/waybill/internal/job"
 	"github.com/waybill/waybill/internal/obs"
+	"github.com/waybill/waybill/tasks"
 )
 
 // ServeAPI is the Part that answers requests.
@@ -20,6 +22,7 @@ func ServeAPI(a *App, o Options) error {
 	}, api.Deps{Auth: a.auth, Accounts: a.auth, Jobs: watched{a.ledger, a.watch}, Carrier: a.carrier, Audit: a.auth, Sessions: a.auth, Steering: a.ledger,
 		Queues: &figures{ledger: a.ledger, road: a.carrier, queues: a.cfg.Queues.Names(), log: a.log}, Road: a.carrier, Redis: a.redis,
 		Schedules: a.schedules, ScheduleLedger: a.store, Tasks: a.tasks, Ready: a.ready(),
+		WebhookSecrets: func(owner job.ID) ([]string, error) { return tasks.WebhookSecrets(taskConfig(a.cfg).HTTP, owner) },
 		Watch: a.watch.http, Scrape: obs.Handler(a.watch.registry), Log: a.log})
 	if err != nil {
 		return err
