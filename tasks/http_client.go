@@ -5,9 +5,11 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
+	"syscall"
 	"time"
 
 	"github.com/waybill/waybill/tasks/internal/guard"
@@ -51,7 +53,7 @@ func newHTTPClient(d *dialHTTP, fresh bool) *http.Client {
 }
 
 // do sends req, and once more on a fresh connection where an endpoint seems to have closed an idle one without saying so.
-// Where no answer could be read, status is what its first line says; 0: not even that came.
+// Where an answer cannot be read, status is what its first line says; 0: there was no whole answer.
 func (c *httpClients) do(req *http.Request) (resp *http.Response, status int, err error) {
 	resp, x, err := c.try(c.pooled, req)
 	if err != nil && x.closedIdle() && req.Context().Err() == nil {
@@ -60,10 +62,20 @@ func (c *httpClients) do(req *http.Request) (resp *http.Response, status int, er
 		}
 		resp, x, err = c.try(c.fresh, req)
 	}
-	if err != nil {
-		return nil, x.status(), err
+	switch {
+	case err == nil:
+		return resp, resp.StatusCode, nil
+	case brokenOff(err), req.Context().Err() != nil:
+		return nil, 0, err
 	}
-	return resp, resp.StatusCode, nil
+	return nil, x.status(), err
+}
+
+// brokenOff reports whether the connection ended, so that there is no whole answer, in contrast to one that cannot be read.
+func brokenOff(err error) bool {
+	var network net.Error
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) ||
+		errors.As(withoutURL(err), &network)
 }
 
 func (c *httpClients) try(client *http.Client, req *http.Request) (*http.Response, *exchange, error) {

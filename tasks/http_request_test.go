@@ -223,7 +223,7 @@ func raw(t *testing.T, speak func(net.Conn)) string {
 func TestBrokenAnswersAreRetried(t *testing.T) {
 	t.Parallel()
 	for name, text := range map[string]string{
-		"nothing": "", "cut in the status line": "HTTP/1.1 200", "no HTTP": "220 mail.example.com ESMTP\r\n", "no number": "HTTP/1.1 2OO OK\r\n\r\n",
+		"nothing": "", "cut in the header": "HTTP/1.1 200 OK\r\nContent-", "cut in the status line": "HTTP/1.1 200", "no HTTP": "220 mail.example.com ESMTP\r\n", "no number": "HTTP/1.1 2OO OK\r\n\r\n",
 		"interim only": "HTTP/1.1 100 Continue\r\n\r\n", "503 with an odd header": "HTTP/1.1 503 No\r\nno colon\r\n\r\n",
 	} {
 		at := raw(t, func(c net.Conn) { _, _ = io.WriteString(c, text) })

@@ -23,7 +23,7 @@ func ServeAPI(a *App, o Options) error {
 		Queues: &figures{ledger: a.ledger, road: a.carrier, queues: a.cfg.Queues.Names(), log: a.log}, Road: a.carrier, Redis: a.redis,
 		Schedules: a.schedules, ScheduleLedger: a.store, Tasks: a.tasks, Ready: a.ready(),
 		WebhookSecrets: func(owner job.ID) ([]string, error) { return tasks.WebhookSecrets(taskConfig(a.cfg).HTTP, owner) },
-		Watch: a.watch.http, Scrape: obs.Handler(a.watch.registry), Log: a.log})
+		Watch:          a.watch.http, Scrape: obs.Handler(a.watch.registry), Log: a.log})
 	if err != nil {
 		return err
 	}

@@ -136,6 +136,29 @@ func TestHeadersThatAreNotTheirsAreRefused(t *testing.T) {
 	}
 }
 
+func TestAJobThatSubmitsItselfThroughTheAPIComesToAnEnd(t *testing.T) {
+	t.Parallel()
+	b := newIdleBench(t, append(newGround(t), "WAYBILL_HTTP_ALLOW=127.0.0.0/8")...)
+	b.startAPI(app.Options{API: app.ServeAPI, Worker: true})
+	body := `{"type":"debug.echo","payload":{}}`
+	for range 2 * job.MaxHops { // each submits the one within
+		body = request(`"url":"http://` + b.addr + `/v1/jobs","headers":{"Authorization":"Bearer ` + b.admin.key + `"},"body":` + body)
+	}
+	v := b.finished(b.submit(body))
+	for hop := 1; hop <= job.MaxHops; hop++ {
+		var made struct {
+			Body string `json:"body"`
+		}
+		var next view
+		b.read(reply{body: string(v.Result)}, &made)
+		b.read(reply{body: made.Body}, &next)
+		v = b.finished(next.ID)
+	}
+	if v.State != job.Archived || !strings.Contains(v.last(), "403") {
+		t.Errorf("the last of the chain is %s: %s", v.State, v.last())
+	}
+}
+
 // serveAt answers each request by hand, on a connection of its own.
 func serveAt(t *testing.T, addr string, answer func(net.Conn, *http.Request)) string {
 	t.Helper()
@@ -188,14 +211,14 @@ func TestWhateverAnEndpointAnswersIsJudgedRight(t *testing.T) {
 	tests := map[string]struct {
 		answer func(net.Conn)
 		state  job.State
-		wait   time.Duration // until the next attempt; 0: the job's own backoff, an hour
+		wait   time.Duration // that the endpoint asks for; the job's own backoff is an hour
 		says   string        // in the result or the error
 	}{
 		"10 GB": {pour("HTTP/1.1 200 OK\r\nContent-Length: 10737418240\r\n\r\n", 0, strings.Repeat("x", 64<<10)), job.Completed, 0,
 			`"status":200`},
 		"an answer that never ends": {pour("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", 50*time.Millisecond, "1\r\nx\r\n"), job.Completed, 0,
 			`"status":200`},
-		"headers that never end":        {pour("HTTP/1.1 200 OK\r\n", 0, "X-More: "+strings.Repeat("x", 1000)+"\r\n"), job.Retry, 0, ""},
+		"headers that never end":        {pour("HTTP/1.1 200 OK\r\n", 0, "X-More: "+strings.Repeat("x", 1000)+"\r\n"), job.Completed, 0, "could not be read"},
 		"1xx without end":               {pour("", 0, "HTTP/1.1 103 Early Hints\r\n\r\n"), job.Retry, 0, ""},
 		"closed at once":                {whole(""), job.Retry, 0, ""},
 		"closed in the status line":     {whole("HTTP/1.1 20"), job.Retry, 0, ""},
@@ -228,7 +251,9 @@ func TestWhateverAnEndpointAnswersIsJudgedRight(t *testing.T) {
 		"a cookie":                      {status("200 OK", "Set-Cookie: secret=TOPSECRET"), job.Completed, 0, `"status":200`},
 		"a thousand headers": {whole("HTTP/1.1 200 OK\r\n" + strings.Repeat("X-Same: y\r\n", 1000) + "Content-Length: 0\r\n\r\n"), job.Completed, 0,
 			`"status":200`},
-		"two lengths":                    {whole("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab"), job.Retry, 0, ""},
+		"two lengths":                    {whole("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab"), job.Completed, 0, "could not be read"},
+		"a header without a colon":       {whole("HTTP/1.1 200 OK\r\nno colon\r\n\r\nab"), job.Completed, 0, "could not be read"},
+		"404 without a colon":            {whole("HTTP/1.1 404 No\r\nno colon\r\n\r\nab"), job.Archived, 0, "404"},
 		"a connection that says nothing": {pour("", 200*time.Millisecond, ""), job.Retry, 0, "timed out"},
 	}
 	for name, test := range tests {
@@ -250,9 +275,9 @@ func TestWhateverAnEndpointAnswersIsJudgedRight(t *testing.T) {
 				t.Errorf("the error says %s", v.last())
 			}
 			if test.state == job.Retry {
-				least, most := test.wait-25*time.Second, test.wait+time.Second
-				if test.wait == 0 { // the job's own, which is jittered
-					least, most = 45*time.Minute, time.Hour
+				least, most := 45*time.Minute, time.Hour // the job's own, which is jittered
+				if test.wait > time.Hour {               // else the backoff is the later of the two
+					least, most = test.wait-25*time.Second, test.wait+test.wait/5+time.Second
 				}
 				if wait := time.Until(v.RunAt); wait > most || wait < least {
 					t.Errorf("again in %v, want %v to %v", wait, least, most)
