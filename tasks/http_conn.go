@@ -18,8 +18,9 @@ const maxAnswerHead = 8 << 10
 type headConn struct {
 	net.Conn
 
-	mu   sync.Mutex
-	head []byte
+	mu    sync.Mutex
+	head  []byte
+	ended bool // no more will come
 }
 
 func (c *headConn) Read(p []byte) (int, error) {
@@ -27,6 +28,7 @@ func (c *headConn) Read(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.head = append(c.head, p[:min(n, maxAnswerHead-len(c.head))]...)
+	c.ended = c.ended || err != nil
 	return n, err
 }
 
@@ -37,18 +39,23 @@ func (c *headConn) begin() {
 	c.head = c.head[:0]
 }
 
-func (c *headConn) answer() []byte {
+// answer is what is kept, and whether the connection ended there.
+func (c *headConn) answer() (head []byte, ended bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return bytes.Clone(c.head)
+	return bytes.Clone(c.head), c.ended && len(c.head) < maxAnswerHead
 }
 
-// statusOf reads the status of the final answer that begins with head; 0 where its status line is not there in full.
-func statusOf(head []byte) int {
+// statusOf reads the status of the final answer that begins with head; 0 where its status line is not there in full, or its header
+// breaks off because the connection ended.
+func statusOf(head []byte, ended bool) int {
 	for {
 		line, rest, whole := bytes.Cut(head, []byte("\n"))
 		status := statusLine(bytes.TrimSuffix(line, []byte("\r")))
 		if !whole || status == 0 {
+			return 0
+		}
+		if status >= 200 && ended && afterHeader(rest) == nil {
 			return 0
 		}
 		if status >= 200 {
@@ -113,7 +120,11 @@ func (x *exchange) status() int {
 // closedIdle reports whether the request went out on a connection that had been idle and brought not one byte back: most
 // likely the endpoint had closed it by then.
 func (x *exchange) closedIdle() bool {
-	return x.conn != nil && x.reused && len(x.conn.answer()) == 0
+	if x.conn == nil || !x.reused {
+		return false
+	}
+	head, _ := x.conn.answer()
+	return len(head) == 0
 }
 
 // dialHTTP makes connections for a transport, so that the first bytes of their answers are kept.

@@ -111,7 +111,7 @@ func (m *mailer) options(ctx context.Context, line *wire, auth *signIn) []mail.O
 // may have taken the message.
 func remaining(ctx context.Context) time.Duration {
 	if end, ok := ctx.Deadline(); ok {
-		return max(time.Until(end), time.Millisecond)
+		return max(time.Until(end), 0) + time.Second // the end of ctx cuts the connection, and says why
 	}
 	return smtpTime
 }
