@@ -29,8 +29,8 @@ func (h *userHandler) routes() []route {
 	admin := account.RoleAdmin
 	return []route{
 		{Method: "GET", Path: "/v1/users", Role: admin, Handler: h.list},
-		{Method: "POST", Path: "/v1/users", Role: admin, Handler: h.create},
-		{Method: "PATCH", Path: "/v1/users/:id", Role: admin, Handler: h.change},
+		{Method: "POST", Path: "/v1/users", Role: admin, Handler: h.create, MaxBody: smallBody},
+		{Method: "PATCH", Path: "/v1/users/:id", Role: admin, Handler: h.change, MaxBody: smallBody},
 	}
 }
 
