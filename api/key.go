@@ -64,7 +64,7 @@ func (h *keyHandler) list(c *gin.Context) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	keys, err := h.keys.Keys(c.Request.Context(), caller(c), p.before, p.limit)
+	keys, err := h.keys.Keys(c.Request.Context(), caller(c), p.before, p.ask())
 	if err != nil {
 		return nil, fmt.Errorf("list API keys: %w", err)
 	}

@@ -60,7 +60,7 @@ func (h *userHandler) list(c *gin.Context) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	users, err := h.users.Users(c.Request.Context(), p.before, p.limit)
+	users, err := h.users.Users(c.Request.Context(), p.before, p.ask())
 	if err != nil {
 		return nil, fmt.Errorf("list users: %w", err)
 	}
