@@ -69,6 +69,11 @@ type API struct {
 	cfg      Config
 	deps     Deps
 	bound    *bound
+	memory   *memory
+	base     base
+	proxies  *proxies
+	stopping context.Context // ends when the server begins to shut down
+	stop     context.CancelFunc
 	browsers *browsers
 	routes   []route
 	engine   *gin.Engine
@@ -83,8 +88,15 @@ func New(cfg Config, deps Deps) (*API, error) {
 	if err := errors.Join(cfg.validate(), deps.validate()); err != nil {
 		return nil, fmt.Errorf("build api: %w", err)
 	}
-	a := &API{cfg: cfg, deps: deps, bound: newBound(cfg.MaxInFlight, cfg.MaxWaiters)}
-	docs, err := newDocsHandler(cfg)
+	a := &API{cfg: cfg, deps: deps, bound: newBound(cfg.MaxInFlight, cfg.MaxWaiters),
+		memory:  newMemory(cfg.BodyMemory, max(cfg.MaxBody, cfg.MaxBatchBody)+1), // a byte more, to see the end
+		proxies: &proxies{trusted: cfg.TrustedProxies, log: deps.Log}}
+	var err error
+	if a.base, err = baseOf(cfg.PublicURL); err != nil {
+		return nil, fmt.Errorf("build api: public URL: %w", err)
+	}
+	a.stopping, a.stop = context.WithCancel(context.Background())
+	docs, err := newDocsHandler(cfg, a.base)
 	if err != nil {
 		return nil, fmt.Errorf("build api: %w", err)
 	}
@@ -92,7 +104,7 @@ func New(cfg Config, deps Deps) (*API, error) {
 	if err != nil {
 		return nil, fmt.Errorf("build api: %w", err)
 	}
-	jobs := newJobHandler(cfg, deps, a.bound)
+	jobs := newJobHandler(a)
 	a.routes = slices.Concat(
 		jobs.routes(),
 		newTaskTypeHandler(deps.Tasks).routes(),
@@ -113,7 +125,7 @@ func New(cfg Config, deps Deps) (*API, error) {
 
 // pages are the routes that people use with a browser.
 func (a *API) pages() (routes []route, err error) {
-	if a.browsers, err = newBrowsers(a.cfg, a.deps.Sessions); err != nil {
+	if a.browsers, err = newBrowsers(a.cfg, a.base, a.deps.Sessions); err != nil {
 		return nil, err
 	}
 	login, err := newLoginHandler(a.browsers)
@@ -128,20 +140,27 @@ func (a *API) pages() (routes []route, err error) {
 }
 
 // Handler is the whole API.
-func (a *API) Handler() http.Handler { return a.engine }
+func (a *API) Handler() http.Handler { return a.base.under(a.engine) }
 
-// Server is an http.Server for the API with the limits that keep slow or endless clients from holding connections. The
-// caller gives it a listener and shuts it down.
+const (
+	readTimeout = 10 * time.Second // for the headers and a short body: see readAll for longer ones
+	idleTimeout = 2 * time.Minute  // longer than the 60 s that load balancers keep connections
+)
+
+// Server is an http.Server for the API. The caller gives it a listener whose connections are bounded, and whose writes have
+// deadlines: see peer.Protect. When it shuts down, requests that wait for a job are answered at once.
 func (a *API) Server() *http.Server {
-	return &http.Server{
+	s := &http.Server{
 		Handler:           a.Handler(),
-		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       60 * time.Second,                                         // a 32 MiB batch at 4.5 Mbit/s; it ends with the body
-		WriteTimeout:      maxWait + 30*time.Second,                                 // must outlast the longest wait for a job
-		IdleTimeout:       120 * time.Second,                                        // longer than the 60 s that load balancers keep connections
+		ReadHeaderTimeout: readTimeout / 2,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      maxWait + 30*time.Second, // where the listener is a plain one; must outlast the longest wait for a job
+		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    2*maxHeaderBytes + maxURI,                                // above our own limits, so that 414 and 431 are answered as problems
 		ErrorLog:          slog.NewLogLogger(a.deps.Log.Handler(), slog.LevelDebug), // strangers' broken connections
 		// "OPTIONS *" gets the same answer as any other unknown path.
 		DisableGeneralOptionsHandler: true,
 	}
+	s.RegisterOnShutdown(a.stop)
+	return s
 }

@@ -66,7 +66,7 @@ func (h *auditHandler) list(c *gin.Context) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	f.Before, f.Limit = p.before, p.limit
+	f.Before, f.Limit = p.before, p.ask()
 	entries, err := h.log.AuditEntries(c.Request.Context(), f)
 	if err != nil {
 		return nil, fmt.Errorf("list audit entries: %w", err)

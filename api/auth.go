@@ -35,10 +35,10 @@ type authHandler struct{ signIns signIns }
 
 func (h *authHandler) routes() []route {
 	return []route{
-		{Method: "POST", Path: "/v1/auth/register", Public: true, Handler: h.register},
-		{Method: "POST", Path: "/v1/auth/login", Public: true, Handler: h.login},
-		{Method: "POST", Path: "/v1/auth/refresh", Public: true, Handler: h.refresh},
-		{Method: "POST", Path: "/v1/auth/logout", Public: true, Handler: h.logout},
+		{Method: "POST", Path: "/v1/auth/register", Public: true, Handler: h.register, MaxBody: smallBody},
+		{Method: "POST", Path: "/v1/auth/login", Public: true, Handler: h.login, MaxBody: smallBody},
+		{Method: "POST", Path: "/v1/auth/refresh", Public: true, Handler: h.refresh, MaxBody: smallBody},
+		{Method: "POST", Path: "/v1/auth/logout", Public: true, Handler: h.logout, MaxBody: smallBody},
 	}
 }
 

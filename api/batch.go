@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -13,8 +12,13 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// maxBatchKey leaves room for "#9999", which makes a key of its own for each job of a batch.
-const maxBatchKey = job.MaxIdempotency - len("#9999")
+// maxBatchKey leaves room for what makes a key of its own for each job of a batch.
+const maxBatchKey = job.MaxIdempotency - len(job.BatchMark+"9999")
+
+// maxItem are the bytes of a job in a batch: its payload, and more than enough for all else that a job may have.
+const maxItem = job.MaxPayload + 64<<10
+
+var itemTooLong = fmt.Sprintf("a job may have %d bytes", maxItem)
 
 // createBatch takes up to job.MaxBatch jobs, all or none. The body is read whole, and the jobs' payloads are parts of it:
 // a batch needs little more memory than its body has bytes, and the bodies of all batches together are bounded.
@@ -23,22 +27,20 @@ func (h *jobHandler) createBatch(c *gin.Context) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := checkContent(c.Request.Header, "application/json", "application/x-ndjson"); err != nil {
-		return nil, err
-	}
-	held := h.memory.hold()
-	defer held.release()
-	body, err := readAll(c.Request, held.grow)
-	if err != nil {
-		return nil, err
-	}
+	// Reading a body costs something even where it is refused, so that the first job is paid for before.
 	owner := caller(c).UserID
-	lines := isMedia(c.GetHeader("Content-Type"), "application/x-ndjson")
-	subs, err := h.check.readBatch(body, lines, owner, h.deps.Now())
+	if err := h.quota.take(c, owner, 1); err != nil {
+		return nil, err
+	}
+	body, err := readBody(c, append([]string{"application/json"}, lineMedia...)...)
 	if err != nil {
 		return nil, err
 	}
-	if err := h.quota.take(c, owner, len(subs)); err != nil {
+	subs, err := h.check.readBatch(body, isLines(c), owner, h.deps.Now())
+	if err != nil {
+		return nil, err
+	}
+	if err := h.quota.takeRest(c, owner, len(subs), 1); err != nil {
 		return nil, err
 	}
 	if hops(c) > 0 {
@@ -54,6 +56,14 @@ func (h *jobHandler) createBatch(c *gin.Context) (any, error) {
 		nameAll(subs, key, fingerprint(c.FullPath(), body))
 	}
 	return h.writeBatch(c, owner, subs)
+}
+
+// lineMedia are the names that JSON of one value a line goes by.
+var lineMedia = []string{"application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines", "application/jsonlines"}
+
+func isLines(c *gin.Context) bool {
+	got := c.GetHeader("Content-Type")
+	return slices.ContainsFunc(lineMedia, func(want string) bool { return isMedia(got, want) })
 }
 
 func (h *jobHandler) writeBatch(c *gin.Context, owner job.ID, subs []job.Submission) (any, error) {
@@ -74,7 +84,7 @@ func (h *jobHandler) writeBatch(c *gin.Context, owner job.ID, subs []job.Submiss
 // nameAll gives each job of a batch an idempotency key made of the batch's. The fingerprint is that of the whole body.
 func nameAll(subs []job.Submission, key string, fingerprint []byte) {
 	for i := range subs {
-		subs[i].IdempotencyKey = key + "#" + strconv.Itoa(i)
+		subs[i].IdempotencyKey = job.BatchKey(key, i)
 		subs[i].Fingerprint = fingerprint
 	}
 }
@@ -110,9 +120,6 @@ func (k checker) readBatch(body []byte, lines bool, owner job.ID, now time.Time)
 			}
 			subs = append(subs, sub)
 		}
-		if len(s.mistakes) >= maxMistakes && s.stop == nil {
-			s.stop = s.err() // nobody reads more of them
-		}
 	}
 	if lines {
 		s.lines(each)
@@ -128,14 +135,15 @@ func (k checker) readBatch(body []byte, lines bool, owner job.ID, now time.Time)
 // readItem reads one job of a batch. in is room for it.
 func (k checker) readItem(s *scanner, in *createJob, owner job.ID, now time.Time) (sub job.Submission, ok bool) {
 	if s.peek() != '{' {
-		if s.skip() != nil {
+		s.within(maxItem, itemTooLong, func() { s.skip() })
+		if s.stop == nil {
 			s.refuse("must be an object")
 		}
 		return sub, false
 	}
 	in.clear(now)
 	before := len(s.mistakes)
-	s.members(in)
+	s.within(maxItem, itemTooLong, func() { s.members(in) })
 	if s.stop != nil {
 		return sub, false
 	}
@@ -179,5 +187,8 @@ func (s *scanner) add(at string, mistakes []job.FieldError) {
 		if len(s.mistakes) < maxMistakes && !slices.ContainsFunc(own, same) {
 			s.mistakes = append(s.mistakes, m)
 		}
+	}
+	if len(s.mistakes) == maxMistakes && s.stop == nil {
+		s.stop = invalid(s.mistakes)
 	}
 }

@@ -2,6 +2,7 @@ package api
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -123,23 +124,50 @@ func TestABatchWithAKeyIsMadeOnce(t *testing.T) {
 	}
 }
 
-func TestBatchesShareOneBudgetOfMemory(t *testing.T) {
+func TestLargeBodiesShareOneBudgetOfMemory(t *testing.T) {
 	t.Parallel()
-	m := newMemory(100)
-	a, b := m.hold(), m.hold()
-	if err := a.grow(60); err != nil {
-		t.Fatal(err)
+	const large = 1 << 20
+	m := newMemory(4*large, large)
+	one, other := netip.MustParsePrefix("192.0.2.1/32"), netip.MustParsePrefix("192.0.2.2/32")
+	user, second := job.NewID(), job.NewID()
+	hold := func(user job.ID, from network, bytes int64) *share {
+		s := &share{of: m, user: user, from: from}
+		if s.grow(freeBody) != nil || s.grow(bytes) != nil {
+			return nil
+		}
+		return s
 	}
-	if b.grow(60) == nil {
-		t.Error("more is held than there is")
+	a := hold(user, one, large)
+	if a == nil || hold(user, one, large) == nil {
+		t.Fatal("a user has less than half")
+	}
+	if hold(user, other, large) != nil {
+		t.Error("one user takes more than half")
+	}
+	if hold(second, one, large) == nil || hold(job.NewID(), one, large) != nil {
+		t.Error("one network has not three quarters")
+	}
+	if hold(job.ID{}, other, large) == nil || hold(job.ID{}, other, 1) != nil {
+		t.Error("more is held than there is, or less")
+	}
+	if hold(user, one, 0) == nil {
+		t.Error("there is no room for a small body")
 	}
 	a.release()
-	if err := b.grow(60); err != nil {
-		t.Error(err)
+	if hold(user, one, large) == nil {
+		t.Error("what is given back is not free")
 	}
-	h := newAPITest(t, func(h *apiTest) { h.cfg.MaxBatchBody, h.cfg.BatchMemory = 1000, 1000 })
-	for range 3 { // what is held is given back, whatever comes of it
-		h.call("POST", "/v1/jobs/batch", alice, "["+fmt.Sprintf("%990s", "x")).want(400)
+}
+
+func TestWhatABodyHeldIsGivenBackWhateverComesOfIt(t *testing.T) {
+	t.Parallel()
+	h := newAPITest(t, func(h *apiTest) { h.cfg.MaxBody, h.cfg.MaxBatchBody, h.cfg.BodyMemory = 100_000, 100_000, 100_001 })
+	for range 3 {
+		h.call("POST", "/v1/jobs/batch", alice, "["+fmt.Sprintf("%90000s", "x")).want(400)
+		h.call("POST", "/v1/jobs", alice, "["+fmt.Sprintf("%90000s", "x")).want(400)
+	}
+	if h.api.memory.held != 0 || len(h.api.memory.users) != 0 || len(h.api.memory.networks) != 0 {
+		t.Errorf("still held: %+v", h.api.memory)
 	}
 }
 

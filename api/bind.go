@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/gin-gonic/gin"
 
@@ -87,6 +88,7 @@ func limitBody(n int64) gin.HandlerFunc {
 			refuse(c, errTooLarge)
 			return
 		}
+		visitOf(c).maxBody = n
 		// An announced body needs no guard: net/http reads no more of it than was announced.
 		if c.Request.ContentLength < 0 && c.Request.Body != nil {
 			c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, n)
@@ -96,36 +98,58 @@ func limitBody(n int64) gin.HandlerFunc {
 
 var errTooLarge = &job.Error{Code: codeTooLarge, Message: "the body is larger than what is taken here"}
 
-// readBody checks what the headers say of the body and reads all of it. Nobody else holds the slice.
-func readBody(c *gin.Context, mediaType string) ([]byte, error) {
-	if err := checkContent(c.Request.Header, mediaType); err != nil {
+// readBody checks what the headers say of the body and reads all of it. Nobody else holds the slice. Meanwhile the request
+// holds no place among those that are worked on, and of memory only what has arrived; both are given back with the answer.
+func readBody(c *gin.Context, mediaTypes ...string) ([]byte, error) {
+	if err := checkContent(c.Request.Header, mediaTypes...); err != nil {
 		return nil, err
 	}
-	return readAll(c.Request, nil)
+	v := visitOf(c)
+	if v.caller != nil {
+		v.held.user = v.caller.UserID
+	}
+	v.place.leave()
+	body, err := readAll(c.Writer, c.Request, v)
+	if err == nil {
+		err = v.place.take()
+	}
+	if err != nil {
+		v.held.release()
+		return nil, err
+	}
+	return body, nil
 }
 
-const firstRead = 4 << 10
+const (
+	firstRead = 4 << 10
 
-// readAll reads the body into a slice that grows with what has arrived, never with what was announced. grow, where there
-// is one, is asked before the slice takes more memory, by how much.
-func readAll(r *http.Request, grow func(bytes int64) error) ([]byte, error) {
+	// A body that is longer than what arrives within the server's ReadTimeout must arrive at this rate.
+	minBodyRate = 32 << 10 // bytes a second
+)
+
+// readAll reads the body into a slice that grows with what has arrived, never with what was announced. The memory that it
+// takes is counted before.
+func readAll(w http.ResponseWriter, r *http.Request, v *visit) ([]byte, error) {
 	if r.Body == nil {
 		return nil, nil
 	}
+	in := slowBody{from: r.Body, control: http.NewResponseController(w), began: time.Now()}
 	var body []byte
 	for {
 		size := max(2*cap(body), firstRead)
 		if announced := int(r.ContentLength); len(body) <= announced && announced < size {
 			size = announced + 1 // one more, to see the end
 		}
-		if grow != nil {
-			if err := grow(int64(size - cap(body))); err != nil {
-				return nil, err
-			}
+		if most := int(v.maxBody) + 1; size > most && cap(body) < most {
+			size = most
+		}
+		if err := v.held.grow(int64(size - cap(body))); err != nil {
+			w.Header().Set("Connection", "close") // rather than to read what there is no room for
+			return nil, err
 		}
 		body = append(make([]byte, 0, size), body...)
 		for len(body) < cap(body) {
-			n, err := r.Body.Read(body[len(body):cap(body)])
+			n, err := in.Read(body[len(body):cap(body)])
 			body = body[:len(body)+n]
 			switch err {
 			case nil:
@@ -136,6 +160,28 @@ func readAll(r *http.Request, grow func(bytes int64) error) ([]byte, error) {
 			}
 		}
 	}
+}
+
+// slowBody gives a long body the time that it takes at the slowest rate, as it arrives: a peer that stops sending is cut off
+// as soon as one that announced little. A body that has arrived within the server's ReadTimeout costs nothing.
+type slowBody struct {
+	from    io.Reader
+	control *http.ResponseController
+	began   time.Time
+	read    int
+	granted int // bytes that the deadline was moved for
+}
+
+func (b *slowBody) Read(p []byte) (int, error) {
+	n, err := b.from.Read(p)
+	b.read += n
+	if err == nil && b.read-b.granted >= minBodyRate {
+		b.granted = b.read
+		took := time.Duration(b.read) * time.Second / minBodyRate
+		// Where the connection takes no deadline, its server's own holds.
+		_ = b.control.SetReadDeadline(b.began.Add(readTimeout + took))
+	}
+	return n, err
 }
 
 // bodyError says what ended the reading of a body.

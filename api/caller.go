@@ -32,15 +32,26 @@ func (a *API) authenticate(c *gin.Context) {
 }
 
 // authorize lets through who may use r.
-func authorize(r route) gin.HandlerFunc {
+func authorize(r *route) gin.HandlerFunc {
 	return func(c *gin.Context) {
+		visitOf(c).rights = r
 		if err := r.allows(caller(c)); err != nil {
 			refuse(c, err)
 		}
 	}
 }
 
-func (r route) allows(p *account.Principal) error {
+// again asks once more who sends a request of such headers and whether they may: between a question and a late answer, a user
+// may have been disabled, a key revoked, a role taken away.
+func (r *route) again(ctx context.Context, auth authenticator, authorization []string) (*account.Principal, error) {
+	p, err := auth.Authenticate(ctx, authorization)
+	if err != nil {
+		return nil, err
+	}
+	return p, r.allows(p)
+}
+
+func (r *route) allows(p *account.Principal) error {
 	if !p.Role.Includes(r.role()) {
 		return forbidden(fmt.Sprintf("this needs the role %s", r.role()))
 	}

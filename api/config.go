@@ -21,10 +21,11 @@ type Config struct {
 
 	MaxBody      int64 // bytes of a body; 1 MiB
 	MaxBatchBody int64 // bytes of the body of POST /v1/jobs/batch; 32 MiB
-	// BatchMemory bounds the bytes of all batch bodies held at once; beyond it a batch is answered 503. 256 MiB.
-	BatchMemory int64
+	// BodyMemory bounds the bytes of all large bodies and answers held at once; beyond it a request is answered 503. 96 MiB, or
+	// what one body of the largest size takes.
+	BodyMemory  int64
 	MaxInFlight int // requests worked on at once; beyond it a request is answered 503. 2,048
-	MaxWaiters  int // requests that wait for a job to finish, which cost little; 10 × MaxInFlight
+	MaxWaiters  int // requests that wait for a job to finish, which cost little; one peer may have a fifth of them. 10,000
 
 	// TrustedProxies are the peers whose X-Forwarded-For is believed. None by default.
 	TrustedProxies []netip.Prefix
@@ -44,9 +45,9 @@ type QuotaConfig struct {
 func (c Config) withDefaults() Config {
 	c.MaxBody = orElse(c.MaxBody, 1<<20)
 	c.MaxBatchBody = orElse(c.MaxBatchBody, 32<<20)
-	c.BatchMemory = orElse(c.BatchMemory, max(256<<20, c.MaxBatchBody))
+	c.BodyMemory = orElse(c.BodyMemory, max(96<<20, c.MaxBatchBody+1, c.MaxBody+1))
 	c.MaxInFlight = orElse(c.MaxInFlight, 2048)
-	c.MaxWaiters = orElse(c.MaxWaiters, 10*c.MaxInFlight)
+	c.MaxWaiters = orElse(c.MaxWaiters, 10_000)
 	c.Quota.RatePerSecond = orElse(c.Quota.RatePerSecond, 20_000)
 	c.Quota.Burst = orElse(c.Quota.Burst, max(int(c.Quota.RatePerSecond), job.MaxBatch))
 	c.Quota.MaxOpen = orElse(c.Quota.MaxOpen, 2_000_000)
@@ -71,7 +72,7 @@ func (c Config) validate() error {
 	}
 	refuse(len(c.Queues) == 0, "no queue is named")
 	refuse(c.MaxBody < 0 || c.MaxBatchBody < 0 || c.MaxInFlight < 0 || c.MaxWaiters < 0, "a limit is negative")
-	refuse(c.BatchMemory < c.MaxBatchBody, "batch memory is smaller than the largest batch body")
+	refuse(c.BodyMemory <= max(c.MaxBatchBody, c.MaxBody), "the memory for bodies is smaller than the largest body")
 	refuse(c.Quota.RatePerSecond < 0 || c.Quota.Burst < 0 || c.Quota.MaxOpen < 0, "a quota is negative")
 	refuse(c.Quota.Burst < job.MaxBatch, "the burst is smaller than the largest batch, %d jobs", job.MaxBatch)
 	for _, o := range c.CORSOrigins {

@@ -28,6 +28,7 @@ var docsStyle string
 type docsHandler struct {
 	page, description file
 	policy            string // the page's Content-Security-Policy
+	base              base
 }
 
 // file is a body that never changes while the process lives.
@@ -42,7 +43,7 @@ func newFile(contentType string, body []byte) file {
 }
 
 // newDocsHandler renders the page. It fails where the description and the page's frame don't fit each other.
-func newDocsHandler(cfg Config) (*docsHandler, error) {
+func newDocsHandler(cfg Config, b base) (*docsHandler, error) {
 	ref, err := readReference(openapi)
 	if err != nil {
 		return nil, fmt.Errorf("read openapi.yaml: %w", err)
@@ -59,6 +60,7 @@ func newDocsHandler(cfg Config) (*docsHandler, error) {
 	}
 	style := sha256.Sum256([]byte(docsStyle))
 	return &docsHandler{
+		base:        b,
 		page:        newFile("text/html; charset=utf-8", page.Bytes()),
 		description: newFile("application/yaml", openapi),
 		policy: "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(style[:]) +
@@ -74,7 +76,7 @@ func (h *docsHandler) routes() []route {
 	}
 }
 
-func (h *docsHandler) root(c *gin.Context) { c.Redirect(http.StatusFound, "/docs") }
+func (h *docsHandler) root(c *gin.Context) { h.base.redirect(c, http.StatusFound, "/docs") }
 
 func (h *docsHandler) docs(c *gin.Context) {
 	c.Header("Content-Security-Policy", h.policy)
@@ -83,6 +85,7 @@ func (h *docsHandler) docs(c *gin.Context) {
 
 // serve answers the file, or that the client has it already.
 func (f file) serve(c *gin.Context) {
+	visitOf(c).place.leave() // the peer may take its time
 	c.Header("Content-Type", f.contentType)
 	c.Header("ETag", f.etag)
 	c.Header("Cache-Control", "no-cache") // kept, but asked for each time

@@ -288,6 +288,7 @@ func (c *fakeClock) add(d time.Duration) {
 
 // fakeAuth knows a few tokens.
 type fakeAuth struct {
+	mu         sync.Mutex
 	principals map[string]*account.Principal
 	ended      []string // sessions
 	err        error
@@ -314,12 +315,20 @@ func (a *fakeAuth) Authenticate(_ context.Context, authorization []string) (*acc
 	if a.err != nil {
 		return nil, a.err
 	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	if len(authorization) == 1 {
 		if p := a.principals[strings.TrimPrefix(authorization[0], "Bearer ")]; p != nil {
 			return p, nil
 		}
 	}
 	return nil, &job.Error{Code: job.CodeUnauthenticated, Message: "sign in"}
+}
+
+func (a *fakeAuth) set(name string, p *account.Principal) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.principals[name] = p
 }
 
 type fakeAudit struct {

@@ -42,17 +42,17 @@ type jobHandler struct {
 	carrier  carrier
 	audit    auditor
 	quota    *quota
-	bound    *bound
-	memory   *memory
+	network  func(*visit) network
+	stopping context.Context
 	maxBatch int64
 	deps     Deps
 }
 
-func newJobHandler(cfg Config, deps Deps, b *bound) *jobHandler {
+func newJobHandler(a *API) *jobHandler {
+	cfg, deps := a.cfg, a.deps
 	return &jobHandler{
 		check: checker{tasks: deps.Tasks, queues: cfg.Queues}, jobs: deps.Jobs, carrier: deps.Carrier, audit: deps.Audit,
-		quota: newQuota(cfg.Quota, deps.Jobs, deps.Now), bound: b,
-		memory: newMemory(cfg.BatchMemory), maxBatch: cfg.MaxBatchBody, deps: deps,
+		quota: newQuota(cfg.Quota, deps.Jobs, deps.Now), network: a.network, stopping: a.stopping, maxBatch: cfg.MaxBatchBody, deps: deps,
 	}
 }
 
@@ -64,8 +64,8 @@ func (h *jobHandler) routes() []route {
 		{Method: "POST", Path: "/v1/jobs/batch", Role: user, Scope: write, Handler: h.createBatch, MaxBody: h.maxBatch},
 		{Method: "GET", Path: "/v1/jobs", Role: user, Scope: read, Handler: h.list},
 		{Method: "GET", Path: "/v1/jobs/:id", Role: user, Scope: read, Handler: h.get},
-		{Method: "POST", Path: "/v1/jobs/:id/cancel", Role: user, Scope: write, Handler: h.cancel},
-		{Method: "POST", Path: "/v1/jobs/:id/retry", Role: user, Scope: write, Handler: h.retry},
+		{Method: "POST", Path: "/v1/jobs/:id/cancel", Role: user, Scope: write, Handler: h.cancel, MaxBody: smallBody},
+		{Method: "POST", Path: "/v1/jobs/:id/retry", Role: user, Scope: write, Handler: h.retry, MaxBody: smallBody},
 	}
 }
 
@@ -157,15 +157,21 @@ func (h *jobHandler) own(c *gin.Context, act bool) (*job.Job, error) {
 		return nil, fmt.Errorf("read job %s: %w", id, err)
 	}
 	p := caller(c)
-	switch {
-	case j.OwnerID == p.UserID:
-		return j, nil
-	case !p.Role.Includes(account.RoleViewer):
-		return nil, job.NotFound("job")
-	case act && !p.Role.Includes(account.RoleOperator):
+	if err := mayRead(p, j); err != nil {
+		return nil, err
+	}
+	if act && j.OwnerID != p.UserID && !p.Role.Includes(account.RoleOperator) {
 		return nil, forbidden("this needs the role operator")
 	}
 	return j, nil
+}
+
+// mayRead answers that there is no such job to those who may not see it.
+func mayRead(p *account.Principal, j *job.Job) error {
+	if j.OwnerID == p.UserID || p.Role.Includes(account.RoleViewer) {
+		return nil
+	}
+	return job.NotFound("job")
 }
 
 func (h *jobHandler) cancel(c *gin.Context) (any, error) {

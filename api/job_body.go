@@ -3,6 +3,7 @@ package api
 import (
 	"encoding/json"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"time"
@@ -77,14 +78,19 @@ func (j jobBody) appendLabels(b []byte) []byte {
 	return append(b, '}')
 }
 
+// appendProgress writes how far the job is, to two places. A completed one is all done, whatever it last said of itself.
 func (j jobBody) appendProgress(b []byte) []byte {
 	b = appendKey(b, "progress")
-	if j.Progress == nil {
+	p := j.Progress
+	switch {
+	case j.State == job.Completed:
+		p = &job.Progress{Percent: 100}
+	case p == nil:
 		return append(b, "null"...)
 	}
 	b = append(b, `{"percent":`...)
-	b = strconv.AppendFloat(b, j.Progress.Percent, 'f', -1, 64)
-	b = appendTextMember(b, "message", j.Progress.Message)
+	b = strconv.AppendFloat(b, math.Round(p.Percent*100)/100, 'f', -1, 64)
+	b = appendTextMember(b, "message", p.Message)
 	return append(b, '}')
 }
 

@@ -32,13 +32,16 @@ func (h *jobHandler) list(c *gin.Context) (any, error) {
 	if f.Before, err = readCursor(q, mark); err != nil {
 		return nil, err
 	}
+	limit := f.Limit
+	f.Limit++ // one more tells whether there is another page
 	jobs, err := h.jobs.Jobs(c.Request.Context(), f)
 	if err != nil {
 		return nil, fmt.Errorf("list jobs: %w", err)
 	}
+	jobs, more := cutPage(jobs, limit)
 	page := jobPage{jobs: jobs}
-	if len(jobs) == f.Limit { // there may be more; if there is not, the next page is empty
-		page.next = cursorAfter(jobs[len(jobs)-1].ID, mark)
+	if more {
+		page.next = cursorAfter(jobs[limit-1].ID, mark)
 	}
 	return page, nil
 }

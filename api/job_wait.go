@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -11,10 +12,14 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// maxWait is how long a request may wait for a job. Proxies commonly cut silent connections after 60 s.
-const maxWait = 60 * time.Second
+const (
+	// maxWait is how long a request may wait for a job; a longer wait is cut. Proxies commonly end silent connections after 60 s.
+	maxWait = 55 * time.Second
+	// rightsEvery is how often a request that waits must still be allowed.
+	rightsEvery = 2 * time.Second
+)
 
-// get answers a job; with ?wait= as soon as it is finished, or as it is when the wait is over.
+// get answers a job; with ?wait= as soon as it is finished, or as it is when the wait is over or this process stops.
 func (h *jobHandler) get(c *gin.Context) (any, error) {
 	wait, err := waitParameter(c)
 	if err != nil {
@@ -27,7 +32,7 @@ func (h *jobHandler) get(c *gin.Context) (any, error) {
 	if wait == 0 || j.State.Finished() {
 		return jobBody{j}, nil
 	}
-	if err := h.await(c, j.ID, wait); err != nil {
+	if err := h.await(c, j, wait); err != nil {
 		return nil, fmt.Errorf("wait for job %s: %w", j.ID, err)
 	}
 	if j, err = h.jobs.Job(c.Request.Context(), j.ID); err != nil {
@@ -36,15 +41,62 @@ func (h *jobHandler) get(c *gin.Context) (any, error) {
 	return jobBody{j}, nil
 }
 
-// await returns when the job is finished or the wait is over, and with an error where the client has gone.
-func (h *jobHandler) await(c *gin.Context, id job.ID, wait time.Duration) error {
+// errStopping ends the waits of a process that stops.
+var errStopping = errors.New("the process stops")
+
+// await returns nil when the job is finished, the wait is over or the process stops, and an error where the client has gone or has
+// lost the right to see the job.
+func (h *jobHandler) await(c *gin.Context, j *job.Job, wait time.Duration) error {
 	ctx, cancel := context.WithTimeout(c.Request.Context(), wait)
 	defer cancel()
-	err := h.bound.wait(ctx, func(ctx context.Context) error { return h.jobs.AwaitFinished(ctx, id) })
-	if errors.Is(err, context.DeadlineExceeded) && c.Request.Context().Err() == nil {
-		return nil
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	defer context.AfterFunc(h.stopping, func() { end(errStopping) })()
+	allowed := h.stillAllowed(c, j)
+	defer watchRights(ctx, allowed, end)()
+
+	v := visitOf(c)
+	err := v.place.wait(ctx, h.network(v), func(ctx context.Context) error { return h.jobs.AwaitFinished(ctx, j.ID) })
+	switch cause := context.Cause(ctx); {
+	case err == nil, errors.Is(cause, errStopping):
+	case errors.Is(err, errBusy) || c.Request.Context().Err() != nil:
+		return err
+	case errors.Is(cause, context.DeadlineExceeded):
+	case cause != nil:
+		return cause
+	default:
+		return err
 	}
-	return err
+	return allowed(c.Request.Context())
+}
+
+// stillAllowed asks again what was asked before the wait began. It may be called while the request waits.
+func (h *jobHandler) stillAllowed(c *gin.Context, j *job.Job) func(context.Context) error {
+	rights, authorization := visitOf(c).rights, slices.Clone(c.Request.Header["Authorization"])
+	return func(ctx context.Context) error {
+		p, err := rights.again(ctx, h.deps.Auth, authorization)
+		if err != nil {
+			return err
+		}
+		return mayRead(p, j)
+	}
+}
+
+// watchRights ends a wait with the caller's rights. Where they cannot be asked for at the moment, the wait goes on.
+func watchRights(ctx context.Context, allowed func(context.Context) error, end context.CancelCauseFunc) (stop func()) {
+	var again func()
+	again = func() {
+		err := allowed(ctx)
+		switch {
+		case ctx.Err() != nil: // the wait is over
+		case err != nil && job.CodeOf(err) != job.CodeUnavailable:
+			end(err)
+		default:
+			time.AfterFunc(rightsEvery, again)
+		}
+	}
+	first := time.AfterFunc(rightsEvery, again)
+	return func() { first.Stop() }
 }
 
 func waitParameter(c *gin.Context) (time.Duration, error) {
@@ -53,8 +105,8 @@ func waitParameter(c *gin.Context) (time.Duration, error) {
 		return 0, err
 	}
 	d, err := time.ParseDuration(q.Get("wait"))
-	if err != nil || d < 0 || d > maxWait {
-		return 0, badParameter("wait", `must be a duration of at most `+duration(maxWait)+`, such as "30s"`)
+	if err != nil || d < 0 {
+		return 0, badParameter("wait", `must be a duration such as "30s"; more than `+duration(maxWait)+` is cut to that`)
 	}
-	return d, nil
+	return min(d, maxWait), nil
 }

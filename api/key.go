@@ -30,8 +30,8 @@ func (h *keyHandler) routes() []route {
 	user := account.RoleUser
 	return []route{
 		{Method: "GET", Path: "/v1/api-keys", Role: user, Handler: h.list},
-		{Method: "POST", Path: "/v1/api-keys", Role: user, Handler: h.create},
-		{Method: "DELETE", Path: "/v1/api-keys/:id", Role: user, Handler: h.revoke},
+		{Method: "POST", Path: "/v1/api-keys", Role: user, Handler: h.create, MaxBody: smallBody},
+		{Method: "DELETE", Path: "/v1/api-keys/:id", Role: user, Handler: h.revoke, MaxBody: smallBody},
 	}
 }
 
@@ -64,7 +64,7 @@ func (h *keyHandler) list(c *gin.Context) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	keys, err := h.keys.Keys(c.Request.Context(), caller(c), p.before, p.limit)
+	keys, err := h.keys.Keys(c.Request.Context(), caller(c), p.before, p.ask())
 	if err != nil {
 		return nil, fmt.Errorf("list API keys: %w", err)
 	}

@@ -35,13 +35,22 @@ type listBody[T any] struct {
 	NextCursor *string `json:"next_cursor"`
 }
 
-// listed is the page that answers p. A full one may be the last all the same: then the next is empty.
+// ask is how many items to read for a page: one more than it shows tells whether there is another page.
+func (p pageRequest) ask() int { return p.limit + 1 }
+
+// cutPage is what a page of so many items shows of those that were read, one more than that at most, and whether there is another page.
+func cutPage[T any](items []T, limit int) (shown []T, more bool) {
+	return items[:min(limit, len(items))], len(items) > limit
+}
+
+// listed is the page that answers p, of items that were asked for with p.ask.
 func listed[T, B any](p pageRequest, items []T, body func(T) B, id func(T) job.ID) listBody[B] {
+	items, more := cutPage(items, p.limit)
 	l := listBody[B]{Data: make([]B, len(items))}
 	for i, item := range items {
 		l.Data[i] = body(item)
 	}
-	if len(items) == p.limit {
+	if more {
 		next := cursorAfter(id(items[len(items)-1]), p.mark)
 		l.NextCursor = &next
 	}

@@ -14,8 +14,6 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-const maxForm = 16 << 10 // bytes of the sign-in form
-
 // loginHandler is the sign-in page. It works without a script.
 type loginHandler struct {
 	browsers *browsers
@@ -23,15 +21,15 @@ type loginHandler struct {
 }
 
 func newLoginHandler(b *browsers) (*loginHandler, error) {
-	p, err := newPage("login", loginFrame)
+	p, err := newPage("login", loginFrame, b.base)
 	return &loginHandler{browsers: b, page: p}, err
 }
 
 func (h *loginHandler) routes() []route {
 	return []route{
 		{Method: "GET", Path: "/login", Public: true, Browser: true, Raw: h.show},
-		{Method: "POST", Path: "/login", Public: true, Browser: true, Raw: h.signIn, MaxBody: maxForm},
-		{Method: "POST", Path: "/logout", Public: true, Browser: true, Raw: h.signOut, MaxBody: maxForm},
+		{Method: "POST", Path: "/login", Public: true, Browser: true, Raw: h.signIn, MaxBody: smallBody},
+		{Method: "POST", Path: "/logout", Public: true, Browser: true, Raw: h.signOut, MaxBody: smallBody},
 	}
 }
 
@@ -41,9 +39,9 @@ type loginView struct {
 }
 
 func (h *loginHandler) show(c *gin.Context) {
-	next := localNext(c.Query("next"))
+	next := h.browsers.localNext(c.Query("next"))
 	if _, err := h.browsers.caller(c); err == nil {
-		c.Redirect(http.StatusSeeOther, next)
+		h.browsers.base.redirect(c, http.StatusSeeOther, next)
 		return
 	}
 	h.page.write(c, http.StatusOK, loginView{Next: next})
@@ -68,12 +66,12 @@ func (h *loginHandler) signIn(c *gin.Context) {
 		}
 	}
 	h.browsers.remember(c, token)
-	c.Redirect(http.StatusSeeOther, localNext(form.Get("next")))
+	h.browsers.base.redirect(c, http.StatusSeeOther, h.browsers.localNext(form.Get("next")))
 }
 
 // again shows the page with what went wrong. Which of e-mail and password it was is not said, nor whether there is such a user.
 func (h *loginHandler) again(c *gin.Context, form url.Values, e *job.Error) {
-	view := loginView{Email: form.Get("email"), Next: localNext(form.Get("next"))}
+	view := loginView{Email: form.Get("email"), Next: h.browsers.localNext(form.Get("next"))}
 	switch e.Code {
 	case job.CodeUnauthenticated, job.CodeInvalid: // a password that nobody can have is a wrong one
 		e = &job.Error{Code: job.CodeUnauthenticated, Message: "The e-mail or the password is wrong.", Err: e}
@@ -96,7 +94,7 @@ func (h *loginHandler) signOut(c *gin.Context) {
 		return
 	}
 	h.browsers.forget(c)
-	c.Redirect(http.StatusSeeOther, "/login")
+	h.browsers.base.redirect(c, http.StatusSeeOther, "/login")
 }
 
 // readForm reads a form as strictly as bindJSON reads an object: only the fields named, each once.

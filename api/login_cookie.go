@@ -31,15 +31,16 @@ type browsers struct {
 	cookie   http.Cookie // without its value
 	origins  *http.CrossOriginProtection
 	own      string // the origin of the public URL; empty: not known
+	base     base
 	notice   *notice
 }
 
-func newBrowsers(cfg Config, s sessions) (*browsers, error) {
-	n, err := newNotice()
+func newBrowsers(cfg Config, at base, s sessions) (*browsers, error) {
+	n, err := newNotice(at)
 	if err != nil {
 		return nil, err
 	}
-	b := &browsers{sessions: s, origins: http.NewCrossOriginProtection(), notice: n,
+	b := &browsers{sessions: s, origins: http.NewCrossOriginProtection(), notice: n, base: at,
 		cookie: http.Cookie{Name: "waybill", Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode}}
 	u, err := url.Parse(cfg.PublicURL)
 	if err != nil {
@@ -47,6 +48,9 @@ func newBrowsers(cfg Config, s sessions) (*browsers, error) {
 	}
 	if u.Scheme == "https" {
 		b.cookie.Name, b.cookie.Secure = "__Host-waybill", true
+	}
+	if at != "" { // others may live on the same host
+		b.cookie.Name, b.cookie.Path = strings.Replace(b.cookie.Name, "__Host-", "__Secure-", 1), string(at)
 	}
 	if u.Host == "" {
 		return b, nil
@@ -65,8 +69,23 @@ func (b *browsers) sameOrigin(c *gin.Context) {
 		err = errors.New("the origin is not this host")
 	}
 	if err != nil {
-		refuse(c, &job.Error{Code: job.CodeForbidden, Message: "the request comes from another site", Err: err})
+		b.fail(c, &job.Error{Code: job.CodeForbidden, Message: b.foreign(c), Err: err})
 	}
+}
+
+// foreign says that a request comes from another site, and which setting is missing where it does not.
+func (b *browsers) foreign(c *gin.Context) string {
+	const plain = "the request comes from another site"
+	origin := c.GetHeader("Origin")
+	if u, err := url.Parse(origin); err != nil || u.Host == "" || c.GetHeader("Sec-Fetch-Site") == "cross-site" && b.own != "" {
+		return plain
+	}
+	origin = job.CleanText(origin, maxPathShown)
+	if b.own == "" {
+		return plain + ", " + origin + ", as far as this server knows: if that is where it is reached, set WAYBILL_PUBLIC_URL=" + origin +
+			", or let the proxy pass the Host header on"
+	}
+	return plain + ", " + origin + ": WAYBILL_PUBLIC_URL says that this server is reached at " + b.own
 }
 
 func (b *browsers) isOwn(r *http.Request, origin string) bool {
@@ -82,7 +101,7 @@ func (b *browsers) authenticate(r route) gin.HandlerFunc {
 		p, err := b.caller(c)
 		switch {
 		case errors.Is(err, errSignedOut) && asksForPage(c):
-			c.Redirect(http.StatusSeeOther, "/login?next="+url.QueryEscape(localNext(c.Request.URL.RequestURI())))
+			b.base.redirect(c, http.StatusSeeOther, "/login?next="+url.QueryEscape(b.localNext(c.Request.URL.RequestURI())))
 			c.Abort()
 			return
 		case err == nil:
@@ -135,7 +154,7 @@ func (b *browsers) forget(c *gin.Context) {
 
 // asksForPage tells what a person looks at from what a page loads by itself.
 func asksForPage(c *gin.Context) bool {
-	read := c.Request.Method == http.MethodGet || c.Request.Method == http.MethodHead
+	read := c.Request.Method == http.MethodGet || c.Request.Method == http.MethodHead || c.Request.URL.Path == "/login" || c.Request.URL.Path == "/logout"
 	return read && !strings.HasPrefix(c.Request.URL.Path, monitorAPI)
 }
 
@@ -163,8 +182,11 @@ func begin(c *gin.Context, e *job.Error) {
 }
 
 // localNext lets a sign-in lead to the monitor and nowhere else.
-func localNext(next string) string {
+func (b *browsers) localNext(next string) string {
 	u, err := url.Parse(next)
+	if err == nil {
+		u.Path = b.base.cut(u.Path)
+	}
 	if err != nil || u.Scheme != "" || u.Host != "" || u.User != nil || u.Opaque != "" || !isMonitorPath(u.Path) {
 		return monitorRoot
 	}

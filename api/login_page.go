@@ -29,8 +29,11 @@ type page struct {
 	policy string // its Content-Security-Policy
 }
 
-func newPage(name, frame string) (*page, error) {
-	t, err := template.New(name).Funcs(template.FuncMap{"style": func() template.CSS { return template.CSS(loginStyle) }}).Parse(frame)
+func newPage(name, frame string, b base) (*page, error) {
+	t, err := template.New(name).Funcs(template.FuncMap{
+		"style": func() template.CSS { return template.CSS(loginStyle) },
+		"base":  func() string { return string(b) },
+	}).Parse(frame)
 	if err != nil {
 		return nil, fmt.Errorf("parse the page %s: %w", name, err)
 	}
@@ -63,8 +66,8 @@ type noticeView struct {
 	SignedIn                 string // the e-mail of who is signed in; empty: nobody
 }
 
-func newNotice() (*notice, error) {
-	p, err := newPage("notice", noticeFrame)
+func newNotice(b base) (*notice, error) {
+	p, err := newPage("notice", noticeFrame, b)
 	return &notice{p}, err
 }
 

@@ -97,7 +97,7 @@ func TestASignInLeadsNowhereButToTheMonitor(t *testing.T) {
 		"/monitor/%2e%2e/v1": "/monitor", "/monitor/a\r\nSet-Cookie: x": "/monitor", "javascript:alert(1)": "/monitor", "/monitor@evil.example": "/monitor", "monitor": "/monitor",
 		"/monitor/queues/a%20b": "/monitor/queues/a%20b", "/monitor#x": "/monitor",
 	} {
-		if got := localNext(next); got != want {
+		if got := (&browsers{}).localNext(next); got != want {
 			t.Errorf("%q leads to %q, want %q", next, got, want)
 		}
 	}
@@ -106,7 +106,7 @@ func TestASignInLeadsNowhereButToTheMonitor(t *testing.T) {
 func TestAFormThatIsNotOursIsRefused(t *testing.T) {
 	t.Parallel()
 	h := newAPITest(t)
-	for body, want := range map[string]int{"email=a&email=b": 400, "email=%zz": 400, "email=%ff": 400, "role=admin": 400, strings.Repeat("a", maxForm+1): 413} {
+	for body, want := range map[string]int{"email=a&email=b": 400, "email=%zz": 400, "email=%ff": 400, "role=admin": 400, strings.Repeat("a", smallBody+1): 413} {
 		h.browse("POST", "/login", "", body, "Content-Type", formType).want(want)
 	}
 	h.browse("POST", "/login", "", "{}").want(415)

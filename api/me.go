@@ -24,8 +24,8 @@ func (h *meHandler) routes() []route {
 	user := account.RoleUser
 	return []route{
 		{Method: "GET", Path: "/v1/me", Role: user, AnyKey: true, Handler: h.get},
-		{Method: "PATCH", Path: "/v1/me", Role: user, Handler: h.rename},
-		{Method: "POST", Path: "/v1/me/password", Role: user, Handler: h.changePassword},
+		{Method: "PATCH", Path: "/v1/me", Role: user, Handler: h.rename, MaxBody: smallBody},
+		{Method: "POST", Path: "/v1/me/password", Role: user, Handler: h.changePassword, MaxBody: smallBody},
 	}
 }
 

@@ -1,41 +1,92 @@
 package api
 
 import (
-	"sync/atomic"
+	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/waybill/waybill/internal/job"
 )
 
-// memory is a budget of bytes shared by all requests with large bodies. A body takes from it as it arrives, so that who
-// announces much and sends nothing holds nothing.
-type memory struct{ left atomic.Int64 }
+// network is what one peer has for himself: see peer.Network. The zero network is nobody's.
+type network = netip.Prefix
 
-func newMemory(bytes int64) *memory {
-	m := new(memory)
-	m.left.Store(bytes)
-	return m
+// freeBody is how many bytes of a body, or of an answer, are not counted: a request costs about as much without them, and
+// connections are bounded. Whatever others hold, a small request finds room.
+const freeBody = 16 << 10
+
+// memory is a budget of bytes shared by all requests with large bodies or answers. A body takes from it as it arrives, so that
+// one who announces much and sends nothing holds nothing. One user may have half of it, one network three quarters, so that
+// one of them leaves something for the others.
+type memory struct {
+	total, perUser, perNetwork int64
+
+	mu       sync.Mutex
+	held     int64
+	users    map[job.ID]int64
+	networks map[network]int64
 }
 
-// share is what one request holds of a memory. It is not for concurrent use.
+// newMemory is a budget that has room for one body of the largest size whatever the shares.
+func newMemory(bytes, largest int64) *memory {
+	return &memory{total: bytes, perUser: max(bytes/2, min(largest, bytes)), perNetwork: max(bytes/4*3, min(largest, bytes)),
+		users: map[job.ID]int64{}, networks: map[network]int64{}}
+}
+
+var errNoMemory = &job.Error{Code: job.CodeUnavailable, Message: "too many large bodies at once", RetryAfter: time.Second}
+
+// share is what one request holds of a memory. It is not for concurrent use. The zero share is of no memory, and free.
 type share struct {
 	of   *memory
+	user job.ID  // zero: not known
+	from network // zero: not known
+	size int64
 	held int64
 }
 
-func (m *memory) hold() *share { return &share{of: m} }
-
-// grow takes bytes more, or answers that there are none: then the caller gives up and releases.
+// grow takes bytes more, or answers that there are none.
 func (s *share) grow(bytes int64) error {
-	if s.of.left.Add(-bytes) < 0 {
-		s.of.left.Add(bytes)
-		return &job.Error{Code: job.CodeUnavailable, Message: "too many large bodies at once", RetryAfter: time.Second}
+	s.size += bytes
+	more := max(s.size-freeBody, 0) - s.held
+	if s.of == nil || more <= 0 {
+		return nil
 	}
-	s.held += bytes
+	if !s.of.take(s.user, s.from, more) {
+		s.size -= bytes
+		return errNoMemory
+	}
+	s.held += more
 	return nil
 }
 
 func (s *share) release() {
-	s.of.left.Add(s.held)
-	s.held = 0
+	if s.held > 0 {
+		s.of.give(s.user, s.from, s.held)
+	}
+	s.size, s.held = 0, 0
+}
+
+func (m *memory) take(user job.ID, from network, bytes int64) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.held+bytes > m.total || !user.IsZero() && m.users[user]+bytes > m.perUser ||
+		from.IsValid() && m.networks[from]+bytes > m.perNetwork {
+		return false
+	}
+	m.held += bytes
+	m.users[user] += bytes
+	m.networks[from] += bytes
+	return true
+}
+
+func (m *memory) give(user job.ID, from network, bytes int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.held -= bytes
+	if m.users[user] -= bytes; m.users[user] == 0 {
+		delete(m.users, user)
+	}
+	if m.networks[from] -= bytes; m.networks[from] == 0 {
+		delete(m.networks, from)
+	}
 }

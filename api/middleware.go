@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"runtime/debug"
+	"strings"
 
 	"github.com/gin-gonic/gin"
 
@@ -46,14 +47,22 @@ var (
 	noSniff    = []string{"nosniff"}
 	noReferrer = []string{"no-referrer"}
 	noStore    = []string{"no-store"}
+	oneYear    = []string{"max-age=31536000"} // of this host alone: others are not ours to speak for
 )
 
-// secureHeaders tells browsers to do nothing with what they get but show it. Pages bring a policy of their own.
-func secureHeaders(c *gin.Context) {
-	h := c.Writer.Header()
-	h["Content-Security-Policy"] = policyNone
-	h["X-Content-Type-Options"] = noSniff
-	h["Referrer-Policy"] = noReferrer
+// secureHeaders tells browsers to do nothing with what they get but show it, and to come by TLS only where the public URL says
+// so. Pages bring a policy of their own.
+func (a *API) secureHeaders() gin.HandlerFunc {
+	https := strings.HasPrefix(a.cfg.PublicURL, "https://")
+	return func(c *gin.Context) {
+		h := c.Writer.Header()
+		h["Content-Security-Policy"] = policyNone
+		h["X-Content-Type-Options"] = noSniff
+		h["Referrer-Policy"] = noReferrer
+		if https {
+			h["Strict-Transport-Security"] = oneYear
+		}
+	}
 }
 
 // limitHead refuses URLs and headers that no honest client sends.

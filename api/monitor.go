@@ -51,6 +51,7 @@ type road interface {
 // by the ledger, and then followed in Redis. What is not understood is refused.
 type monitor struct {
 	browsers *browsers
+	base     base
 	reader   http.Handler // asynqmon
 	viewer   *monitorPage
 	operator *monitorPage
@@ -60,16 +61,16 @@ type monitor struct {
 
 func newMonitor(cfg Config, deps Deps, b *browsers) (*monitor, error) {
 	charts := newCharts(cfg.PrometheusURL)
-	reader := newAsynqmon(deps.Redis, true, charts != nil)
-	viewer, err := newMonitorPage(reader)
+	reader := newAsynqmon(b.base, deps.Redis, true, charts != nil)
+	viewer, err := newMonitorPage(b.base, reader)
 	if err != nil {
 		return nil, err
 	}
-	operator, err := newMonitorPage(newAsynqmon(deps.Redis, false, charts != nil))
+	operator, err := newMonitorPage(b.base, newAsynqmon(b.base, deps.Redis, false, charts != nil))
 	if err != nil {
 		return nil, err
 	}
-	return &monitor{browsers: b, reader: reader, viewer: viewer, operator: operator, charts: charts, helm: newHelm(cfg, deps)}, nil
+	return &monitor{browsers: b, base: b.base, reader: reader, viewer: viewer, operator: operator, charts: charts, helm: newHelm(cfg, deps)}, nil
 }
 
 func (m *monitor) routes() []route {
@@ -140,7 +141,7 @@ func (m *monitor) read(c *gin.Context) {
 		m.browsers.fail(c, err)
 		return
 	}
-	got := serve(m.reader, c.Request)
+	got := serve(m.reader, m.base, c.Request)
 	text := strings.TrimSpace(got.body.String())
 	switch {
 	case got.status < 400:

@@ -27,8 +27,8 @@ type sharedRedis struct{ client redis.UniversalClient }
 
 func (s sharedRedis) MakeRedisClient() any { return s.client }
 
-func newAsynqmon(client redis.UniversalClient, readOnly, charts bool) http.Handler {
-	o := asynqmon.Options{RootPath: monitorRoot, RedisConnOpt: sharedRedis{client}, ReadOnly: readOnly}
+func newAsynqmon(b base, client redis.UniversalClient, readOnly, charts bool) http.Handler {
+	o := asynqmon.Options{RootPath: string(b) + monitorRoot, RedisConnOpt: sharedRedis{client}, ReadOnly: readOnly}
 	if charts {
 		o.PrometheusAddress = "configured" // its page only asks whether there is one; we ask Prometheus ourselves
 	}
@@ -44,17 +44,18 @@ type monitorPage struct {
 const whoIsSignedIn = "\x00"
 
 // newMonitorPage takes the page from asynqmon once, and fails where it is not what we know.
-func newMonitorPage(m http.Handler) (*monitorPage, error) {
-	got := serve(m, &http.Request{Method: http.MethodGet, URL: &url.URL{Path: monitorRoot + "/"}, Header: http.Header{}})
+func newMonitorPage(b base, m http.Handler) (*monitorPage, error) {
+	got := serve(m, b, &http.Request{Method: http.MethodGet, URL: &url.URL{Path: monitorRoot + "/"}, Header: http.Header{}})
 	text := got.body.String()
 	// Fonts of another host, and a manifest that browsers fetch without our cookie.
 	text = regexp.MustCompile(`<link[^>]*(href="https?://|rel="manifest")[^>]*>`).ReplaceAllString(text, "")
 	text = regexp.MustCompile(`<title>[^<]*</title>`).ReplaceAllString(text, "<title>Waybill monitor</title>")
-	text = strings.Replace(text, "</head>", "<style>"+monitorStyle+"</style><script>"+monitorScript+"</script></head>", 1)
-	text = strings.Replace(text, "</body>", `<form class="waybill-account" method="post" action="/logout"><span title="signed in">`+whoIsSignedIn+
+	script := strings.ReplaceAll(monitorScript, "/login", string(b)+"/login")
+	text = strings.Replace(text, "</head>", "<style>"+monitorStyle+"</style><script>"+script+"</script></head>", 1)
+	text = strings.Replace(text, "</body>", `<form class="waybill-account" method="post" action="`+string(b)+`/logout"><span title="signed in">`+whoIsSignedIn+
 		`</span><button type="submit">Sign out</button></form></body>`, 1)
 	before, after, ok := strings.Cut(text, whoIsSignedIn)
-	if !ok || !strings.Contains(before, monitorScript) || regexp.MustCompile(`(src|href)="(https?:)?//`).MatchString(text) {
+	if !ok || !strings.Contains(before, script) || regexp.MustCompile(`(src|href)="(https?:)?//`).MatchString(text) {
 		return nil, errors.New("the page of asynqmon is not the one we know")
 	}
 	return &monitorPage{before: []byte(before), after: []byte(after), policy: monitorPolicy(text)}, nil
@@ -78,7 +79,7 @@ func (p *monitorPage) write(c *gin.Context) {
 
 // asset serves what asynqmon's page is made of. For what is not there asynqmon answers its page, as it was before we changed it.
 func (m *monitor) asset(c *gin.Context) {
-	got := serve(m.reader, c.Request)
+	got := serve(m.reader, m.base, c.Request)
 	kind := got.header.Get("Content-Type")
 	if got.status != http.StatusOK || kind == "" {
 		m.browsers.fail(c, errNoRoute)
@@ -102,10 +103,10 @@ func (a *captured) WriteHeader(status int)      { a.status = status }
 func (a *captured) Write(b []byte) (int, error) { return a.body.Write(b) }
 
 // serve lets h answer a GET for the path as we read it, whatever way it was written, and keeps from h what is none of its business.
-func serve(h http.Handler, r *http.Request) *captured {
+func serve(h http.Handler, b base, r *http.Request) *captured {
 	a := &captured{status: http.StatusOK, header: http.Header{}}
 	clean := (&http.Request{Method: http.MethodGet, Header: http.Header{}, Body: http.NoBody,
-		URL: &url.URL{Path: r.URL.Path, RawQuery: r.URL.RawQuery}}).WithContext(r.Context())
+		URL: &url.URL{Path: string(b) + r.URL.Path, RawQuery: r.URL.RawQuery}}).WithContext(r.Context())
 	h.ServeHTTP(a, clean)
 	return a
 }

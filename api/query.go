@@ -24,6 +24,17 @@ func query(c *gin.Context, names ...string) (url.Values, error) {
 	return parseQuery(c.Request.URL.RawQuery, names...)
 }
 
+// refuseQuery is the middleware of requests that change something: none of them takes a parameter, and one that is ignored may
+// have been meant.
+func refuseQuery(c *gin.Context) {
+	if c.Request.URL.RawQuery == "" {
+		return
+	}
+	if _, err := query(c); err != nil {
+		refuse(c, err)
+	}
+}
+
 func parseQuery(raw string, names ...string) (url.Values, error) {
 	q, err := url.ParseQuery(raw)
 	if err != nil {

@@ -58,8 +58,8 @@ func (h *queueHandler) routes() []route {
 	const read, act = account.ScopeQueuesRead, account.ScopeQueuesAct
 	return []route{
 		{Method: "GET", Path: "/v1/queues", Role: account.RoleViewer, Scope: read, Handler: h.list},
-		{Method: "POST", Path: "/v1/queues/:name/pause", Role: account.RoleOperator, Scope: act, Handler: h.pause},
-		{Method: "POST", Path: "/v1/queues/:name/resume", Role: account.RoleOperator, Scope: act, Handler: h.resume},
+		{Method: "POST", Path: "/v1/queues/:name/pause", Role: account.RoleOperator, Scope: act, Handler: h.pause, MaxBody: smallBody},
+		{Method: "POST", Path: "/v1/queues/:name/resume", Role: account.RoleOperator, Scope: act, Handler: h.resume, MaxBody: smallBody},
 	}
 }
 

@@ -54,7 +54,10 @@ func newQuota(cfg QuotaConfig, jobs openCounter, now func() time.Time) *quota {
 
 // take asks for room for n more jobs, and tells the client in headers what is left
 // (draft-ietf-httpapi-ratelimit-headers).
-func (q *quota) take(c *gin.Context, user job.ID, n int) error {
+func (q *quota) take(c *gin.Context, user job.ID, n int) error { return q.takeRest(c, user, n, 0) }
+
+// takeRest is take for n jobs of which some were paid for before.
+func (q *quota) takeRest(c *gin.Context, user job.ID, n, paid int) error {
 	now := q.now()
 	u, open, recount := q.usage(user, now)
 	if recount {
@@ -66,7 +69,7 @@ func (q *quota) take(c *gin.Context, user job.ID, n int) error {
 	full := open+n > q.cfg.MaxOpen
 	var wait time.Duration
 	if !full {
-		wait = spend(u.limiter, now, n)
+		wait = spend(u.limiter, now, n-paid)
 	}
 	q.show(c, u.limiter.TokensAt(now), open)
 	switch {

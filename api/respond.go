@@ -24,7 +24,7 @@ type reply struct {
 func (r *reply) header(c *gin.Context) {
 	h, v := c.Writer.Header(), visitOf(c)
 	if r.Location != "" {
-		v.location[0] = r.Location
+		v.location[0] = string(v.base) + r.Location
 		h["Location"] = v.location[:]
 	}
 	if r.Replayed {
@@ -107,8 +107,17 @@ func encode(v any) ([]byte, error) {
 const countedBody = 2 << 10
 
 // write sends the whole answer. A client that has gone is no news: net/http ends the connection.
+//
+// The request's place is given back before: the peer may take its time. What it holds meanwhile is counted, if it is much.
 func write(c *gin.Context, status int, contentType string, body []byte) {
 	h, v := c.Writer.Header(), visitOf(c)
+	if len(body) > freeBody {
+		if err := v.held.grow(int64(len(body))); err != nil {
+			refuse(c, err)
+			return
+		}
+	}
+	v.place.leave()
 	v.contentType[0] = contentType
 	h["Content-Type"] = v.contentType[:]
 	if len(body) > countedBody {

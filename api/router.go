@@ -30,6 +30,9 @@ type route struct {
 	Raw     gin.HandlerFunc
 }
 
+// smallBody is the MaxBody of routes that take a few short fields or nothing: bytes.
+const smallBody = 16 << 10
+
 func (r route) role() account.Role {
 	if r.Role == "" {
 		return account.RoleAdmin
@@ -45,15 +48,13 @@ func (a *API) newEngine() (*gin.Engine, error) {
 	e.RedirectFixedPath = false
 	e.UseRawPath = true // %2F is no slash
 	e.HandleMethodNotAllowed = true
-	e.RemoteIPHeaders = []string{"X-Forwarded-For"}
-	var proxies []string
-	for _, p := range a.cfg.TrustedProxies {
-		proxies = append(proxies, p.String())
-	}
-	if err := e.SetTrustedProxies(proxies); err != nil {
+	if err := e.SetTrustedProxies(nil); err != nil { // see clientIP
 		return nil, err
 	}
-	e.Use(a.attend, a.recoverPanic, secureHeaders, limitHead, a.cors())
+	e.Use(a.attend, a.recoverPanic, a.secureHeaders(), limitHead, a.cors())
+	if len(a.proxies.trusted) > 0 {
+		e.Use(a.countClient)
+	}
 	e.NoRoute(handle(func(*gin.Context) (any, error) { return nil, errNoRoute }))
 	e.NoMethod(handle(func(*gin.Context) (any, error) { return nil, errNoMethod }))
 	for _, r := range a.routes {
@@ -81,9 +82,12 @@ func (a *API) chain(r route) []gin.HandlerFunc {
 	case r.Browser:
 		chain = append(chain, a.browsers.authenticate(r))
 	default:
-		chain = append(chain, a.authenticate, authorize(r))
+		chain = append(chain, a.authenticate, authorize(&r))
 	}
 	chain = append(chain, limitBody(orElse(r.MaxBody, a.cfg.MaxBody)))
+	if r.Handler != nil && r.Method != http.MethodGet {
+		chain = append(chain, refuseQuery)
+	}
 	if r.Raw != nil {
 		return append(chain, r.Raw)
 	}

@@ -3,6 +3,7 @@ package api
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -27,6 +28,34 @@ type scanner struct {
 	keys     [][]byte // of the objects that are open, outermost first
 	mistakes []job.FieldError
 	stop     error
+	limit    limit
+}
+
+// limit is where the walk over one value ends, however long the value is. The zero limit is none.
+type limit struct {
+	end    int    // a position in the text
+	depth  int    // of the value in the path
+	detail string // of the mistake
+}
+
+// within walks over the value at hand with read, but over no more than most bytes of it: where it is longer, walking on would be
+// work for something that is refused anyway. A limit that ends earlier holds on.
+func (s *scanner) within(most int, detail string, read func()) {
+	s.space()
+	outer := s.limit
+	if end := s.pos + most; outer.end == 0 || end < outer.end {
+		s.limit = limit{end: end, depth: len(s.path), detail: detail}
+	}
+	read()
+	s.overrun()
+	s.limit = outer
+}
+
+// overrun stops where the walk has passed its limit.
+func (s *scanner) overrun() {
+	if s.limit.end > 0 && s.pos > s.limit.end && s.stop == nil {
+		s.stop = invalid(append(s.mistakes, job.FieldError{Pointer: pointer(s.path[:s.limit.depth]), Detail: s.limit.detail}))
+	}
 }
 
 // scanners are kept, so that a walk need not make room for its path and keys each time.
@@ -158,6 +187,7 @@ func (s *scanner) elements(each func()) {
 			return
 		}
 		s.pos++
+		s.overrun()
 	}
 }
 
@@ -168,7 +198,7 @@ func (s *scanner) members(in object) {
 		return
 	}
 	mine := len(s.keys)
-	var many map[string]struct{}
+	var many keySet
 	defer func() { s.depth--; s.keys = s.keys[:mine] }()
 	if s.peek() == '}' {
 		s.pos++
@@ -180,7 +210,7 @@ func (s *scanner) members(in object) {
 			return
 		}
 		s.path = append(s.path, step{key: key})
-		many = s.once(key, mine, many)
+		s.once(key, mine, &many)
 		s.member(key, in)
 		s.path = s.path[:len(s.path)-1]
 		if s.peek() != ',' {
@@ -188,6 +218,7 @@ func (s *scanner) members(in object) {
 			return
 		}
 		s.pos++
+		s.overrun()
 	}
 }
 
@@ -207,28 +238,17 @@ func (s *scanner) member(key []byte, in object) {
 
 // once notes a key of the object whose keys begin at mine, and refuses one that was there before. Objects with many keys
 // use a set, so that no body takes quadratic time.
-func (s *scanner) once(key []byte, mine int, many map[string]struct{}) map[string]struct{} {
+func (s *scanner) once(key []byte, mine int, many *keySet) {
 	seen := false
-	switch n := len(s.keys) - mine; {
-	case n < fewKeys:
-		for _, k := range s.keys[mine:] {
-			seen = seen || bytes.Equal(k, key)
-		}
-		s.keys = append(s.keys, key)
-	case many == nil:
-		many = make(map[string]struct{}, 2*fewKeys)
-		for _, k := range s.keys[mine:] {
-			many[string(k)] = struct{}{}
-		}
-		fallthrough
-	default:
-		_, seen = many[string(key)]
-		many[string(key)] = struct{}{}
+	if n := len(s.keys) - mine; n < fewKeys {
+		seen = slices.ContainsFunc(s.keys[mine:], func(k []byte) bool { return bytes.Equal(k, key) })
+	} else {
+		seen = many.has(s.keys[mine:], key)
 	}
+	s.keys = append(s.keys, key)
 	if seen {
 		s.refuse("stands twice in its object")
 	}
-	return many
 }
 
 func (s *scanner) key() []byte {

@@ -20,17 +20,22 @@ func (s *scanner) malformed(format string, args ...any) {
 	}
 }
 
-// refuse notes a mistake in the value at hand.
+// refuse notes a mistake in the value at hand. The walk ends with the last one that there is room for in an answer.
 func (s *scanner) refuse(format string, args ...any) {
 	if len(s.mistakes) < maxMistakes {
 		s.mistakes = append(s.mistakes, job.FieldError{Pointer: s.pointer(), Detail: fmt.Sprintf(format, args...)})
 	}
+	if len(s.mistakes) == maxMistakes && s.stop == nil {
+		s.stop = invalid(s.mistakes)
+	}
 }
 
 // pointer is the JSON Pointer (RFC 6901) of the value at hand.
-func (s *scanner) pointer() string {
+func (s *scanner) pointer() string { return pointer(s.path) }
+
+func pointer(path []step) string {
 	var b []byte
-	for _, p := range s.path {
+	for _, p := range path {
 		b = append(b, '/')
 		if p.key == nil {
 			b = strconv.AppendInt(b, int64(p.index), 10)

@@ -33,13 +33,16 @@ func (h *scheduleHandler) list(c *gin.Context) (any, error) {
 	if f.Before, err = readCursor(q, mark); err != nil {
 		return nil, err
 	}
+	limit := f.Limit
+	f.Limit++
 	list, err := h.ledger.Schedules(c.Request.Context(), f)
 	if err != nil {
 		return nil, fmt.Errorf("list schedules: %w", err)
 	}
+	list, more := cutPage(list, limit)
 	page := schedulePage{schedules: list}
-	if len(list) == f.Limit {
-		page.next = cursorAfter(list[len(list)-1].ID, mark)
+	if more {
+		page.next = cursorAfter(list[limit-1].ID, mark)
 	}
 	return page, nil
 }
@@ -66,13 +69,16 @@ func (h *scheduleHandler) ticks(c *gin.Context) (any, error) {
 	if !last.IsZero() {
 		f.Before = plannedOf(last)
 	}
+	limit := f.Limit
+	f.Limit++
 	list, err := h.ledger.Ticks(c.Request.Context(), f)
 	if err != nil {
 		return nil, fmt.Errorf("list ticks of %s: %w", sch.ID, err)
 	}
+	list, more := cutPage(list, limit)
 	page := tickPage{ticks: list}
-	if len(list) == f.Limit {
-		page.next = cursorAfter(idOfPlanned(list[len(list)-1].PlannedAt), mark)
+	if more {
+		page.next = cursorAfter(idOfPlanned(list[limit-1].PlannedAt), mark)
 	}
 	return page, nil
 }

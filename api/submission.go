@@ -78,12 +78,10 @@ func (in *createJob) member(s *scanner, name []byte) bool {
 }
 
 func (in *createJob) readPayload(s *scanner) {
-	s.raw(&in.payload)
-	if len(in.payload) > job.MaxPayload {
-		s.refuse("may have %d bytes", job.MaxPayload)
-		in.payload = nil
-	}
+	s.within(job.MaxPayload, payloadTooLong, func() { s.raw(&in.payload) })
 }
+
+var payloadTooLong = fmt.Sprintf("may have %d bytes", job.MaxPayload)
 
 // backoffBody is how long to wait between attempts; what is not given comes from the task type.
 type backoffBody job.Backoff

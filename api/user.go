@@ -29,8 +29,8 @@ func (h *userHandler) routes() []route {
 	admin := account.RoleAdmin
 	return []route{
 		{Method: "GET", Path: "/v1/users", Role: admin, Handler: h.list},
-		{Method: "POST", Path: "/v1/users", Role: admin, Handler: h.create},
-		{Method: "PATCH", Path: "/v1/users/:id", Role: admin, Handler: h.change},
+		{Method: "POST", Path: "/v1/users", Role: admin, Handler: h.create, MaxBody: smallBody},
+		{Method: "PATCH", Path: "/v1/users/:id", Role: admin, Handler: h.change, MaxBody: smallBody},
 	}
 }
 
@@ -60,7 +60,7 @@ func (h *userHandler) list(c *gin.Context) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	users, err := h.users.Users(c.Request.Context(), p.before, p.limit)
+	users, err := h.users.Users(c.Request.Context(), p.before, p.ask())
 	if err != nil {
 		return nil, fmt.Errorf("list users: %w", err)
 	}

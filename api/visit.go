@@ -4,7 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
-	"net/netip"
+	"regexp"
 	"strings"
 	"time"
 
@@ -13,6 +13,7 @@ import (
 	"github.com/waybill/waybill/internal/account"
 	"github.com/waybill/waybill/internal/auth"
 	"github.com/waybill/waybill/internal/job"
+	"github.com/waybill/waybill/internal/peer"
 )
 
 const (
@@ -28,6 +29,12 @@ type visit struct {
 	route  string // what it is counted under
 	origin auth.Origin
 	caller *account.Principal // nil: nobody has proved who he is
+	rights *route             // what the caller must be allowed; nil: the route is public
+
+	base    base
+	place   place
+	held    share // of the memory for bodies
+	maxBody int64 // bytes of the body; set by limitBody
 
 	endSpan func(status int) // nil: it is in no span
 	whole   bool             // its handlers have returned, and did not cut the connection
@@ -60,7 +67,8 @@ func visitOf(c *gin.Context) *visit {
 func (a *API) attend(c *gin.Context) {
 	id := job.NewID().String()
 	v := &visit{Context: c.Request.Context(), began: a.deps.Now(), route: watchedRoute(c), requestID: [1]string{id},
-		origin: auth.Origin{IP: a.clientIP(c), UserAgent: job.CleanText(c.Request.UserAgent(), maxUserAgent), RequestID: id}}
+		origin: auth.Origin{IP: a.clientIP(c.Request), UserAgent: job.CleanText(c.Request.UserAgent(), maxUserAgent), RequestID: id}}
+	v.base, v.place.conn, v.held.of = a.base, peer.Of(v.Context), a.memory
 	c.Writer.Header()["X-Request-Id"] = v.requestID[:]
 	if a.deps.Watch != nil && !quiet(v.route) {
 		v.Context, v.endSpan = a.deps.Watch.Trace(c.Request, v.route)
@@ -73,6 +81,7 @@ func (a *API) attend(c *gin.Context) {
 }
 
 func (a *API) leave(c *gin.Context, v *visit) {
+	v.held.release()
 	took, status := a.deps.Now().Sub(v.began), c.Writer.Status()
 	if v.endSpan != nil {
 		v.endSpan(status)
@@ -85,18 +94,16 @@ func (a *API) leave(c *gin.Context, v *visit) {
 	}
 }
 
-// clientIP is where the request comes from: the peer, or whom it speaks for where it is a proxy that we trust. Gin's way there is long, and
-// needed only where there are proxies.
-func (a *API) clientIP(c *gin.Context) string {
-	peer, err := netip.ParseAddrPort(c.Request.RemoteAddr)
-	ip := peer.Addr()
-	switch {
-	case err != nil || len(a.cfg.TrustedProxies) > 0 || ip.Zone() != "":
-		return c.ClientIP()
-	case ip.Is4(): // which has one spelling
-		return c.Request.RemoteAddr[:strings.IndexByte(c.Request.RemoteAddr, ':')]
+// credentials are API keys, refresh tokens, session tokens, webhook secrets and JWTs, whole or in part: their prefixes, and what follows.
+var credentials = regexp.MustCompile(`(wb_|wr_|ws_|whsec_|eyJ)[^/]*`)
+
+// loggedPath is a path for the log. Credentials have no business in a path, but some end there by mistake, and the log
+// must not keep them.
+func loggedPath(path string) string {
+	if strings.Contains(path, "w") || strings.Contains(path, "eyJ") {
+		path = credentials.ReplaceAllString(path, "${1}[hidden]")
 	}
-	return ip.Unmap().String()
+	return job.CleanText(path, maxLoggedPath)
 }
 
 // logAccess writes one line for each request: never a query string, a header, a body, or a token. What went wrong on
@@ -119,7 +126,7 @@ func (a *API) logAccess(c *gin.Context, v *visit, took time.Duration) {
 	}
 	room := [10]slog.Attr{
 		slog.String("method", c.Request.Method), slog.String("route", c.FullPath()),
-		slog.String("path", job.CleanText(c.Request.URL.Path, maxLoggedPath)), slog.Int("status", status),
+		slog.String("path", loggedPath(c.Request.URL.Path)), slog.Int("status", status),
 		slog.Int("bytes", max(c.Writer.Size(), 0)), slog.Float64("duration_ms", took.Seconds()*1000),
 		slog.String("ip", v.origin.IP), slog.String("request_id", v.origin.RequestID),
 	}

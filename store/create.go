@@ -52,6 +52,9 @@ func (s *Store) CreateAll(ctx context.Context, subs []job.Submission) ([]job.Cre
 	if err != nil {
 		return nil, err
 	}
+	if len(known) > 0 && len(known) < len(subs) {
+		return nil, keyReused("the Idempotency-Key was used for a batch of which only a part is left")
+	}
 	for i := range subs { // one known key undid all the others: every single one must be a repetition
 		if made[i], err = replay(known[ownedKey{subs[i].OwnerID, subs[i].IdempotencyKey}], &subs[i]); err != nil {
 			return nil, err
@@ -92,11 +95,13 @@ func replay(row *jobRow, s *job.Submission) (job.Created, error) {
 	case row == nil: // its owner's key was there a moment ago: the job went with its retention
 		return job.Created{}, job.Unavailable("the Idempotency-Key is just being released", nil)
 	case !bytes.Equal(row.Fingerprint, s.Fingerprint):
-		return job.Created{}, &job.Error{Code: job.CodeKeyReused, Message: "the Idempotency-Key was used with another request"}
+		return job.Created{}, keyReused("the Idempotency-Key was used with another request")
 	default:
 		return job.Created{Job: row.job(), Replayed: true}, nil
 	}
 }
+
+func keyReused(message string) error { return &job.Error{Code: job.CodeKeyReused, Message: message} }
 
 type ownedKey struct {
 	owner job.ID

@@ -454,16 +454,54 @@ func TestARetryByHandGivesAllRetriesAgain(t *testing.T) {
 	})
 }
 
+func TestABatchWithAKeyIsPurgedWholeOrNotAtAll(t *testing.T) {
+	forEachEngine(t, func(t *testing.T, s *Store) {
+		w, owner := job.NewID(), job.NewID()
+		batch := make([]job.Submission, 3)
+		for i := range batch {
+			batch[i] = submission(func(s *job.Submission) {
+				s.OwnerID, s.IdempotencyKey, s.Fingerprint = owner, job.BatchKey("k", i), []byte("same")
+			})
+		}
+		made, err := s.CreateAll(t.Context(), batch)
+		if err != nil {
+			t.Fatal(err)
+		}
+		later := time.Now().Add(time.Hour)
+		for i, want := range []int{0, 0, 3} { // the last job of the batch takes the others along
+			settle(t, s, settlement(mustClaim(t, s, made[i].Job, w), w, job.Completed))
+			if n, next, err := s.PurgeFinished(t.Context(), later, job.ID{}); err != nil || n != want || !next.IsZero() {
+				t.Errorf("after %d: purged %d, want %d, next %s, %v", i+1, n, want, next, err)
+			}
+		}
+	})
+}
+
+func TestABatchOfWhichAPartIsLeftIsRefusedForGood(t *testing.T) {
+	forEachEngine(t, func(t *testing.T, s *Store) {
+		owner := job.NewID()
+		single := submission(func(s *job.Submission) {
+			s.OwnerID, s.IdempotencyKey, s.Fingerprint = owner, job.BatchKey("k", 1), []byte("same")
+		})
+		create(t, s, single)
+		batch := []job.Submission{single, single}
+		batch[0].ID, batch[0].IdempotencyKey, batch[1].ID = job.NewID(), job.BatchKey("k", 0), job.NewID()
+		if _, err := s.CreateAll(t.Context(), batch); job.CodeOf(err) != job.CodeKeyReused {
+			t.Errorf("got %v, want %s", err, job.CodeKeyReused)
+		}
+	})
+}
+
 func TestPurgeTakesOnlyWhatFinishedLongAgo(t *testing.T) {
 	forEachEngine(t, func(t *testing.T, s *Store) {
 		w := job.NewID()
 		labeled := submission(func(s *job.Submission) { s.Labels = map[string]string{"a": "b"} })
 		jobs := create(t, s, labeled, submission())
 		settle(t, s, settlement(mustClaim(t, s, jobs[0], w), w, job.Completed))
-		if n, err := s.PurgeFinished(t.Context(), time.Now().Add(-time.Hour)); err != nil || n != 0 {
+		if n, _, err := s.PurgeFinished(t.Context(), time.Now().Add(-time.Hour), job.ID{}); err != nil || n != 0 {
 			t.Errorf("purged %d young ones, %v", n, err)
 		}
-		if n, err := s.PurgeFinished(t.Context(), time.Now().Add(time.Hour)); err != nil || n != 1 {
+		if n, _, err := s.PurgeFinished(t.Context(), time.Now().Add(time.Hour), job.ID{}); err != nil || n != 1 {
 			t.Errorf("purged %d, %v", n, err)
 		}
 		if _, err := s.Job(t.Context(), jobs[0].ID); !errors.Is(err, job.ErrNotFound) {

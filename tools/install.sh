@@ -8,6 +8,7 @@ have() { command -v "$1" >/dev/null 2>&1; }
 have make || missing="$missing make"
 have cc || missing="$missing gcc libc6-dev"
 have redis-server || missing="$missing redis-server"
+{ have nginx || [ -x /usr/sbin/nginx ]; } || missing="$missing nginx"
 { have prometheus && have promtool; } || missing="$missing prometheus"
 # Debian keeps it off the PATH of whoever is not root.
 { have pgbouncer || [ -x /usr/sbin/pgbouncer ]; } || missing="$missing pgbouncer"
@@ -29,7 +30,7 @@ fi
 if ! have apt-get || [ "$as_root" = no ]; then
 	echo "Missing:$missing (by their names in Debian)." >&2
 	echo "Install them, on Debian or Ubuntu with: sudo apt-get update && sudo apt-get install -y$missing" >&2
-	echo "on macOS with: xcode-select --install; brew install redis postgresql@17 pgbouncer prometheus" >&2
+	echo "on macOS with: xcode-select --install; brew install redis postgresql@17 pgbouncer prometheus nginx" >&2
 	exit 1
 fi
 echo "installing$missing"

@@ -5,6 +5,7 @@ import (
 	"github.com/waybill/waybill/internal/auth"
 	"github.com/waybill/waybill/internal/job"
 	"github.com/waybill/waybill/internal/obs"
+	"github.com/waybill/waybill/internal/peer"
 	"github.com/waybill/waybill/tasks"
 )
 
@@ -16,7 +17,7 @@ func ServeAPI(a *App, o Options) error {
 	}
 	h, err := api.New(api.Config{
 		Version: Version(), PublicURL: string(a.cfg.PublicURL), Queues: a.cfg.Queues.Names(), PrometheusURL: string(a.cfg.PrometheusURL),
-		MaxBody: a.cfg.MaxBody, MaxBatchBody: a.cfg.MaxBatchBody,
+		MaxBody: a.cfg.MaxBody, MaxBatchBody: a.cfg.MaxBatchBody, BodyMemory: max(a.cfg.BodyMemory, a.cfg.MaxBody+1, a.cfg.MaxBatchBody+1), MaxWaiters: a.cfg.MaxWaiting,
 		TrustedProxies: a.cfg.TrustedProxies, CORSOrigins: a.cfg.CORSOrigins,
 		Quota: api.QuotaConfig{RatePerSecond: a.cfg.RatePerSecond, MaxOpen: a.cfg.MaxOpenJobs},
 	}, api.Deps{Auth: a.auth, Accounts: a.auth, Jobs: watched{a.ledger, a.watch}, Carrier: a.carrier, Audit: a.auth, Sessions: a.auth, Steering: a.ledger,
@@ -32,7 +33,8 @@ func ServeAPI(a *App, o Options) error {
 	if o.Wrap != nil {
 		server.Handler = o.Wrap(server.Handler)
 	}
-	a.add("http", serve(server, a.listener, httpGrace))
+	a.add("http", serve(server, a.listener, peer.Limits{Conns: a.cfg.PeerConns, Unfinished: a.cfg.PeerRequests, Total: a.cfg.MaxConns,
+		Proxies: a.cfg.TrustedProxies}, httpGrace))
 	return nil
 }
 

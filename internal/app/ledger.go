@@ -117,12 +117,17 @@ func (l *ledger) purgeLoop(keep time.Duration, log logger) func(context.Context)
 		if err := l.PurgeWorkers(ctx, now.Add(-deadWorkers)); err != nil || keep <= 0 {
 			return err
 		}
-		for {
-			n, err := l.PurgeFinished(ctx, now.Add(-keep))
-			if err != nil || n == 0 {
+		for next := (job.ID{}); ; {
+			n := 0
+			if n, next, err = l.PurgeFinished(ctx, now.Add(-keep), next); err != nil {
 				return err
 			}
-			log.InfoContext(ctx, "finished jobs purged", "count", n)
+			if n > 0 {
+				log.InfoContext(ctx, "finished jobs purged", "count", n)
+			}
+			if next.IsZero() {
+				return nil
+			}
 		}
 	}, log)
 }

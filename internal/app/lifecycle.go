@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"runtime/debug"
 	"time"
+
+	"github.com/waybill/waybill/internal/peer"
 )
 
 type logger = *slog.Logger
@@ -90,11 +92,15 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
+// silentGrace is how long a stopping server waits for a peer that neither sends the rest of its request nor takes its answer.
+const silentGrace = 2 * time.Second
+
 // serve answers HTTP on a listener that is open already, so that a taken port was found before anything started.
-func serve(s *http.Server, l net.Listener, grace time.Duration) func(context.Context) error {
+func serve(s *http.Server, l net.Listener, limits peer.Limits, grace time.Duration) func(context.Context) error {
 	return func(ctx context.Context) error {
+		guard := peer.Protect(s, l, limits)
 		failed := make(chan error, 1)
-		go func() { failed <- s.Serve(l) }()
+		go func() { failed <- s.Serve(guard) }()
 		select {
 		case err := <-failed:
 			return err
@@ -102,6 +108,11 @@ func serve(s *http.Server, l net.Listener, grace time.Duration) func(context.Con
 		}
 		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
 		defer cancel()
+		go func() {
+			for sleep(last, silentGrace/4) {
+				guard.CloseSilent(silentGrace)
+			}
+		}()
 		if err := s.Shutdown(last); err != nil {
 			return errors.Join(fmt.Errorf("requests were cut off: %w", err), s.Close())
 		}

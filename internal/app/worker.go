@@ -4,11 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"time"
 
 	"github.com/waybill/waybill/internal/dispatch"
 	"github.com/waybill/waybill/internal/job"
+	"github.com/waybill/waybill/internal/peer"
 	"github.com/waybill/waybill/tasks"
 	"github.com/waybill/waybill/worker"
 )
@@ -70,8 +72,15 @@ func (a *App) addWorkerHTTP() error {
 		return err
 	}
 	a.closers = append(a.closers, func() error { return ignoreClosed(l.Close()) })
-	server := &http.Server{Handler: a.watchMux(), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second}
-	a.add("metrics", serve(server, l, time.Second))
+	server := &http.Server{
+		Handler:           http.MaxBytesHandler(a.watchMux(), 1<<10), // nothing there takes a body
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second,
+		IdleTimeout:       2 * time.Minute, // longer than the time between two scrapes
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
+	}
+	a.add("metrics", serve(server, l, peer.Limits{Conns: 64, Unfinished: 32, Total: 256}, 2*silentGrace))
 	return nil
 }
 

@@ -34,6 +34,11 @@ type Config struct {
 	RatePerSecond  float64  `env:"WAYBILL_RATE_PER_SECOND" envDefault:"20000"` // jobs submitted per user and API process
 	MaxBody        int64    `env:"WAYBILL_MAX_BODY_BYTES" envDefault:"1048576"`
 	MaxBatchBody   int64    `env:"WAYBILL_MAX_BATCH_BODY_BYTES" envDefault:"33554432"`
+	BodyMemory     int64    `env:"WAYBILL_BODY_MEMORY_BYTES" envDefault:"100663296"` // of all large bodies and answers at once
+	MaxConns       int      `env:"WAYBILL_MAX_CONNS" envDefault:"12000"`             // connections to one API process
+	PeerConns      int      `env:"WAYBILL_PEER_CONNS" envDefault:"4096"`             // connections of one address
+	PeerRequests   int      `env:"WAYBILL_PEER_REQUESTS" envDefault:"1024"`          // requests that one address has begun and not sent whole
+	MaxWaiting     int      `env:"WAYBILL_MAX_WAITING" envDefault:"10000"`           // requests that wait for a job; one address may have a fifth
 	// MinScheduleInterval is the shortest time that may lie between two planned times of a schedule.
 	MinScheduleInterval time.Duration `env:"WAYBILL_MIN_SCHEDULE_INTERVAL" envDefault:"1s"`
 

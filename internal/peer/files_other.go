@@ -1,0 +1,5 @@
+//go:build !unix
+
+package peer
+
+func withinOpenFiles(conns int) int { return conns }
