@@ -40,7 +40,6 @@ const (
 	connectTimeout   = 5 * time.Second
 	statementTimeout = "15s" // a statement that takes longer is one that will not end
 	lockTimeout      = "5s"
-	migrationLock    = 0x77617962696c6c // "waybill"
 )
 
 func openPostgres(ctx context.Context, cfg Config) (engine, error) {
@@ -100,23 +99,6 @@ func (p *postgres) now(ctx context.Context) (now time.Time, err error) {
 func (p *postgres) settledBefore(ctx context.Context) (t time.Time, err error) {
 	err = p.pool.QueryRow(ctx, `SELECT least(now(), (SELECT min(xact_start) FROM pg_stat_activity WHERE datname = current_database()))`).Scan(&t)
 	return t, err
-}
-
-// withLock holds an advisory lock on a connection of its own: it goes with the connection, so a process that dies leaves none behind.
-func (p *postgres) withLock(ctx context.Context, f func(context.Context) error) error {
-	conn, err := p.pool.Acquire(ctx)
-	if err != nil {
-		return err
-	}
-	defer conn.Release()
-	if _, err := conn.Exec(ctx, "SET lock_timeout = 0; SET statement_timeout = 0"); err != nil {
-		return err
-	}
-	defer conn.Conn().Close(context.WithoutCancel(ctx)) // with its settings and its lock
-	if _, err := conn.Exec(ctx, "SELECT pg_advisory_lock($1)", int64(migrationLock)); err != nil {
-		return fmt.Errorf("wait for the migration lock: %w", err)
-	}
-	return f(ctx)
 }
 
 // unavailable knows the SQLSTATE classes 08 (connection), 53 (resources), 57 (operator intervention: shutdown, canceled, timeout) and
