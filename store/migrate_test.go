@@ -193,7 +193,7 @@ func TestADatabaseWithoutChecksumsGetsThemOnce(t *testing.T) {
 			t.Errorf("up: %v, %v", applied, err)
 		}
 		n, err := s.db.NewSelect().Table("migration_details").Count(t.Context())
-		if err != nil || n != s.count(t) {
+		if err != nil || int(n) != s.count(t) {
 			t.Errorf("%d checksums of %d: %v", n, s.count(t), err)
 		}
 	})
