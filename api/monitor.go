@@ -44,6 +44,8 @@ type road interface {
 	CancelTask(ctx context.Context, id string) error
 	PauseQueue(ctx context.Context, queue string) error
 	ResumeQueue(ctx context.Context, queue string) error
+	// QueuePaused asks Redis whether it holds the queue back.
+	QueuePaused(ctx context.Context, queue string) (bool, error)
 	DeleteQueue(ctx context.Context, queue string) error
 }
 

@@ -152,6 +152,19 @@ func (r *fakeRoad) DeleteTask(_ context.Context, q, id string) error {
 func (r *fakeRoad) CancelTask(_ context.Context, id string) error { return r.note("cancel " + id) }
 func (r *fakeRoad) PauseQueue(_ context.Context, q string) error  { return r.note("pause " + q) }
 func (r *fakeRoad) ResumeQueue(_ context.Context, q string) error { return r.note("resume " + q) }
+func (r *fakeRoad) QueuePaused(_ context.Context, q string) (paused bool, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, deed := range r.deeds {
+		switch deed {
+		case "pause " + q:
+			paused = true
+		case "resume " + q:
+			paused = false
+		}
+	}
+	return paused, r.err
+}
 func (r *fakeRoad) DeleteQueue(_ context.Context, q string) error { return r.note("delete queue " + q) }
 
 // browse sends what a browser would, signed in as the user if there is a name; header holds names and values in turn.

@@ -44,6 +44,8 @@ type RedisQueue struct {
 	Paused    bool  `json:"paused"`
 }
 
+const readBackTimeout = time.Second
+
 type queueHandler struct {
 	names  []string
 	ledger queueLedger
@@ -146,7 +148,25 @@ func (h *queueHandler) done(c *gin.Context, action, name string, detail map[stri
 	if err != nil {
 		return nil, err
 	}
+	h.readBack(c.Request.Context(), &bodies[0])
 	return reply{Status: http.StatusOK, Body: bodies[0]}, nil
+}
+
+// readBack asks Redis whether it did what was just decided: the figures are of the moment before. Where Redis does not answer, it is not
+// known what it holds, and the body says nothing of it.
+func (h *queueHandler) readBack(ctx context.Context, b *queueBody) {
+	if b.Redis == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, readBackTimeout)
+	defer cancel()
+	paused, err := h.helm.road.QueuePaused(ctx, b.Name)
+	if err != nil {
+		h.helm.log.DebugContext(ctx, "redis does not say whether a queue is paused", "queue", b.Name, "err", err)
+		b.Redis = nil
+		return
+	}
+	b.Redis.Paused = paused
 }
 
 func (h *queueHandler) bodies(ctx context.Context, names []string) ([]queueBody, error) {

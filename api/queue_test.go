@@ -1,6 +1,7 @@
 package api
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -84,4 +85,29 @@ func TestWhoMaySeeAndPauseQueues(t *testing.T) {
 	}
 	h.ledger.err = job.Unavailable("the ledger cannot be reached", nil)
 	h.call("GET", "/v1/queues", viewer, "").want(503)
+}
+
+// The figures are some seconds old. What Redis did with a pause is not.
+func TestAPauseIsReadBackFromRedis(t *testing.T) {
+	t.Parallel()
+	h := newAPITest(t)
+	h.queues.figures = QueueFigures{At: time.Now(), Redis: map[string]RedisQueue{"low": {Pending: 3}}}
+	paused := func(action, body string) (ledger, redis any) {
+		q := h.call("POST", "/v1/queues/low/"+action, operator, body).want(200).json()
+		if r, ok := q["redis"].(map[string]any); ok {
+			redis = r["paused"]
+		}
+		return q["paused"], redis
+	}
+	if ledger, redis := paused("pause", `{"reason":"mail is down"}`); ledger != true || redis != true {
+		t.Errorf("paused: %v in the ledger, %v in Redis", ledger, redis)
+	}
+	h.queues.figures.Redis["low"] = RedisQueue{Pending: 3, Paused: true}
+	if ledger, redis := paused("resume", ""); ledger != false || redis != false {
+		t.Errorf("resumed: %v in the ledger, %v in Redis", ledger, redis)
+	}
+	h.road.err = errors.New("redis is down")
+	if ledger, redis := paused("resume", ""); ledger != false || redis != nil {
+		t.Errorf("without Redis: %v in the ledger, %v in Redis", ledger, redis)
+	}
 }

@@ -83,3 +83,41 @@ func TestMakeEnvKnowsWhatDockerComposeDemands(t *testing.T) {
 		}
 	}
 }
+
+func TestMakeEnvWritesSettings(t *testing.T) {
+	t.Parallel()
+	dir := copyTree(t)
+	for _, want := range []string{"4", "8", `a&b|\n`} {
+		if out, err := exec.Command(filepath.Join(dir, "deploy/make-env"), "WORKER_REPLICAS="+want, "NEW_SETTING=x").CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		text := read(t, filepath.Join(dir, ".env"))
+		if strings.Count(text, "WORKER_REPLICAS=") != 1 || !strings.Contains(text, "\nWORKER_REPLICAS="+want+"\n") || strings.Count(text, "NEW_SETTING=x\n") != 1 {
+			t.Errorf("want %s: %s", want, text)
+		}
+	}
+	if out, err := exec.Command(filepath.Join(dir, "deploy/make-env"), "nonsense").CombinedOutput(); err == nil {
+		t.Errorf("it takes nonsense: %s", out)
+	}
+}
+
+// An upgrade, which is `docker compose up` as it stands in the documentation, keeps as many workers as there were.
+func TestTheNumberOfWorkersStandsInTheEnvironmentFile(t *testing.T) {
+	t.Parallel()
+	compose := struct {
+		Services map[string]struct {
+			Deploy struct{ Replicas string }
+		}
+	}{}
+	if err := yaml.Unmarshal([]byte(read(t, "../docker-compose.yml")), &compose); err != nil {
+		t.Fatal(err)
+	}
+	if got := compose.Services["worker"].Deploy.Replicas; got != "${WORKER_REPLICAS:-1}" {
+		t.Errorf("docker-compose.yml runs %q workers", got)
+	}
+	for _, file := range []string{"../README.md", "../docs/deployment.md"} {
+		if text := read(t, file); strings.Contains(text, "--scale worker") || !strings.Contains(text, "deploy/make-env WORKER_REPLICAS=") {
+			t.Errorf("%s: an upgrade would forget how many workers there are", file)
+		}
+	}
+}

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"log/slog"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -35,8 +36,8 @@ type engine interface {
 	// settledBefore is a time such that every row whose dispatch_at lies before it is visible to everybody: no transaction that
 	// began earlier is still open.
 	settledBefore(ctx context.Context) (time.Time, error)
-	// withLock runs f while no other process runs it.
-	withLock(ctx context.Context, f func(context.Context) error) error
+	// exclusively runs f with a connection of its own, while no other process does so: for changes of the schema.
+	exclusively(ctx context.Context, log *slog.Logger, f func(context.Context, schemaConn) error) error
 	// judge says what an error is to be laid to; see dberror.go.
 	judge(err error) fault
 	// repeatable reports an error after which a statement or a whole transaction may be tried again at once.

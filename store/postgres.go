@@ -31,7 +31,6 @@ const hotConns = 7
 const (
 	defaultMaxConns = 20
 	connectTimeout  = 5 * time.Second
-	migrationLock   = 0x77617962696c6c // "waybill"
 )
 
 func openPostgres(ctx context.Context, cfg Config) (engine, error) {
@@ -112,23 +111,6 @@ const settledBeforeSQL = `
 SELECT least(now(), (
 	SELECT min(CASE WHEN state IS NULL OR state = 'disabled' THEN now() - interval '1 minute' ELSE xact_start END) FROM pg_stat_activity
 	WHERE datname = current_database() AND application_name = '` + applicationName + `' AND coalesce(backend_type, 'client backend') = 'client backend'))`
-
-// withLock holds an advisory lock on a connection of its own: it goes with the connection, so a process that dies leaves none behind.
-func (p *postgres) withLock(ctx context.Context, f func(context.Context) error) error {
-	conn, err := p.pool.Acquire(ctx)
-	if err != nil {
-		return err
-	}
-	defer conn.Release()
-	if _, err := conn.Exec(ctx, "SET lock_timeout = 0; SET statement_timeout = 0"); err != nil {
-		return err
-	}
-	defer conn.Conn().Close(context.WithoutCancel(ctx)) // with its settings and its lock
-	if _, err := conn.Exec(ctx, "SELECT pg_advisory_lock($1)", int64(migrationLock)); err != nil {
-		return fmt.Errorf("wait for the migration lock: %w", err)
-	}
-	return f(ctx)
-}
 
 func (p *postgres) poolStats() PoolStats {
 	st := p.pool.Stat()

@@ -8,6 +8,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -53,12 +54,13 @@ func (l *lite) settledBefore(context.Context) (time.Time, error) { return liteNo
 // liteNow has PostgreSQL's resolution, so that both engines answer the same times.
 func liteNow() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }
 
-// withLock locks a file beside the database in the way that SQLite locks any: it is free when its holder is gone.
-func (l *lite) withLock(ctx context.Context, f func(context.Context) error) error {
+// exclusively locks a file beside the database in the way that SQLite locks any: it is free when its holder is gone.
+func (l *lite) exclusively(ctx context.Context, log *slog.Logger, f func(context.Context, schemaConn) error) error {
 	l.lock.Lock()
 	defer l.lock.Unlock()
+	conn := l.schemaConn(log)
 	if l.path == ":memory:" {
-		return f(ctx)
+		return f(ctx, conn)
 	}
 	guard, err := sql.Open("sqlite", "file:"+l.path+".lock?_pragma=busy_timeout(60000)")
 	if err != nil {
@@ -69,7 +71,25 @@ func (l *lite) withLock(ctx context.Context, f func(context.Context) error) erro
 	if _, err := guard.ExecContext(ctx, "BEGIN EXCLUSIVE"); err != nil {
 		return fmt.Errorf("wait for the migration lock: %w", err)
 	}
-	return f(ctx)
+	return f(ctx, conn)
+}
+
+// schemaConn is the one connection that there is. Its transactions hold the writer's lock from their start.
+func (l *lite) schemaConn(log *slog.Logger) schemaConn {
+	return schemaConn{
+		db:           l.db,
+		same:         func(context.Context, bun.IConn) error { return nil },
+		blockers:     func(context.Context) (string, error) { return "", nil },
+		lockTimedOut: func(error) bool { return false },
+		freeze:       func(context.Context, bun.IConn, []string) error { return nil },
+		columns:      liteColumns,
+		log:          log,
+	}
+}
+
+func liteColumns(ctx context.Context, db bun.IConn) (map[string][]string, error) {
+	return scanColumns(db.QueryContext(ctx, `
+SELECT t.name, c.name FROM sqlite_master t, pragma_table_info(t.name) c WHERE t.type = 'table' AND t.name NOT LIKE 'sqlite_%'`))
 }
 
 // judge sorts SQLite's errors by their primary result code: https://www.sqlite.org/rescode.html

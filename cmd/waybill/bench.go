@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -81,11 +80,3 @@ type benchPeerCommand struct{}
 func (benchPeerCommand) Run(ctx context.Context, s *streams) error { return peer.Run(ctx, s.in, s.out) }
 
 // readSecret reads a secret from a file, so that it stands in no list of processes.
-func readSecret(path string) (string, error) {
-	b, err := os.ReadFile(path)
-	text := strings.TrimSpace(string(b))
-	if err == nil && text == "" {
-		err = errors.New(path + " is empty")
-	}
-	return text, err
-}

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -28,19 +29,21 @@ type devProcess struct {
 	key   string
 	redis string
 	curl  []string // the lines to paste
+	errs  string   // the file of its standard error
 }
 
 // startDev returns when it has printed how to use it. Its data folder is data, what it finds on PATH is in path.
-func startDev(t *testing.T, data, path string) *devProcess {
+func startDev(t *testing.T, data, path string, environ ...string) *devProcess {
 	t.Helper()
 	d := &devProcess{t: t, cmd: exec.Command(program(t, "waybill"), "dev", "--addr", "127.0.0.1:0", "--data", data)}
 	d.cmd.Env = []string{"PATH=" + path, "HOME=" + data, "WAYBILL_LOG_LEVEL=warn"}
+	d.cmd.Env = append(d.cmd.Env, environ...)
 	errs, err := os.Create(filepath.Join(t.TempDir(), "stderr"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = errs.Close() })
-	d.cmd.Stderr = errs
+	d.cmd.Stderr, d.errs = errs, errs.Name()
 	out, err := d.cmd.StdoutPipe()
 	if err == nil {
 		err = d.cmd.Start()
@@ -86,6 +89,27 @@ func (d *devProcess) understand(text string) {
 }
 
 // kill ends it as a crash would, and waits until it is gone.
+// stop ends it as Ctrl-C does.
+func (d *devProcess) stop() {
+	d.t.Helper()
+	if err := d.cmd.Process.Signal(os.Interrupt); err != nil {
+		d.t.Fatal(err)
+	}
+	if state, err := d.cmd.Process.Wait(); err != nil || state.ExitCode() != 0 {
+		d.t.Errorf("it ended with %v: %v", state, err)
+	}
+}
+
+// log is what it wrote to standard error.
+func (d *devProcess) log() string {
+	d.t.Helper()
+	text, err := os.ReadFile(d.errs)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return string(text)
+}
+
 func (d *devProcess) kill() {
 	_ = d.cmd.Process.Kill() // gone already: fine
 	_ = d.cmd.Wait()
@@ -284,4 +308,51 @@ func TestASecondDevIsKeptOutOfTheDataFolder(t *testing.T) {
 		t.Errorf("exit code %d: %s", code, errs)
 	}
 	d.call("GET", "/v1/me", "")
+}
+
+// Whatever its Redis is: nothing that newcomers would have to wonder about, and figures that are numbers.
+func TestDevHasNothingToComplainOfOnACleanStart(t *testing.T) {
+	t.Parallel()
+	for kind, path := range map[string]string{"redis-server": os.Getenv("PATH"), "built-in": ""} {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			d := startDev(t, shortDir(t), path)
+			if d.redis != kind {
+				t.Fatalf("its Redis is %s", d.redis)
+			}
+			d.call("POST", "/v1/jobs", `{"type":"debug.echo"}`)
+			testenv.EventuallyNoError(t, time.Minute, func() error {
+				text := d.call("GET", "/metrics", "")
+				if !regexp.MustCompile(`(?m)^waybill_redis_memory_used_bytes [1-9]`).MatchString(text) {
+					return errors.New("the metrics do not say what Redis uses")
+				}
+				if n := d.states(); n["completed"] != 1 {
+					return fmt.Errorf("%v", n)
+				}
+				return nil
+			}, "it does not work")
+			d.stop()
+			if text := d.log(); text != "" {
+				t.Errorf("it says: %s", text)
+			}
+		})
+	}
+}
+
+func TestDevSaysWhatItWaitsForWhenItStops(t *testing.T) {
+	t.Parallel()
+	d := startDev(t, shortDir(t), "", "WAYBILL_LOG_LEVEL=info")
+	gate := newGate(t, 0)
+	d.call("POST", "/v1/jobs", fmt.Sprintf(`{"type":"http.request","payload":{"url":%q}}`, gate.URL))
+	gate.waitForCaller(t)
+	if err := d.cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	testenv.Eventually(t, time.Minute, func() bool {
+		return strings.Contains(d.log(), "msg=stopping running_jobs=1") && strings.Contains(d.log(), "waiting_for=worker running_jobs=1")
+	}, "it does not say that it waits")
+	gate.open()
+	if state, err := d.cmd.Process.Wait(); err != nil || state.ExitCode() != 0 {
+		t.Errorf("%v: %v", state, err)
+	}
 }

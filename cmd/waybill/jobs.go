@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -201,107 +200,4 @@ func (c *cancelCommand) Run(ctx context.Context, api *client, s *streams) error 
 // Run retries jobs.
 func (c *retryCommand) Run(ctx context.Context, api *client, s *streams) error {
 	return api.each(ctx, c.ID, "retry", s)
-}
-
-// client asks a deployment's API, as any program would.
-type client struct {
-	URL       string `default:"http://127.0.0.1:8080" help:"The API."`
-	TokenFile string `default:".waybill/key" help:"A file with an API key or access token. The default is where waybill dev keeps its administrator's."`
-}
-
-const (
-	answerPatience = 30 * time.Second // beyond what the API was told to wait
-	waitEach       = 30 * time.Second // in one request
-)
-
-// await reads a job, and again until it is finished or the time is over.
-func (c *client) await(ctx context.Context, id string, patience time.Duration, j *jobView) error {
-	for until := time.Now().Add(patience); ; {
-		path := "/v1/jobs/" + url.PathEscape(id)
-		if left := time.Until(until); left > 0 {
-			path += "?wait=" + max(min(left, waitEach), time.Millisecond).Truncate(time.Millisecond).String()
-		}
-		*j = jobView{}
-		if err := c.call(ctx, http.MethodGet, path, nil, "", j); err != nil {
-			return err
-		}
-		if j.State.Finished() || time.Until(until) <= 0 {
-			return nil
-		}
-	}
-}
-
-// each does one thing to every job. One that cannot be done does not keep the others from it.
-func (c *client) each(ctx context.Context, ids []string, deed string, s *streams) error {
-	var all []error
-	for _, id := range ids {
-		var j jobView
-		if err := c.call(ctx, http.MethodPost, "/v1/jobs/"+url.PathEscape(id)+"/"+deed, nil, "", &j); err != nil {
-			all = append(all, fmt.Errorf("%s: %w", id, err))
-			continue
-		}
-		fmt.Fprintf(s.out, "%s\t%s\n", j.ID, j.State)
-	}
-	return errors.Join(all...)
-}
-
-// call makes one request and reads its answer into out. A refusal is an error that says what the API says.
-func (c *client) call(ctx context.Context, method, path string, body []byte, idempotencyKey string, out any) error {
-	token, err := readSecret(c.TokenFile)
-	if err != nil {
-		return fmt.Errorf("an API key is needed (--token-file): %w", err)
-	}
-	ctx, cancel := context.WithTimeout(ctx, waitEach+answerPatience)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(c.URL, "/")+path, bytes.NewReader(body))
-	if err != nil {
-		return fmt.Errorf("--url: %w", err)
-	}
-	req.Header.Set("Authorization", "Bearer "+token)
-	if body != nil {
-		req.Header.Set("Content-Type", "application/json")
-	}
-	if idempotencyKey != "" {
-		req.Header.Set("Idempotency-Key", idempotencyKey)
-	}
-	plain := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }} // no key goes elsewhere
-	resp, err := plain.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	answer, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return err
-	}
-	if resp.StatusCode/100 != 2 {
-		return refusal(resp.Status, answer)
-	}
-	if err := json.Unmarshal(answer, out); err != nil {
-		return fmt.Errorf("%s answers no JSON; is it Waybill's API? %w", c.URL, err)
-	}
-	return nil
-}
-
-// refusal is a problem of RFC 9457 in one line, with the fields that it names.
-func refusal(status string, answer []byte) error {
-	var p struct {
-		Detail    string `json:"detail"`
-		RequestID string `json:"request_id"`
-		Errors    []struct {
-			Pointer string `json:"pointer"`
-			Detail  string `json:"detail"`
-		} `json:"errors"`
-	}
-	if json.Unmarshal(answer, &p) != nil || p.Detail == "" {
-		return errors.New(status)
-	}
-	text := status + ": " + p.Detail
-	for _, e := range p.Errors {
-		text += "; " + e.Pointer + " " + e.Detail
-	}
-	if p.RequestID != "" {
-		text += " (request " + p.RequestID + ")"
-	}
-	return errors.New(text)
 }

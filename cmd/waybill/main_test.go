@@ -52,13 +52,19 @@ const startPatience = 2 * time.Minute // what does start is quick; a busy machin
 // ends runs a program that shall end by itself, and answers its exit code and what it printed.
 func ends(t *testing.T, environ []string, input, name string, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
+	return endsIn(t, "", environ, input, name, args...)
+}
+
+// endsIn is ends, in a folder.
+func endsIn(t *testing.T, dir string, environ []string, input, name string, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
 	path := program(t, name)
 	ctx, cancel := context.WithTimeout(t.Context(), startPatience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, path, args...)
 	var out, errs bytes.Buffer
 	environ = append([]string{"HOME=" + t.TempDir()}, environ...) // never nil, which would mean our own
-	cmd.Env, cmd.Stdin, cmd.Stdout, cmd.Stderr = environ, strings.NewReader(input), &out, &errs
+	cmd.Dir, cmd.Env, cmd.Stdin, cmd.Stdout, cmd.Stderr = dir, environ, strings.NewReader(input), &out, &errs
 	err := cmd.Run()
 	var exit *exec.ExitError
 	if ctx.Err() != nil || err != nil && !errors.As(err, &exit) {
@@ -110,7 +116,7 @@ func TestWhatKeepsAProgramFromStartingIsOneClearLine(t *testing.T) {
 		"worker, database unreachable": {"worker", nil, []string{unreachable, redis}, 1, "DATABASE_URL"},
 		"migrate, unreachable":         {"waybill", []string{"migrate", "up"}, []string{unreachable}, 1, "DATABASE_URL"},
 		"admin, unreachable":           {"waybill", []string{"admin", "create", "--email", "a@example.com"}, []string{unreachable}, 1, "DATABASE_URL"},
-		"fsck, unreachable":            {"waybill", []string{"fsck"}, []string{unreachable, redis}, 1, "DATABASE_URL"},
+		"fsck, unreachable":            {"waybill", []string{"fsck"}, []string{unreachable, redis}, 2, "DATABASE_URL"},
 		"dev, database unreachable": {"waybill", []string{"dev", "--addr", "127.0.0.1:0", "--data", t.TempDir(), "--database-url", strings.TrimPrefix(unreachable,
 			"DATABASE_URL=")}, nil, 1, "DATABASE_URL"},
 		"dev, no address":          {"waybill", []string{"dev", "--addr", "", "--data", t.TempDir()}, nil, 1, "--addr"},
@@ -123,7 +129,7 @@ func TestWhatKeepsAProgramFromStartingIsOneClearLine(t *testing.T) {
 		"worker, not migrated":     {"worker", nil, []string{empty, redis}, 1, "migrate up"},
 		"admin, not migrated":      {"waybill", []string{"admin", "create", "--email", "a@example.com"}, []string{empty}, 1, "migrate up"},
 		"api, an evicting Redis":   {"api", nil, []string{ready, evicting, signingKey, free}, 1, "noeviction"},
-		"fsck, Redis unreachable":  {"waybill", []string{"fsck"}, []string{ready, "REDIS_URL=redis://" + nobody}, 1, "REDIS_URL"},
+		"fsck, Redis unreachable":  {"waybill", []string{"fsck"}, []string{ready, "REDIS_URL=redis://" + nobody}, 2, "REDIS_URL"},
 		"dev, data is a file":      {"waybill", []string{"dev", "--addr", "127.0.0.1:0", "--data", file}, nil, 1, "--data"},
 		"admin, a wrong e-mail":    {"waybill", []string{"admin", "create", "--email", "nonsense"}, []string{ready}, 1, "email"},
 		"admin, an empty password": {"waybill", []string{"admin", "create", "--email", "a@example.com", "--password-stdin"}, []string{ready}, 1, "password"},
@@ -181,7 +187,7 @@ func TestWrongArgumentsAreRefusedAndHelpIsPrinted(t *testing.T) {
 			t.Errorf("%v: exit code %d: %s", args, code, errs.String())
 		}
 	}
-	for _, args := range [][]string{nil, {"--help"}, {"dev", "--help"}, {"version"}} {
+	for _, args := range [][]string{nil, {"--help"}, {"dev", "--help"}, {"version"}, {"--version"}} {
 		var out, errs bytes.Buffer
 		if code := run(args, strings.NewReader(""), &out, io.Discard); code != 0 || out.Len() == 0 {
 			t.Errorf("%v: exit code %d: %s%s", args, code, out.String(), errs.String())

@@ -53,6 +53,8 @@ type Options struct {
 	Worker  bool
 	Migrate bool         // apply missing migrations instead of refusing to start
 	Listen  net.Listener // for the API; nil: cfg.Addr is opened
+	// OwnRedis says that this process started its Redis itself, with the settings that it needs: they are not checked.
+	OwnRedis bool
 	// Wrap stands before the API's handler; nil: nothing does.
 	Wrap func(http.Handler) http.Handler
 	// Extra registers task types of one's own beside those that are shipped; nil: there are none. API and worker must be given the same.
@@ -102,8 +104,10 @@ func (a *App) open(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	a.closers = append(a.closers, a.redis.Close)
-	if err = dispatch.CheckSettings(ctx, a.redis, a.log); err != nil {
-		return err
+	if !o.OwnRedis {
+		if err = dispatch.CheckSettings(ctx, a.redis, a.log); err != nil {
+			return err
+		}
 	}
 	if a.tasks, err = tasks.Shipped(taskConfig(a.cfg), a.log); err != nil {
 		return err
@@ -138,7 +142,9 @@ func (a *App) openStore(ctx context.Context, o Options) (err error) {
 		if len(applied) > 0 {
 			a.log.InfoContext(ctx, "migrations applied", "count", len(applied))
 		}
-		return plainly(err)
+		if err != nil {
+			return plainly(err)
+		}
 	}
 	return plainly(a.store.Check(ctx))
 }
@@ -147,7 +153,7 @@ func (a *App) openStore(ctx context.Context, o Options) (err error) {
 func plainly(err error) error {
 	var e *job.Error
 	switch {
-	case err == nil, errors.Is(err, store.ErrPending), errors.Is(err, store.ErrUnknown):
+	case err == nil, errors.Is(err, store.ErrPending), errors.Is(err, store.ErrUnknown), errors.Is(err, store.ErrEdited), errors.Is(err, store.ErrLocked):
 		return err
 	case errors.As(err, &e) && e.Err != nil:
 		err = e.Err
@@ -172,7 +178,7 @@ func (a *App) private(taskType string) bool {
 }
 
 func (a *App) add(name string, run func(context.Context) error) {
-	a.services = append(a.services, service{name, run})
+	a.services = append(a.services, service{name: name, run: run})
 }
 
 // Run runs until ctx ends or a part fails, and puts everything away.

@@ -20,7 +20,11 @@ type logger = *slog.Logger
 type service struct {
 	name string
 	run  func(ctx context.Context) error
+	busy func() int // jobs that it runs; nil: it runs none
 }
+
+// stopNews is how often a stopping process says what it waits for.
+const stopNews = 2 * time.Second
 
 // runAll starts services in order and stops them in reverse, each only when the one before it in that order is gone. It stops when ctx ends or
 // one of them returns, and answers the first error.
@@ -39,17 +43,43 @@ func runAll(ctx context.Context, log logger, services []service) error {
 	var err error
 	select {
 	case <-ctx.Done():
-		log.Info("stopping")
+		log.Info("stopping", "running_jobs", running(services))
 	case err = <-ended:
 	}
 	for i := len(stops) - 1; i >= 0; i-- {
-		stops[i]()
+		stop(log, services[i], stops[i])
 	}
 	close(ended)
 	for e := range ended {
 		err = errors.Join(err, e)
 	}
 	return err
+}
+
+// running counts the jobs that services run.
+func running(services []service) (n int) {
+	for _, s := range services {
+		if s.busy != nil {
+			n += s.busy()
+		}
+	}
+	return n
+}
+
+// stop ends a service, and says so again and again while that takes time.
+func stop(log logger, s service, stop func()) {
+	gone := make(chan struct{})
+	go func() { stop(); close(gone) }()
+	news := time.NewTicker(stopNews)
+	defer news.Stop()
+	for {
+		select {
+		case <-gone:
+			return
+		case <-news.C:
+			log.Info("stopping", "waiting_for", s.name, "running_jobs", running([]service{s}))
+		}
+	}
 }
 
 func named(name string, err error) error {

@@ -46,7 +46,7 @@ func (a *App) addWorker(o Options) error {
 	}
 	a.add("audit", a.audit.Run)
 	a.addScheduler()
-	a.add("worker", pool.Run)
+	a.services = append(a.services, service{name: "worker", run: pool.Run, busy: pool.Active})
 	return nil
 }
 

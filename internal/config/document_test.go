@@ -46,6 +46,13 @@ func TestTheDocumentsNameTheVariablesAndDefaultsOfTheStruct(t *testing.T) {
 	for _, name := range []string{"DATABASE_URL", "REDIS_URL", "WAYBILL_JWT_KEYS", "WAYBILL_SMTP_PASSWORD", "WAYBILL_WEBHOOK_SECRET"} {
 		example[name+"_FILE"], manual[name+"_FILE"] = "", name // the manual tells what it stands for, where others have a default
 	}
+	client, err := env.GetFieldParams(&config.Client{}) // read by commands, which have no .env
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range client {
+		manual[p.Key] = p.DefaultValue
+	}
 	for name, value := range composeOnly(t, params) {
 		example[name] = value
 	}

@@ -110,7 +110,7 @@ func refuseUnknown(vars map[string]string, params []env.FieldParams, m *mistakes
 	for name := range vars {
 		known := slices.ContainsFunc(params, func(p env.FieldParams) bool { return p.Key == name })
 		ours := strings.HasPrefix(name, "WAYBILL_") && !strings.HasPrefix(name, "WAYBILL_TEST_") && !link.MatchString(name)
-		if ours && !known {
+		if ours && !known && !slices.Contains(clientVariables, name) {
 			m.add(name, "no such variable; docs/configuration.md lists them all")
 		}
 	}

@@ -52,8 +52,8 @@ func Run(ctx context.Context, cfg config.Config, o Options, out io.Writer, log *
 	if err != nil {
 		return err
 	}
-	redisKind := "given"
-	if o.RedisURL == "" {
+	redisKind, ownRedis := "given", o.RedisURL == ""
+	if ownRedis {
 		var stop func()
 		if o.RedisURL, redisKind, stop, err = startRedis(ctx, dir); err != nil {
 			return err
@@ -67,15 +67,24 @@ func Run(ctx context.Context, cfg config.Config, o Options, out io.Writer, log *
 	if err := configure(&cfg, o, keep, url); err != nil {
 		return err
 	}
-	a, err := app.New(ctx, cfg, app.Options{API: app.ServeAPI, Worker: true, Migrate: true, Listen: listener, Wrap: withInbox}, log)
+	a, err := app.New(ctx, cfg, app.Options{API: app.ServeAPI, Worker: true, Migrate: true, Listen: listener, OwnRedis: ownRedis, Wrap: withInbox}, log)
 	if err != nil {
 		return err
 	}
 	if err := keep.ensure(ctx, a); err != nil {
 		return errors.Join(err, a.Close())
 	}
+	forget, err := keep.showURL(url)
+	if err != nil {
+		return errors.Join(err, a.Close())
+	}
+	defer forget()
 	greet(out, url, keep, o, redisKind)
-	return a.Run(ctx)
+	if err := a.Run(ctx); err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "  Waybill has stopped. What waits is kept in %s.\n", o.Data)
+	return nil
 }
 
 // fromHere is where this machine reaches a listener: one on every address at loopback.

@@ -73,6 +73,12 @@ func (k *keepsake) ensure(ctx context.Context, a *app.App) error {
 	return writeAside(filepath.Join(filepath.Dir(k.path), "key"), []byte(key+"\n")) // where `waybill jobs` looks for it
 }
 
+// showURL tells `waybill jobs` where this process is, for as long as it runs.
+func (k *keepsake) showURL(url string) (forget func(), err error) {
+	path := filepath.Join(filepath.Dir(k.path), "url")
+	return func() { _ = os.Remove(path) }, writeAside(path, []byte(url+"\n"))
+}
+
 func greet(out io.Writer, url string, k *keepsake, o Options, redisKind string) {
 	fmt.Fprintf(out, `
   Waybill runs at %[1]s
@@ -91,6 +97,7 @@ func greet(out io.Writer, url string, k *keepsake, o Options, redisKind string) 
     curl -sS '%[1]s/v1/jobs?limit=1' -H 'Authorization: Bearer %[4]s'
 
   The endpoint's answer is the job's result: ask the same for /v1/jobs/ID, with the id that the first line answered.
+  In this folder, "waybill jobs list" (go run ./cmd/waybill jobs list) finds all this by itself. Ctrl-C stops it.
 
 `, url, k.Email, k.Password, k.APIKey, o.Data, redisKind)
 }

@@ -85,6 +85,7 @@ func startMiniredis() (url, kind string, stop func(), err error) {
 	if err != nil {
 		return "", "", nil, fmt.Errorf("start the built-in Redis: %w", err)
 	}
+	m.Server().SetPreHook(newRedisInfo(m.Server()).answer)
 	return "redis://" + m.Addr(), "built-in", m.Close, nil
 }
 

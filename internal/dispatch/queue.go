@@ -32,6 +32,15 @@ func (d *Dispatcher) ResumeQueue(ctx context.Context, queue string) error {
 	return nil
 }
 
+// QueuePaused reports whether Redis holds the queue back. While Redis and the ledger differ, the audit has not been by yet.
+func (d *Dispatcher) QueuePaused(ctx context.Context, queue string) (bool, error) {
+	n, err := d.redis.Exists(ctx, pausedKey(queue)).Result()
+	if err != nil {
+		return false, fmt.Errorf("ask Redis whether a queue is paused: %w", err)
+	}
+	return n > 0, nil
+}
+
 // DeleteQueue forgets a queue that holds no task. It answers job.CodeConflict where it holds some, and job.CodeNotFound where there is none.
 func (d *Dispatcher) DeleteQueue(_ context.Context, queue string) error {
 	err := d.insp.DeleteQueue(queue, false)

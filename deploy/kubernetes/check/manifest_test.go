@@ -5,6 +5,7 @@ package check
 import (
 	"bytes"
 	"io"
+	"regexp"
 	"testing"
 
 	monitoring "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
@@ -21,6 +22,7 @@ import (
 	policies "k8s.io/pod-security-admission/policy"
 	"sigs.k8s.io/kustomize/api/krusty"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
+	kyaml "sigs.k8s.io/yaml"
 )
 
 // unknown are kinds whose Go types are too large a dependency for what they would prove.
@@ -39,6 +41,45 @@ func TestKustomizeBuildsWhatKubernetesCanRead(t *testing.T) {
 		}
 		if n := decode(t, dir, text); n < least {
 			t.Errorf("%s: %d objects, want %d at least", dir, n, least)
+		}
+	}
+}
+
+// The migration of a release runs the image of that release.
+func TestEachImageIsNamedInOnePlace(t *testing.T) {
+	t.Parallel()
+	where := filesys.MakeFsOnDisk()
+	named := struct {
+		Images []struct{ Name, NewName, NewTag string }
+	}{}
+	text, err := where.ReadFile("../images/kustomization.yaml")
+	if err == nil {
+		err = kyaml.Unmarshal(text, &named)
+	}
+	if err != nil || len(named.Images) != 2 {
+		t.Fatalf("%v: %v", named, err)
+	}
+	want := map[string]bool{}
+	for _, i := range named.Images {
+		want["image: "+i.NewName+":"+i.NewTag] = true
+	}
+	for dir, pods := range map[string]int{"migrate": 1, "example": 2} {
+		built, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(where, "../"+dir)
+		if err != nil {
+			t.Fatalf("%s: %v", dir, err)
+		}
+		text, err := built.AsYaml()
+		if err != nil {
+			t.Fatal(err)
+		}
+		images := regexp.MustCompile(`(?m)^\s+(image: .*)$`).FindAllStringSubmatch(string(text), -1)
+		if len(images) != pods {
+			t.Errorf("%s: %d images, want %d", dir, len(images), pods)
+		}
+		for _, i := range images {
+			if !want[i[1]] {
+				t.Errorf("%s: %s is not of ../images", dir, i[1])
+			}
 		}
 	}
 }
