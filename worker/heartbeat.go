@@ -55,9 +55,13 @@ func (p *Pool) beatLoop(ctx context.Context) {
 		}
 		held := p.running.held()
 		// To its end, which is near: one that is broken off may still reach the ledger after Leave, and the worker would look lost.
+		began := time.Now()
 		orders, err := p.beat(context.WithoutCancel(ctx))
 		if ctx.Err() != nil {
 			return
+		}
+		if p.outage.beat(began, err == nil) {
+			p.outageBegins()
 		}
 		if failing := err != nil; failing != silent {
 			silent = failing

@@ -67,7 +67,8 @@ func Run(ctx context.Context, cfg config.Config, o Options, out io.Writer, log *
 	if err := configure(&cfg, o, keep, url); err != nil {
 		return err
 	}
-	a, err := app.New(ctx, cfg, app.Options{API: app.ServeAPI, Worker: true, Migrate: true, Listen: listener, Wrap: withInbox}, log)
+	a, err := app.New(ctx, cfg, app.Options{API: app.ServeAPI, Worker: true, Migrate: true, Listen: listener, Wrap: withInbox,
+		OwnRedis: redisKind != "given"}, log)
 	if err != nil {
 		return err
 	}

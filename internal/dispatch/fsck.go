@@ -3,6 +3,7 @@ package dispatch
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,7 +28,17 @@ const (
 // Fsck compares the ledger with Redis, all of it, and answers where they differ; what is on its way at that moment is looked at twice. With
 // repair it mends what it finds, as the audit would.
 func (a *Audit) Fsck(ctx context.Context, repair bool) ([]Finding, error) {
-	var all []Finding
+	if err := a.reach(ctx); err != nil {
+		return nil, err
+	}
+	shared, err := a.wrongKeys(ctx, sharedKeys())
+	if err == nil && repair {
+		err = a.setAside(ctx, "", shared)
+	}
+	if err != nil {
+		return nil, err
+	}
+	all := keyFindings("", shared)
 	for _, queue := range a.cfg.Queues {
 		keys, err := a.wrongKeys(ctx, queueKeys(queue))
 		if err == nil && repair {
@@ -126,7 +137,7 @@ func pages(read func(from, to int64) ([]string, error), into map[string]bool) er
 	const size = 10_000
 	for from := int64(0); ; from += size {
 		ids, err := read(from, from+size-1)
-		if err != nil && strings.HasPrefix(err.Error(), "WRONGTYPE") {
+		if err != nil && strings.Contains(err.Error(), "WRONGTYPE") {
 			return nil
 		}
 		if err != nil {
@@ -185,6 +196,11 @@ func (a *Audit) confirm(ctx context.Context, queue string, suspects []job.ID, ga
 			}
 		}
 	}
+	named := map[string]bool{} // once is enough
+	for _, f := range all {
+		named[f.TaskID] = true
+	}
+	garbage = slices.DeleteFunc(garbage, func(id string) bool { return named[id] })
 	return a.confirmGarbage(ctx, queue, garbage, all, repair)
 }
 

@@ -61,7 +61,10 @@ func (a *Audit) walkAll(ctx context.Context, queue string, s *sweep, now time.Ti
 	f, ended, err := a.walk(ctx, queue, now, &s.all, s.deep, func(after job.Position, limit int) ([]job.Delivery, error) {
 		return a.ledger.Deliveries(ctx, queue, after, now.Add(-a.cfg.Overdue), limit)
 	})
-	s.deep = s.deep && !ended || !f.empty() && !ended
+	s.deep = (s.deep || !f.empty()) && !ended
+	if !f.empty() { // what lost these may have lost others
+		s.nextDue = time.Time{}
+	}
 	return f, err
 }
 

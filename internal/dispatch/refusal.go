@@ -71,6 +71,8 @@ func transportMeaning(err error) string {
 		return "it does not speak TLS: use redis:// in place of rediss://"
 	case errors.As(err, &alert), strings.Contains(text, "remote error: tls:"):
 		return "it refuses the TLS handshake"
+	case strings.Contains(text, "all sentinels specified") && strings.Contains(text, redis.Nil.Error()):
+		return "the sentinels know no master of that name"
 	case strings.Contains(text, "redis: can't parse"), strings.Contains(text, "redis: invalid reply"), strings.Contains(text, "redis: unexpected"):
 		return "what answers there is no Redis"
 	}
@@ -79,10 +81,8 @@ func transportMeaning(err error) string {
 
 // speaksTLS reports whether a server that closed a plain connection completes, or answers, a TLS handshake.
 func speaksTLS(ctx context.Context, network, addr string) bool {
-	if network != "tcp" || addr == "" {
-		return false
-	}
-	d := tls.Dialer{NetDialer: &net.Dialer{Timeout: time.Second}, Config: &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12}} //nolint:gosec // nothing is sent: only whether it speaks TLS is asked
+	//nolint:gosec // nothing is sent: only whether it speaks TLS is asked
+	d := tls.Dialer{NetDialer: &net.Dialer{Timeout: time.Second}, Config: &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12}}
 	conn, err := d.DialContext(ctx, network, addr)
 	if err == nil {
 		_ = conn.Close()
@@ -92,17 +92,40 @@ func speaksTLS(ctx context.Context, network, addr string) bool {
 	return errors.As(err, &alert) || strings.Contains(err.Error(), "remote error: tls:")
 }
 
+// speaksPlainly reports whether a server answers a PING without TLS. Redis takes the beginning of a handshake for a command that has
+// not ended, and waits.
+func speaksPlainly(ctx context.Context, network, addr string) bool {
+	conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, network, addr)
+	if err != nil {
+		return false
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(time.Second))
+	if _, err := conn.Write([]byte("PING\r\n")); err != nil {
+		return false
+	}
+	first := make([]byte, 1)
+	_, err = conn.Read(first)
+	return err == nil && (first[0] == '+' || first[0] == '-')
+}
+
 // judge answers a lasting error as such, and nil for one that may pass.
 func judge(ctx context.Context, c redis.UniversalClient, err error) error {
 	if refused := Lasting(err); refused != nil {
 		return refused
 	}
 	single, ok := c.(*redis.Client)
-	if !ok || err == nil || single.Options().TLSConfig != nil {
+	if !ok || err == nil || single.Options().Network != "tcp" {
 		return nil
 	}
-	broken := strings.Contains(err.Error(), "EOF") || strings.Contains(err.Error(), "connection reset")
-	if o := single.Options(); broken && speaksTLS(ctx, o.Network, o.Addr) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second) // ctx may have run out meanwhile
+	defer cancel()
+	o, text := single.Options(), err.Error()
+	switch {
+	case o.TLSConfig != nil && strings.Contains(text, "deadline exceeded") && speaksPlainly(ctx, o.Network, o.Addr),
+		o.TLSConfig != nil && strings.Contains(text, "i/o timeout") && speaksPlainly(ctx, o.Network, o.Addr):
+		return fmt.Errorf("%w: it does not speak TLS: use redis:// in place of rediss://", ErrRefuses)
+	case o.TLSConfig == nil && (strings.Contains(text, "EOF") || strings.Contains(text, "connection reset")) && speaksTLS(ctx, o.Network, o.Addr):
 		return fmt.Errorf("%w: it speaks TLS: use rediss:// in place of redis://", ErrRefuses)
 	}
 	return nil

@@ -93,7 +93,7 @@ func checkChannels(ctx context.Context, c redis.UniversalClient) error {
 	return err
 }
 
-// needs lists the commands that are sent, and those that scripts call, in an order in which none fails. Their keys lie in one slot.
+// needs lists the commands that are sent, and those that scripts call, in an order in which none fails. Those that are written lie in one slot.
 func needs(ctx context.Context, p redis.Pipeliner) {
 	const probe = "waybill:{probe}:"
 	value, list, set, zset, hash, asynqKey := probe+"value", probe+"list", probe+"set", probe+"zset", probe+"hash", "asynq:{probe}:value"
@@ -143,6 +143,9 @@ func needs(ctx context.Context, p redis.Pipeliner) {
 	p.HStrLen(ctx, hash, "a")
 	p.HDel(ctx, hash, "a")
 	p.MemoryUsage(ctx, value+"2")
+	for i := range 16 { // slots of different servers: a client that knows one server only is told where the others' are
+		p.Exists(ctx, fmt.Sprintf("waybill:{probe%d}", i))
+	}
 	p.Eval(ctx, "return 1", []string{value})
 	p.Publish(ctx, BellChannel, "probe")
 	p.Del(ctx, value, value+"2", list, set, zset, hash)

@@ -15,7 +15,7 @@ import (
 
 const (
 	// A worker extends the lease of what it holds to 30 s every 5 s. A lease with less than this left is held by nobody.
-	leaseLeft = 18 * time.Second
+	leaseLeft  = 18 * time.Second
 	leaseBatch = 500
 )
 
@@ -181,4 +181,3 @@ func (a *Audit) redeliver(ctx context.Context, queue string, stuck []job.Deliver
 	}
 	return a.bury(ctx, queue, old...)
 }
-
