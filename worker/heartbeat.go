@@ -21,7 +21,9 @@ const (
 // firstBeat waits for the ledger: a worker that it does not know must not claim.
 func (p *Pool) firstBeat(ctx context.Context) error {
 	for {
+		began := time.Now()
 		_, err := p.beat(ctx)
+		p.outage.beat(began, err == nil)
 		if err == nil {
 			return nil
 		}
