@@ -143,9 +143,11 @@ func TestEachFailedAttemptIsOneLineOfTheLog(t *testing.T) {
 	b.stop()
 	long := errors.New("no luck " + strings.Repeat("x", 5000))
 	handlers := map[string]Handler{
-		"ok":        ok,
-		"always":    func(context.Context, *job.Job) (json.RawMessage, error) { return nil, long },
-		"permanent": func(context.Context, *job.Job) (json.RawMessage, error) { return nil, tasks.Permanent(errors.New("never")) },
+		"ok":     ok,
+		"always": func(context.Context, *job.Job) (json.RawMessage, error) { return nil, long },
+		"permanent": func(context.Context, *job.Job) (json.RawMessage, error) {
+			return nil, tasks.Permanent(errors.New("never"))
+		},
 	}
 	_, _ = b.another(func(_ *Config, d *Deps) {
 		d.Log = slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelDebug}))

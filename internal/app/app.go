@@ -44,6 +44,7 @@ type App struct {
 	services  []service
 	closers   []func() error
 	listener  net.Listener
+	watched   net.Listener // where a worker without an API is watched; nil elsewhere
 }
 
 // Part adds to a process what belongs to it. It is named by who builds the process, so that the linker leaves it out of the others: a quarter of a
@@ -211,6 +212,9 @@ func (a *App) Run(ctx context.Context) error {
 
 // Addr is where the API listens.
 func (a *App) Addr() net.Addr { return a.listener.Addr() }
+
+// WatchAddr is where a worker without an API serves its metrics and readiness.
+func (a *App) WatchAddr() net.Addr { return a.watched.Addr() }
 
 // Close lets go of everything that New opened, last first. Run does it by itself.
 func (a *App) Close() error {

@@ -52,6 +52,7 @@ func (a *App) addWorkerHTTP() error {
 		return err
 	}
 	a.closers = append(a.closers, func() error { return ignoreClosed(l.Close()) })
+	a.watched = l
 	server := &http.Server{Handler: a.watchMux(), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second}
 	a.add("metrics", serve(server, l, time.Second))
 	return nil
