@@ -34,7 +34,7 @@ func TestEveryJobRunsWhateverWasDoneToItsTask(t *testing.T) {
 	}, "all are in Redis")
 	scheduled := client.ZRange(ctx, q+"scheduled", 0, -1).Val()
 	for i, id := range scheduled {
-		switch i % 5 {
+		switch i % 6 {
 		case 0:
 			client.Del(ctx, q+"t:"+id)
 		case 1:
@@ -46,6 +46,9 @@ func TestEveryJobRunsWhateverWasDoneToItsTask(t *testing.T) {
 		case 4:
 			client.Del(ctx, q+"t:"+id)
 			client.Set(ctx, q+"t:"+id, "x", 0)
+		case 5:
+			client.Del(ctx, q+"t:"+id)
+			client.ZRem(ctx, q+"scheduled", id)
 		}
 	}
 	for i, id := range client.LRange(ctx, q+"pending", 0, -1).Val() {

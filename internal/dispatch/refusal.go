@@ -25,6 +25,7 @@ var lasting = []struct{ prefix, meaning string }{
 	{"ERR AUTH", "it has no password, and the URL names one"},
 	{"ERR Client sent AUTH", "it has no password, and the URL names one"},
 	{"NOPERM", "the user lacks a permission; docs/security.md has the least that is needed"},
+	{"ERR The user executing the script can't run this command", "the user lacks a permission; docs/security.md has the least that is needed"},
 	{"ERR DB index", "there is no database of that number"},
 	{"ERR SELECT is not allowed in cluster mode", "a cluster has only the database 0"},
 	{"MOVED", "it is part of a cluster: use redis+cluster://"},

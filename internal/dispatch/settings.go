@@ -143,6 +143,7 @@ func needs(ctx context.Context, p redis.Pipeliner) {
 	p.HStrLen(ctx, hash, "a")
 	p.HDel(ctx, hash, "a")
 	p.MemoryUsage(ctx, value+"2")
+	p.Time(ctx)
 	for i := range 16 { // slots of different servers: a client that knows one server only is told where the others' are
 		p.Exists(ctx, fmt.Sprintf("waybill:{probe%d}", i))
 	}
