@@ -20,9 +20,9 @@ const (
 // The walk over the jobs that should have run by now reads all open jobs of a queue where only few of them are due. It
 // therefore rests for dueRest times as long as it took.
 const (
-	dueRest    = 50
+	dueRest    = 100
 	dueRestMin = 5 * time.Second
-	dueRestMax = 30 * time.Second
+	dueRestMax = 40 * time.Second
 	// listMargin is how much older than the oldest tasks of a long pending list a job must be to be missed there: the times
 	// come from several processes.
 	listMargin = 2 * time.Second

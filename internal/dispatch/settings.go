@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/waybill/waybill/internal/job"
 )
 
 // ErrEvicts is why a process refuses to start on a Redis that may throw tasks away.
@@ -19,13 +21,9 @@ var ErrEvicts = errors.New("redis evicts keys when it is full (maxmemory-policy)
 func CheckSettings(ctx context.Context, c redis.UniversalClient, log *slog.Logger) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	err := checkUse(ctx, c)
-	if refused := judge(ctx, c, err); refused != nil {
+	useErr := checkUse(ctx, c)
+	if refused := judge(ctx, c, useErr); refused != nil {
 		return refused
-	}
-	if err != nil {
-		log.WarnContext(ctx, "redis does not answer; jobs are accepted and wait in the ledger", "err", err)
-		return nil
 	}
 	m, err := memory(ctx, c)
 	if err == nil {
@@ -34,9 +32,15 @@ func CheckSettings(ctx context.Context, c redis.UniversalClient, log *slog.Logge
 	if refused := judge(ctx, c, err); refused != nil {
 		return refused
 	}
-	if err != nil {
+	switch {
+	case err != nil && useErr != nil:
+		log.WarnContext(ctx, "redis does not answer; jobs are accepted and wait in the ledger", "err", useErr)
+		return nil
+	case err != nil:
 		log.WarnContext(ctx, "redis does not say how it is set up; whether it would evict tasks is not known", "err", err)
 		return nil
+	case useErr != nil: // full, loading, a replica
+		log.WarnContext(ctx, "redis does not take commands now; jobs are accepted and wait in the ledger", "err", useErr)
 	}
 	return checkMemory(ctx, m, log)
 }
@@ -95,8 +99,9 @@ func checkChannels(ctx context.Context, c redis.UniversalClient) error {
 
 // needs lists the commands that are sent, and those that scripts call, in an order in which none fails. Those that are written lie in one slot.
 func needs(ctx context.Context, p redis.Pipeliner) {
-	const probe = "waybill:{probe}:"
-	value, list, set, zset, hash, asynqKey := probe+"value", probe+"list", probe+"set", probe+"zset", probe+"hash", "asynq:{probe}:value"
+	own := "{probe-" + job.NewID().String() + "}:" // other processes may start at the same moment
+	probe := "waybill:" + own
+	value, list, set, zset, hash, asynqKey := probe+"value", probe+"list", probe+"set", probe+"zset", probe+"hash", "asynq:"+own+"value"
 	p.SetEx(ctx, asynqKey, 1, time.Minute)
 	p.Del(ctx, asynqKey)
 	p.Set(ctx, value, 1, time.Minute)
