@@ -3,6 +3,8 @@ package store
 import (
 	"context"
 	"database/sql"
+	"errors"
+	"slices"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -18,6 +20,13 @@ const carried = "state IN ('pending', 'scheduled', 'retry', 'active')"
 func (s *Store) Deliveries(ctx context.Context, queue string, after job.Position, before time.Time, limit int) ([]job.Delivery, error) {
 	list, err := s.engine.deliveries(ctx, queue, after, before, limit)
 	return list, s.wrap("select deliveries", err)
+}
+
+// DueDeliveries is Deliveries for jobs that wait and whose time came before the given one. It reads past all others, so that it costs a walk
+// over the queue's open jobs where few of them are due.
+func (s *Store) DueDeliveries(ctx context.Context, queue string, after job.Position, before time.Time, limit int) ([]job.Delivery, error) {
+	list, err := s.engine.dueDeliveries(ctx, queue, after, before, limit)
+	return list, s.wrap("select due deliveries", err)
 }
 
 // Standing reads where jobs stand; those that are unknown, finished or held are left out.
@@ -62,25 +71,42 @@ func (s *Store) Parcels(ctx context.Context, ids []job.ID) ([]job.Parcel, error)
 	return parcels(rows), nil
 }
 
-// Redeliver decides a new delivery for waiting jobs whose task in Redis can no longer come to run. A job that moved on meanwhile is left alone.
+// Redeliver decides a new delivery for waiting jobs whose task in Redis can no longer come to run. A job that moved on meanwhile, or that
+// somebody else is just changing, is left alone.
 func (s *Store) Redeliver(ctx context.Context, stuck []job.Delivery) ([]job.Parcel, error) {
 	var moved []job.ID
-	for _, d := range stuck {
-		n, err := s.affected("redeliver", func() (sql.Result, error) {
-			return s.db.NewUpdate().Table("open_jobs").Set("delivery = delivery + 1").Set("dispatch_at = ?", s.clock()).
-				Where("id = ?", d.ID).Where("delivery = ?", d.Delivery).Where("state IN (?)", bun.List(job.WaitingStates)).Exec(ctx)
-		})
+	for some := range slices.Chunk(stuck, redeliverBatch) {
+		ids, err := s.redeliver(ctx, some)
 		if err != nil {
-			return nil, err
+			return nil, s.wrap("redeliver", err)
 		}
-		if n > 0 {
-			moved = append(moved, d.ID)
-		}
+		moved = append(moved, ids...)
 	}
 	if len(moved) == 0 {
 		return nil, nil
 	}
 	return s.Parcels(ctx, moved)
+}
+
+// redeliverBatch bounds how many rows one statement changes, and so how long it holds them.
+const redeliverBatch = 500
+
+func (s *Store) redeliver(ctx context.Context, stuck []job.Delivery) (moved []job.ID, err error) {
+	pairs := make([]any, len(stuck))
+	for i, d := range stuck {
+		pairs[i] = bun.Tuple([]any{d.ID, d.Delivery})
+	}
+	some := s.db.NewSelect().Table("open_jobs").Column("id").Where("(id, delivery) IN (?)", bun.List(pairs)).
+		Where("state IN (?)", bun.List(job.WaitingStates)).OrderExpr("id")
+	if s.engine.forUpdate() != "" {
+		some = some.For("UPDATE SKIP LOCKED")
+	}
+	err = s.db.NewUpdate().Table("open_jobs").Set("delivery = delivery + 1").Set("dispatch_at = ?", s.clock()).
+		Where("id IN (?)", some).Returning("id").Scan(ctx, &moved)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = nil
+	}
+	return moved, err
 }
 
 func parcels(rows []*jobRow) []job.Parcel {

@@ -29,6 +29,9 @@ type engine interface {
 	// deliveries is Store.Deliveries: a position without an id, or without a time, comes before all that have one.
 	deliveries(ctx context.Context, queue string, after job.Position, before time.Time, limit int) ([]job.Delivery, error)
 
+	// dueDeliveries is Store.DueDeliveries.
+	dueDeliveries(ctx context.Context, queue string, after job.Position, before time.Time, limit int) ([]job.Delivery, error)
+
 	// now is the database's clock: every time that is compared with another process's comes from it.
 	now(ctx context.Context) (time.Time, error)
 	// clock is the same as a value in a statement.

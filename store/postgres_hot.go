@@ -181,11 +181,24 @@ SELECT id, dispatch_at, delivery, state, run_at FROM open_jobs
 WHERE ` + carried + ` AND queue = $1 AND (dispatch_at, id) > ($2, $3) AND dispatch_at < $4
 ORDER BY dispatch_at, id LIMIT $5`
 
+const dueDeliveriesSQL = `
+SELECT id, dispatch_at, delivery, state, run_at FROM open_jobs
+WHERE ` + carried + ` AND state <> 'active' AND queue = $1 AND (dispatch_at, id) > ($2, $3) AND dispatch_at < $4 AND run_at < $4
+ORDER BY dispatch_at, id LIMIT $5`
+
 func (p *postgres) deliveries(ctx context.Context, queue string, after job.Position, before time.Time, limit int) ([]job.Delivery, error) {
+	return p.walk(ctx, deliveriesSQL, queue, after, before, limit)
+}
+
+func (p *postgres) dueDeliveries(ctx context.Context, queue string, after job.Position, before time.Time, limit int) ([]job.Delivery, error) {
+	return p.walk(ctx, dueDeliveriesSQL, queue, after, before, limit)
+}
+
+func (p *postgres) walk(ctx context.Context, sql, queue string, after job.Position, before time.Time, limit int) ([]job.Delivery, error) {
 	var list []job.Delivery
 	err := repeat(p.repeatable, func() error {
 		list = nil
-		rows, err := p.pool.Query(ctx, deliveriesSQL, queue, after.DispatchAt.UTC(), pgID(after.ID), before, limit)
+		rows, err := p.pool.Query(ctx, sql, queue, after.DispatchAt.UTC(), pgID(after.ID), before, limit)
 		if err != nil {
 			return err
 		}

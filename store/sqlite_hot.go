@@ -99,10 +99,22 @@ func (l *lite) insert(ctx context.Context, tx bun.Tx, s *job.Submission, now tim
 }
 
 func (l *lite) deliveries(ctx context.Context, queue string, after job.Position, before time.Time, limit int) ([]job.Delivery, error) {
+	return l.walk(ctx, queue, after, before, limit, func(q *bun.SelectQuery) *bun.SelectQuery { return q })
+}
+
+func (l *lite) dueDeliveries(ctx context.Context, queue string, after job.Position, before time.Time, limit int) ([]job.Delivery, error) {
+	return l.walk(ctx, queue, after, before, limit, func(q *bun.SelectQuery) *bun.SelectQuery {
+		return q.Where("state <> ?", job.Active).Where("run_at < ?", before.UTC())
+	})
+}
+
+func (l *lite) walk(ctx context.Context, queue string, after job.Position, before time.Time, limit int,
+	only func(*bun.SelectQuery) *bun.SelectQuery) ([]job.Delivery, error) {
 	var rows []openRow
-	err := l.db.NewSelect().Model(&rows).Column("id", "dispatch_at", "delivery", "state", "run_at").Where(carried).Where("queue = ?", queue).
+	q := l.db.NewSelect().Model(&rows).Column("id", "dispatch_at", "delivery", "state", "run_at").Where(carried).Where("queue = ?", queue).
 		Where("dispatch_at < ?", before.UTC()).Where("(dispatch_at, id) > (?, ?)", after.DispatchAt.UTC(), after.ID.String()).
-		OrderExpr("dispatch_at, id").Limit(int64(limit)).Scan(ctx)
+		OrderExpr("dispatch_at, id").Limit(int64(limit))
+	err := only(q).Scan(ctx)
 	return deliveries(rows), err
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -25,6 +26,8 @@ type conveyor struct {
 	want                  int          // how many queues are asked
 	slots                 int          // tasks that asynq works on at once
 	busy                  atomic.Int64 // tasks that asynq was given and that are not done
+	mayTake               func() int   // how many tasks may be taken at once; 0: none, and those not begun are given back
+	givesWay              func() bool  // whether other workers shall move due retries to the queue first
 
 	// Of the goroutine that takes tasks alone.
 	taken map[string][]taken // tasks that Redis gave and asynq was not given yet, by queue
@@ -32,6 +35,8 @@ type conveyor struct {
 
 	mu        sync.Mutex
 	finishers map[string]*batch.Batcher[finished, struct{}]
+	returned  map[string]bool // tasks that were given back, and that asynq will call finished
+	returns   atomic.Int64    // how many of them; saves the lock where there are none
 }
 
 type taken struct{ id, message string }
@@ -46,7 +51,8 @@ const takeMost = 128
 
 func newConveyor(through, plain redis.UniversalClient, bell *doorbell, queues, slots int) *conveyor {
 	return &conveyor{UniversalClient: through, plain: plain, bell: bell, want: queues, slots: slots, taken: map[string][]taken{}, dry: map[string]bool{},
-		finishers: map[string]*batch.Batcher[finished, struct{}]{}}
+		finishers: map[string]*batch.Batcher[finished, struct{}]{}, returned: map[string]bool{},
+		mayTake: func() int { return takeMost }, givesWay: func() bool { return false }}
 }
 
 // EvalSha knows three of asynq's scripts: taking a task (pending, paused, active, lease), moving due ones (scheduled or retry, pending) and
@@ -68,8 +74,8 @@ func (c *conveyor) EvalSha(ctx context.Context, sha string, keys []string, args 
 //
 // KEYS[1] pending  KEYS[2] paused  KEYS[3] active  KEYS[4] lease
 // ARGV[1] when the lease ends (Unix seconds)  ARGV[2] prefix of the tasks' keys  ARGV[3] how many
-// Returns "more" where the queue has more of them, else "dry"; then their ids and messages in turn. A task without a message is none any more: its
-// id is dropped.
+// Returns "more" where the queue has more of them, else "dry"; then their ids and messages in turn. A task without a message, or whose key has
+// another type, cannot be run: its id is dropped, and the reconciler sees that its job has no task.
 var takeScript = redis.NewScript(`
 if redis.call("EXISTS", KEYS[2]) == 1 then
 	return {"dry"}
@@ -82,8 +88,8 @@ redis.call("LTRIM", KEYS[1], 0, -1 - #ids)
 local out, active, lease = {#ids < tonumber(ARGV[3]) and "dry" or "more"}, {}, {}
 for i = #ids, 1, -1 do
 	local key = ARGV[2] .. ids[i]
-	local message = redis.call("HGET", key, "msg")
-	if message then
+	local message = redis.pcall("HGET", key, "msg")
+	if type(message) == "string" then
 		redis.call("HSET", key, "state", "active")
 		redis.call("HDEL", key, "pending_since")
 		out[#out + 1] = ids[i]
@@ -103,6 +109,10 @@ return out
 // take answers one task of a queue. Where Redis has to be asked, it is asked for as many as can begin at once: none waits here.
 func (c *conveyor) take(ctx context.Context, keys []string, args []any) *redis.Cmd {
 	queue := queueOf(keys[0])
+	if c.mayTake() == 0 {
+		c.rest(ctx)
+		return failedWith(ctx, redis.Nil)
+	}
 	if len(c.taken[queue]) == 0 {
 		if err := c.fetch(ctx, queue, keys, args); err != nil {
 			time.Sleep(errorPause) // asynq would ask again at once
@@ -112,6 +122,7 @@ func (c *conveyor) take(ctx context.Context, keys []string, args []any) *redis.C
 	if list := c.taken[queue]; len(list) > 0 {
 		c.taken[queue] = list[1:]
 		c.busy.Add(1)
+		c.wasReturned(list[0].id) // it was taken anew: what is finished from here on is this taking
 		clear(c.dry)
 		return answered(ctx, list[0].message)
 	}
@@ -119,11 +130,19 @@ func (c *conveyor) take(ctx context.Context, keys []string, args []any) *redis.C
 	return failedWith(ctx, redis.Nil)
 }
 
+// rest gives back what was taken and not begun, and waits a little: asynq would ask again at once.
+func (c *conveyor) rest(ctx context.Context) {
+	if c.waiting() > 0 {
+		_ = c.putBack(ctx) // what it cannot give back the reconciler finds
+	}
+	c.bell.pause(errorPause)
+}
+
 // done says that asynq's handler has returned for one task.
 func (c *conveyor) done() { c.busy.Add(-1) }
 
 func (c *conveyor) fetch(ctx context.Context, queue string, keys []string, args []any) error {
-	n := min(c.slots-int(c.busy.Load())-c.waiting(), takeMost)
+	n := min(c.slots-int(c.busy.Load())-c.waiting(), takeMost, c.mayTake())
 	if n < 1 {
 		return nil
 	}
@@ -139,10 +158,14 @@ func (c *conveyor) fetch(ctx context.Context, queue string, keys []string, args 
 		c.bell.foundEmpty(queue, rings)
 	}
 	got = got[1:]
-	c.taken[queue] = make([]taken, len(got)/2)
-	for i := range c.taken[queue] {
-		c.taken[queue][i] = taken{got[2*i], got[2*i+1]}
+	list := make([]taken, 0, len(got)/2)
+	for i := 0; i < len(got); i += 2 {
+		// asynq would lose a slot to a message that it cannot read. The task stays active without a worker, which the reconciler sees.
+		if readable(got[i+1], got[i], queue) {
+			list = append(list, taken{got[i], got[i+1]})
+		}
 	}
+	c.taken[queue] = list
 	return nil
 }
 
@@ -167,12 +190,47 @@ func (c *conveyor) forward(ctx context.Context, sha string, keys []string, args 
 	if !c.bell.mayForward(keys[0]) {
 		return answered(ctx, int64(0))
 	}
-	cmd := c.UniversalClient.EvalSha(ctx, sha, keys, args...)
+	cmd := c.UniversalClient.EvalSha(ctx, sha, keys, c.laterBy(keys[0], args)...)
+	if err := cmd.Err(); err != nil && strings.Contains(err.Error(), "WRONGTYPE") {
+		cmd = c.unblock(ctx, keys, args)
+	}
 	if n, err := cmd.Int(); err == nil && n > 0 {
 		c.bell.forwardAgain(keys[0])
 		c.bell.ring(queueOf(keys[0]))
 	}
 	return cmd
+}
+
+// laterBy lets other workers move due retries to the queue first, where this one does not know the types of some.
+func (c *conveyor) laterBy(zset string, args []any) []any {
+	now, ok := args[0].(int64)
+	if !ok || !strings.HasSuffix(zset, ":retry") || !c.givesWay() {
+		return args
+	}
+	later := slices.Clone(args)
+	later[0] = now - int64(givesWayBy.Seconds())
+	return later
+}
+
+// unblockScript removes due tasks whose key is no hash from the set in which they wait: asynq's script fails at the first of them, and
+// moves none behind it.
+//
+// KEYS[1] scheduled or retry
+// ARGV[1] now (Unix seconds)  ARGV[2] prefix of the tasks' keys
+// Returns how many there were.
+var unblockScript = redis.NewScript(`
+local removed = 0
+for _, id in ipairs(redis.call("ZRANGEBYSCORE", KEYS[1], "-inf", ARGV[1], "LIMIT", 0, 1000)) do
+	local kind = redis.call("TYPE", ARGV[2] .. id).ok
+	if kind ~= "hash" and kind ~= "none" then
+		removed = removed + redis.call("ZREM", KEYS[1], id)
+	end
+end
+return removed
+`)
+
+func (c *conveyor) unblock(ctx context.Context, keys []string, args []any) *redis.Cmd {
+	return unblockScript.Run(ctx, c.UniversalClient, keys[:1], args[0], args[1])
 }
 
 // finishScript takes tasks off Redis as asynq does. One that does not stand among the active any more is left alone.
@@ -208,6 +266,9 @@ return #ids
 
 // finish is one asynq worker's call, done together with those of others of the same queue.
 func (c *conveyor) finish(ctx context.Context, keys []string, args []any) *redis.Cmd {
+	if c.wasReturned(fmt.Sprint(args[0])) {
+		return answered(ctx, "OK")
+	}
 	_, err := c.finisher(keys).Do(ctx, finished{id: fmt.Sprint(args[0]), key: keys[2], day: keys[3], expiry: fmt.Sprint(args[1])})
 	if err != nil {
 		return failedWith(ctx, err)
@@ -270,6 +331,34 @@ func (c *conveyor) putBack(ctx context.Context) error {
 	}
 	clear(c.taken)
 	return errors.Join(all...)
+}
+
+// giveBack gives one task back that asynq was given and that is not begun. asynq is told that it is done, and what asynq then wants
+// of Redis is not done: somebody else may have the task by then.
+func (c *conveyor) giveBack(ctx context.Context, queue, id string) error {
+	c.mu.Lock()
+	c.returned[id] = true
+	c.returns.Store(int64(len(c.returned)))
+	c.mu.Unlock()
+	p := "asynq:{" + queue + "}:"
+	err := putBackScript.Run(ctx, c.plain, []string{p + "pending", p + "active", p + "lease", p + "t:" + id}, id).Err()
+	if err != nil {
+		c.wasReturned(id)
+	}
+	return err
+}
+
+// wasReturned reports whether a task was given back, once.
+func (c *conveyor) wasReturned(id string) bool {
+	if c.returns.Load() == 0 {
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	was := c.returned[id]
+	delete(c.returned, id)
+	c.returns.Store(int64(len(c.returned)))
+	return was
 }
 
 func answered(ctx context.Context, value any) *redis.Cmd {

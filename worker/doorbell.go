@@ -113,6 +113,25 @@ func (d *doorbell) wait(queues map[string]bool) {
 	}
 }
 
+// pause waits a while, or until the process stops.
+func (d *doorbell) pause(most time.Duration) {
+	timer := time.NewTimer(most)
+	defer timer.Stop()
+	for {
+		d.mu.Lock()
+		wake, closed := d.wake, d.closed
+		d.mu.Unlock()
+		if closed {
+			return
+		}
+		select {
+		case <-wake:
+		case <-timer.C:
+			return
+		}
+	}
+}
+
 // mayForward lets the due tasks of a sorted set be moved once in forwardEvery.
 func (d *doorbell) mayForward(zset string) bool {
 	d.mu.Lock()

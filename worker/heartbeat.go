@@ -21,7 +21,9 @@ const (
 // firstBeat waits for the ledger: a worker that it does not know must not claim.
 func (p *Pool) firstBeat(ctx context.Context) error {
 	for {
+		began := time.Now()
 		_, err := p.beat(ctx)
+		p.outage.beat(began, err == nil)
 		if err == nil {
 			return nil
 		}
@@ -55,9 +57,13 @@ func (p *Pool) beatLoop(ctx context.Context) {
 		}
 		held := p.running.held()
 		// To its end, which is near: one that is broken off may still reach the ledger after Leave, and the worker would look lost.
+		began := time.Now()
 		orders, err := p.beat(context.WithoutCancel(ctx))
 		if ctx.Err() != nil {
 			return
+		}
+		if p.outage.beat(began, err == nil) {
+			p.outageBegins()
 		}
 		if failing := err != nil; failing != silent {
 			silent = failing

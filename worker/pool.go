@@ -33,6 +33,14 @@ type ledger interface {
 // carrier sends a job that was handed back on its way again. It does not wait for Redis.
 type carrier interface{ Send(parcels ...job.Parcel) }
 
+// home tells whether the Redis that tasks are taken from is this deployment's. A task of another deployment must not be dropped because
+// this ledger does not know its job.
+type home interface {
+	// Err answers what the last Check found, without asking Redis.
+	Err() error
+	Check(ctx context.Context) error
+}
+
 // Handler runs one attempt of a job and answers its result.
 type Handler func(ctx context.Context, j *job.Job) (json.RawMessage, error)
 
@@ -42,6 +50,10 @@ type Observer interface {
 	Settled(j *job.Job, outcome string, run time.Duration)
 	Refused(j *job.Job)
 	Abandoned(j *job.Job)
+	// Unknown is told of a task whose type this worker does not know.
+	Unknown(queue string)
+	// GaveBack is told of a task that was given back to its queue since the ledger did not answer.
+	GaveBack(queue string)
 }
 
 // Config of a Pool.
@@ -56,13 +68,15 @@ type Config struct {
 	CancelChannel string
 }
 
-// Deps are what a Pool works with; all are needed but Observer.
+// Deps are what a Pool works with; all are needed but Knows, Home and Observer.
 type Deps struct {
 	Ledger    ledger
 	Carrier   carrier
 	Handler   Handler
-	Redis     redis.UniversalClient // for subscriptions, and for scripts that do much in one step
-	Pipelined redis.UniversalClient // the same, for what asynq does one by one
+	Knows     func(taskType string) bool // whether Handler can run jobs of a type; nil: all
+	Home      home                       // nil: not asked
+	Redis     redis.UniversalClient      // for subscriptions, and for scripts that do much in one step
+	Pipelined redis.UniversalClient      // the same, for what asynq does one by one
 	Log       *slog.Logger
 	Observer  Observer
 }
@@ -83,6 +97,9 @@ type Pool struct {
 	endBase  context.CancelFunc
 	stopping atomic.Bool
 	late     atomic.Int64
+	outage   outage
+	unknown  *unknown
+	journal  *journal
 	lost     map[job.Running]int // beats in a row that named an attempt which is not here
 }
 
@@ -97,10 +114,15 @@ func New(cfg Config, deps Deps) (*Pool, error) {
 	if deps.Observer == nil {
 		deps.Observer = silent{}
 	}
+	if deps.Knows == nil {
+		deps.Knows = func(string) bool { return true }
+	}
 	p := &Pool{cfg: cfg, deps: deps, log: deps.Log, bell: newDoorbell(), running: newRunning(), beatNow: make(chan struct{}, 1), lost: map[job.Running]int{}}
 	p.base, p.endBase = context.WithCancel(context.Background())
 	p.reports = newReports(deps.Ledger, deps.Log)
+	p.unknown, p.journal = newUnknown(deps.Log), newJournal(deps.Log)
 	p.belt = newConveyor(deps.Pipelined, deps.Redis, p.bell, len(cfg.Queues), cfg.Concurrency)
+	p.belt.mayTake, p.belt.givesWay = p.mayTake, p.unknown.lately
 	p.server = asynq.NewServerFromRedisClient(p.belt, asynq.Config{
 		Concurrency: cfg.Concurrency, Queues: cfg.Queues, RetryDelayFunc: retryDelay, IsFailure: isFailure,
 		TaskCheckInterval: time.Microsecond, DelayedTaskCheckInterval: forwardEvery, // the doorbell keeps both from being asked of Redis
@@ -172,6 +194,22 @@ func (p *Pool) leave(ctx context.Context) {
 	}
 }
 
+// mayTake is how many tasks may be taken at once.
+func (p *Pool) mayTake() int {
+	if p.deps.Home != nil && p.deps.Home.Err() != nil {
+		return 0
+	}
+	return p.outage.mayTake()
+}
+
+// Ready answers why the pool takes no tasks; nil: it does.
+func (p *Pool) Ready(context.Context) error {
+	if p.outage.isOut() {
+		return errOutage
+	}
+	return nil
+}
+
 // Active is how many handlers run.
 func (p *Pool) Active() int { return p.running.count() }
 
@@ -195,3 +233,5 @@ func (silent) Claimed(*job.Job)                        {}
 func (silent) Settled(*job.Job, string, time.Duration) {}
 func (silent) Refused(*job.Job)                        {}
 func (silent) Abandoned(*job.Job)                      {}
+func (silent) Unknown(string)                          {}
+func (silent) GaveBack(string)                         {}

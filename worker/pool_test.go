@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/waybill/waybill/internal/dispatch"
 	"github.com/waybill/waybill/internal/job"
 	"github.com/waybill/waybill/internal/testenv"
@@ -26,12 +28,28 @@ type oneByOne struct {
 	loseSettles atomic.Int32
 	refuse      atomic.Pointer[refuser]  // what the ledger says of settlements in place of taking them
 	stallLast   atomic.Bool              // the heartbeat of a pool that stops hangs on its way
+	down        atomic.Bool              // the ledger is out of this pool's reach
+	silent      atomic.Bool              // it does not even refuse
 	cut         atomic.Pointer[job.Beat] // one that hung and was broken off: it reaches the ledger after Leave
 }
 
 var errLostAnswer = job.Unavailable("the answer was lost", nil)
 
+func (l *oneByOne) unreachable(ctx context.Context) error {
+	if l.silent.Load() {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	if l.down.Load() {
+		return job.Unavailable("the ledger does not answer", nil)
+	}
+	return nil
+}
+
 func (l *oneByOne) Claim(ctx context.Context, r job.ClaimRequest) (job.Claim, error) {
+	if err := l.unreachable(ctx); err != nil {
+		return job.Claim{}, err
+	}
 	out, err := l.Store.Claim(ctx, []job.ClaimRequest{r})
 	if err != nil || l.loseClaims.Add(-1) >= 0 {
 		return job.Claim{}, errors.Join(err, errLostAnswer)
@@ -56,6 +74,9 @@ func (l *oneByOne) Settle(ctx context.Context, s *job.Settlement) (job.Settled, 
 }
 
 func (l *oneByOne) Beat(ctx context.Context, b job.Beat) (job.Orders, error) {
+	if err := l.unreachable(ctx); err != nil {
+		return job.Orders{}, err
+	}
 	if !b.Stopping || !l.stallLast.Swap(false) {
 		return l.Store.Beat(ctx, b)
 	}
@@ -81,6 +102,7 @@ type bench struct {
 	ledger   *oneByOne
 	carrier  *dispatch.Dispatcher
 	handlers map[string]Handler
+	url      string // of Redis
 	pool     *Pool
 	stop     func()
 }
@@ -95,7 +117,8 @@ func newBench(t *testing.T, handlers map[string]Handler) *bench {
 	if _, err := s.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	client, err := dispatch.Connect(testenv.Redis(t).URL)
+	url := testenv.Redis(t).URL
+	client, err := dispatch.Connect(url)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,15 +127,40 @@ func newBench(t *testing.T, handlers map[string]Handler) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bench{T: t, ledger: &oneByOne{Store: s}, carrier: d, handlers: handlers}
-	b.pool, err = New(Config{ID: job.NewID(), Queues: map[string]int{"default": 3, "low": 1}, Concurrency: 10,
-		Grace: 200 * time.Millisecond, CancelGrace: 300 * time.Millisecond, BellChannel: dispatch.BellChannel, CancelChannel: dispatch.CancelChannel},
-		Deps{Ledger: b.ledger, Carrier: d, Handler: b.handle, Redis: client, Pipelined: client, Log: testenv.Logger(t)})
-	if err != nil {
-		t.Fatal(err)
-	}
+	b := &bench{T: t, ledger: &oneByOne{Store: s}, carrier: d, handlers: handlers, url: url}
+	b.pool = b.newPool(client, func(*Config, *Deps) {})
 	b.start(d.Run, b.pool.Run)
 	return b
+}
+
+func (b *bench) newPool(client redis.UniversalClient, change func(*Config, *Deps)) *Pool {
+	b.Helper()
+	cfg := Config{ID: job.NewID(), Queues: map[string]int{"default": 3, "low": 1}, Concurrency: 10,
+		Grace: 200 * time.Millisecond, CancelGrace: 300 * time.Millisecond, BellChannel: dispatch.BellChannel, CancelChannel: dispatch.CancelChannel}
+	deps := Deps{Ledger: b.ledger, Carrier: b.carrier, Handler: b.handle, Redis: client, Pipelined: client, Log: testenv.Logger(b.T)}
+	change(&cfg, &deps)
+	p, err := New(cfg, deps)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return p
+}
+
+// another starts a second pool on the same ledger and Redis, changed as told, with a line to the ledger of its own.
+func (b *bench) another(change func(*Config, *Deps)) (*Pool, *oneByOne) {
+	b.Helper()
+	client, err := dispatch.Connect(b.url)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { client.Close() })
+	line := &oneByOne{Store: b.ledger.Store}
+	p := b.newPool(client, func(c *Config, d *Deps) { d.Ledger = line; change(c, d) })
+	first := b.stop
+	b.start(p.Run)
+	second := b.stop
+	b.stop = func() { second(); first() }
+	return p, line
 }
 
 func (b *bench) start(loops ...func(context.Context) error) {

@@ -36,6 +36,7 @@ func (p *Pool) settle(j *job.Job, e ended, took time.Duration) error {
 		return nil
 	}
 	p.deps.Observer.Settled(j, string(done.State), took)
+	p.journal.settled(j, done, set, took)
 	if done.State == job.Pending {
 		parcel := j.Parcel()
 		parcel.Delivery, parcel.State = done.Delivery, job.Pending

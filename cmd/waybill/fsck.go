@@ -12,8 +12,9 @@ import (
 )
 
 type fsckCommand struct {
-	Repair bool `help:"Mend what is found, as the audit of the workers would."`
-	JSON   bool `name:"json" help:"Print one JSON object."`
+	Repair   bool `help:"Mend what is found, as the audit of the workers would."`
+	TakeOver bool `help:"Make the Redis this deployment's first, whoever had it before. Stop the other deployment before."`
+	JSON     bool `name:"json" help:"Print one JSON object."`
 }
 
 // Exit codes, as those of diff: 0 where there are no differences, or all were repaired.
@@ -42,7 +43,7 @@ func (c *fsckCommand) Run(ctx context.Context, s *streams) error {
 	if err != nil {
 		return &codedError{err, fsckFailed}
 	}
-	found, err := app.Fsck(ctx, cfg, c.Repair)
+	found, err := app.Fsck(ctx, cfg, app.FsckOptions{Repair: c.Repair, TakeOver: c.TakeOver})
 	if errPrint := c.print(s, found, err == nil); errPrint != nil {
 		return &codedError{errPrint, fsckFailed}
 	}
@@ -50,7 +51,8 @@ func (c *fsckCommand) Run(ctx context.Context, s *streams) error {
 	case err != nil:
 		return &codedError{err, fsckFailed}
 	case len(found) > 0 && !c.Repair:
-		return &codedError{errors.New("ledger and Redis differ: the workers' audit mends this by itself, or run it with --repair"), fsckDiffers}
+		return &codedError{errors.New("ledger and Redis differ: the audit of a running worker mends within a minute what keeps a job from running; " +
+			"--repair mends everything now"), fsckDiffers}
 	}
 	return nil
 }

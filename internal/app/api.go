@@ -1,6 +1,8 @@
 package app
 
 import (
+	"context"
+
 	"github.com/waybill/waybill/api"
 	"github.com/waybill/waybill/internal/auth"
 	"github.com/waybill/waybill/internal/job"
@@ -47,9 +49,18 @@ func (a *App) newAuth() (*auth.Service, error) {
 		auth.Deps{Ledger: a.store, Redis: a.redis, Log: a.log})
 }
 
-// ready names what must be there: a ledger that can be written to. Redis is not among it: without it jobs are accepted all the same.
+// ready names what an API needs: a ledger that can be written to. That Redis answers is not among it: without it jobs are accepted all the same. That it is another deployment's
+// is, since somebody has to mend that.
 func (a *App) ready() []api.Check {
 	return []api.Check{
 		{Name: "ledger", Ready: a.store.Ready},
+		{Name: "redis (it is another deployment's)", Ready: func(context.Context) error { return a.mark.Err() }},
 	}
+}
+
+// readyToWork names what a worker needs.
+func (a *App) readyToWork() []api.Check {
+	return append(a.ready(),
+		api.Check{Name: "redis", Ready: func(ctx context.Context) error { return a.redis.Ping(ctx).Err() }},
+		api.Check{Name: "ledger (claims are not answered)", Ready: a.pool.Ready})
 }

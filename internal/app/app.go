@@ -23,6 +23,7 @@ import (
 	"github.com/waybill/waybill/internal/schedule"
 	"github.com/waybill/waybill/store"
 	"github.com/waybill/waybill/tasks"
+	"github.com/waybill/waybill/worker"
 )
 
 // App is one process, built and ready to run.
@@ -33,7 +34,9 @@ type App struct {
 	ledger    *ledger
 	redis     redis.UniversalClient
 	carrier   *dispatch.Dispatcher
+	mark      *dispatch.Mark
 	audit     *dispatch.Audit // nil: this process runs no jobs
+	pool      *worker.Pool    // nil: the same
 	tasks     *tasks.Catalogue
 	auth      *auth.Service
 	watch     *watch
@@ -41,6 +44,7 @@ type App struct {
 	services  []service
 	closers   []func() error
 	listener  net.Listener
+	watched   net.Listener // where a worker without an API is watched; nil elsewhere
 }
 
 // Part adds to a process what belongs to it. It is named by who builds the process, so that the linker leaves it out of the others: a quarter of a
@@ -53,7 +57,8 @@ type Options struct {
 	Worker  bool
 	Migrate bool         // apply missing migrations instead of refusing to start
 	Listen  net.Listener // for the API; nil: cfg.Addr is opened
-	// OwnRedis says that this process started its Redis itself, with the settings that it needs: they are not checked.
+	// OwnRedis says that this process started its Redis itself, private to this data folder: its settings are not checked, and it follows the
+	// ledger, whoever had it before.
 	OwnRedis bool
 	// Wrap stands before the API's handler; nil: nothing does.
 	Wrap func(http.Handler) http.Handler
@@ -104,10 +109,8 @@ func (a *App) open(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	a.closers = append(a.closers, a.redis.Close)
-	if !o.OwnRedis {
-		if err = dispatch.CheckSettings(ctx, a.redis, a.log); err != nil {
-			return err
-		}
+	if err = a.checkRedis(ctx, o); err != nil {
+		return err
 	}
 	if a.tasks, err = tasks.Shipped(taskConfig(a.cfg), a.log); err != nil {
 		return err
@@ -117,15 +120,43 @@ func (a *App) open(ctx context.Context, o Options) (err error) {
 			return err
 		}
 	}
-	if a.carrier, err = dispatch.New(dispatch.Config{Private: a.private}, a.redis, a.log); err != nil {
+	if a.carrier, err = dispatch.New(dispatch.Config{Private: a.private, Mark: a.mark}, a.redis, a.log); err != nil {
 		return err
 	}
 	a.ledger = newLedger(a.store, cache.NewJobs(a.redis, a.private, a.log), a.watch.batches)
 	a.add("ledger", func(ctx context.Context) error { <-ctx.Done(); a.ledger.drain(); return nil })
+	a.add("redis mark", a.mark.Run)
 	a.add("dispatch", a.carrier.Run)
 	a.addMetrics()
 	a.schedules, err = a.newSchedules()
 	return err
+}
+
+// checkRedis refuses a Redis that cannot be used as it is set up, would destroy tasks, or is another deployment's. One that does not answer is
+// waited for.
+func (a *App) checkRedis(ctx context.Context, o Options) error {
+	if !o.OwnRedis {
+		if err := dispatch.CheckSettings(ctx, a.redis, a.log); err != nil {
+			return err
+		}
+	}
+	id, err := a.store.Deployment(ctx)
+	if err != nil {
+		return plainly(err)
+	}
+	if a.mark, err = dispatch.NewMark(a.redis, id, a.log); err != nil {
+		return err
+	}
+	short, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	err = a.mark.Check(short)
+	if errors.Is(err, dispatch.ErrForeign) && o.OwnRedis {
+		err = a.mark.TakeOver(short, a.cfg.Queues.Names())
+	}
+	if errors.Is(err, dispatch.ErrForeign) {
+		return err
+	}
+	return nil // it did not answer
 }
 
 func (a *App) openStore(ctx context.Context, o Options) (err error) {
@@ -189,6 +220,9 @@ func (a *App) Run(ctx context.Context) error {
 
 // Addr is where the API listens.
 func (a *App) Addr() net.Addr { return a.listener.Addr() }
+
+// WatchAddr is where a worker without an API serves its metrics and readiness.
+func (a *App) WatchAddr() net.Addr { return a.watched.Addr() }
 
 // Close lets go of everything that New opened, last first. Run does it by itself.
 func (a *App) Close() error {

@@ -197,7 +197,7 @@ func (d *deployment) job(t *testing.T, id string, patience time.Duration) *jobAn
 
 // clean says whether ledger and Redis agree, as `waybill fsck` sees it.
 func (d *deployment) clean() error {
-	found, err := app.Fsck(context.Background(), d.cfg, false)
+	found, err := app.Fsck(context.Background(), d.cfg, app.FsckOptions{})
 	if err == nil && len(found) > 0 {
 		err = fmt.Errorf("%d differences, the first: %+v", len(found), found[0])
 	}

@@ -7,14 +7,23 @@ import (
 	"log/slog"
 	"os"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/waybill/waybill/internal/config"
 	"github.com/waybill/waybill/internal/dispatch"
 	"github.com/waybill/waybill/internal/job"
 	"github.com/waybill/waybill/internal/obs"
+	"github.com/waybill/waybill/store"
 )
 
+// FsckOptions say what Fsck does beside comparing.
+type FsckOptions struct {
+	Repair   bool // mend what is found
+	TakeOver bool // first make the Redis this deployment's, whoever had it before
+}
+
 // Fsck compares the ledger with Redis, for the command line.
-func Fsck(ctx context.Context, cfg config.Config, repair bool) (found []dispatch.Finding, err error) {
+func Fsck(ctx context.Context, cfg config.Config, o FsckOptions) (found []dispatch.Finding, err error) {
 	s, err := OpenStore(ctx, cfg)
 	if err != nil {
 		return nil, err
@@ -28,12 +37,13 @@ func Fsck(ctx context.Context, cfg config.Config, repair bool) (found []dispatch
 		return nil, err
 	}
 	defer client.Close()
-	if err := client.Ping(ctx).Err(); err != nil {
-		return nil, fmt.Errorf("redis cannot be used (REDIS_URL): %w", err)
-	}
 	log := obs.Logger(os.Stderr, slog.LevelWarn, "text")
+	mark, err := ownMark(ctx, cfg, s, client, o.TakeOver)
+	if err != nil {
+		return nil, err
+	}
 	everythingPrivate := func(string) bool { return true } // the catalogue is not at hand: no payload is shown to Redis
-	d, err := dispatch.New(dispatch.Config{Private: everythingPrivate}, client, log)
+	d, err := dispatch.New(dispatch.Config{Private: everythingPrivate, Mark: mark}, client, log)
 	if err != nil {
 		return nil, err
 	}
@@ -42,5 +52,30 @@ func Fsck(ctx context.Context, cfg config.Config, repair bool) (found []dispatch
 	if err != nil {
 		return nil, err
 	}
-	return audit.Fsck(ctx, repair)
+	return audit.Fsck(ctx, o.Repair)
+}
+
+// ownMark answers the deployment's mark in a Redis that is this deployment's, or is made so.
+func ownMark(ctx context.Context, cfg config.Config, s *store.Store, client redis.UniversalClient, takeOver bool) (*dispatch.Mark, error) {
+	id, err := s.Deployment(ctx)
+	if err != nil {
+		return nil, plainly(err)
+	}
+	mark, err := dispatch.NewMark(client, id, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return nil, err
+	}
+	if takeOver {
+		err = mark.TakeOver(ctx, cfg.Queues.Names())
+	} else {
+		err = mark.Check(ctx)
+	}
+	switch {
+	case err == nil, errors.Is(err, dispatch.ErrForeign):
+		return mark, err
+	case dispatch.Lasting(err) != nil:
+		return nil, dispatch.Lasting(err)
+	default:
+		return nil, fmt.Errorf("redis cannot be used (REDIS_URL): %w", err)
+	}
 }

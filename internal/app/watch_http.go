@@ -17,7 +17,7 @@ func (a *App) watchMux() http.Handler {
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
 		defer cancel()
-		for _, check := range a.ready() {
+		for _, check := range a.readyToWork() {
 			if check.Ready(ctx) != nil {
 				http.Error(w, "not ready: "+check.Name, http.StatusServiceUnavailable)
 				return

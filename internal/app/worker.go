@@ -32,11 +32,12 @@ func (a *App) addWorker(o Options) error {
 		ID: id, Queues: a.cfg.Queues.Weights(), Concurrency: a.cfg.Concurrency,
 		Grace: a.cfg.ShutdownGrace, CancelGrace: a.cfg.CancelGrace,
 		BellChannel: dispatch.BellChannel, CancelChannel: dispatch.CancelChannel,
-	}, worker.Deps{Ledger: a.ledger, Carrier: a.carrier, Handler: a.watch.handler(runTask(a.tasks)), Redis: a.redis, Pipelined: fast,
-		Log: a.log, Observer: a.watch.jobs})
+	}, worker.Deps{Ledger: a.ledger, Carrier: a.carrier, Handler: a.watch.handler(runTask(a.tasks)), Knows: knows(a.tasks), Home: a.mark,
+		Redis: a.redis, Pipelined: fast, Log: a.log, Observer: a.watch.jobs})
 	if err != nil {
 		return err
 	}
+	a.pool = pool
 	a.addWorkerMetrics(pool.Slots())
 	a.add("purge", a.ledger.purgeLoop(a.cfg.Retention, a.log))
 	if o.API == nil { // one process has one port to be watched at
@@ -72,6 +73,7 @@ func (a *App) addWorkerHTTP() error {
 		return err
 	}
 	a.closers = append(a.closers, func() error { return ignoreClosed(l.Close()) })
+	a.watched = l
 	server := &http.Server{
 		Handler:           http.MaxBytesHandler(a.watchMux(), 1<<10), // nothing there takes a body
 		ReadHeaderTimeout: 5 * time.Second,
@@ -84,13 +86,24 @@ func (a *App) addWorkerHTTP() error {
 	return nil
 }
 
-// runTask looks the handler up. A type that this worker does not know is another deployment's: it is given up with that reason,
-// since the API that took it checks types too.
+// knows tells which types this worker runs.
+func knows(c *tasks.Catalogue) func(taskType string) bool {
+	return func(taskType string) bool {
+		_, ok := c.Lookup(taskType)
+		return ok
+	}
+}
+
+// unknownTypeWait is how long a job waits for another worker whose type is not the one that its task in Redis names.
+const unknownTypeWait = 10 * time.Second
+
+// runTask looks the handler up. The pool claims no job of a type that this worker does not know; a job whose task in Redis was changed
+// waits for a worker that does.
 func runTask(c *tasks.Catalogue) worker.Handler {
 	return func(ctx context.Context, j *job.Job) (json.RawMessage, error) {
 		t, ok := c.Lookup(j.Type)
 		if !ok {
-			return nil, tasks.Permanent(fmt.Errorf("this worker does not know the task type %q", j.Type))
+			return nil, tasks.Snooze(unknownTypeWait)
 		}
 		return t.Run(ctx, j)
 	}

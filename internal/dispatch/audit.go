@@ -3,6 +3,7 @@ package dispatch
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"sync/atomic"
@@ -17,6 +18,8 @@ import (
 type Ledger interface {
 	// Deliveries reads open jobs of a queue in the order in which their deliveries were decided.
 	Deliveries(ctx context.Context, queue string, after job.Position, before time.Time, limit int) ([]job.Delivery, error)
+	// DueDeliveries is Deliveries for the jobs that wait and should have run before that time.
+	DueDeliveries(ctx context.Context, queue string, after job.Position, before time.Time, limit int) ([]job.Delivery, error)
 	// SettledBefore is a time before which every dispatch_at is visible to everybody.
 	SettledBefore(ctx context.Context) (time.Time, error)
 	Now(ctx context.Context) (time.Time, error)
@@ -54,6 +57,7 @@ const (
 	KindStuck   = "stuck"   // a waiting job whose task can no longer come to run
 	KindFlipped = "flipped" // done in Redis behind the ledger's back: archived there
 	KindGarbage = "garbage" // a task without an open job, in no list
+	KindKey     = "key"     // a key of Redis that has another type than asynq or Waybill gives it: nothing in it can be read
 )
 
 // Stats counts what audits found, since the process began.
@@ -73,10 +77,10 @@ type Audit struct {
 	d      *Dispatcher
 	redis  redis.UniversalClient
 	log    *slog.Logger
-	sweeps map[string]job.Position // where the slow comparison of each queue stands
+	sweeps map[string]*sweep // how far the comparison of each queue's jobs with their tasks has come
 
 	resent    map[string]*atomic.Int64
-	divergent map[string]map[string]*atomic.Int64 // by queue and kind
+	divergent map[string]map[string]*shown // by queue and kind; keys of no queue are under the empty name
 	adopted   atomic.Int64
 	passes    atomic.Int64
 	last      atomic.Int64
@@ -97,11 +101,11 @@ func NewAudit(cfg AuditConfig, l Ledger, d *Dispatcher) (*Audit, error) {
 	if cfg.Overdue <= 0 {
 		cfg.Overdue = 10 * time.Second
 	}
-	divergent := map[string]map[string]*atomic.Int64{}
+	divergent, sweeps := map[string]map[string]*shown{"": newShown()}, map[string]*sweep{}
 	for _, queue := range cfg.Queues {
-		divergent[queue] = counters(KindMissing, KindStuck, KindFlipped, KindGarbage)
+		divergent[queue], sweeps[queue] = newShown(), &sweep{}
 	}
-	return &Audit{cfg: cfg, ledger: l, d: d, redis: d.redis, log: d.log, sweeps: map[string]job.Position{},
+	return &Audit{cfg: cfg, ledger: l, d: d, redis: d.redis, log: d.log, sweeps: sweeps,
 		resent: counters(ReasonLost, ReasonOrphaned, ReasonStuck), divergent: divergent}, nil
 }
 
@@ -144,10 +148,10 @@ func wait(ctx context.Context, d time.Duration) bool {
 func (a *Audit) Pass(ctx context.Context) error {
 	a.passes.Add(1)
 	errs := []error{a.orphans(ctx)}
-	if err := a.redis.Ping(ctx).Err(); err != nil { // nothing can be compared, and nothing is wrong with the ledger
+	if err := a.reach(ctx); err != nil { // nothing can be compared, and nothing is wrong with the ledger
 		return errors.Join(append(errs, err)...)
 	}
-	errs = append(errs, a.restore(ctx))
+	errs = append(errs, a.checkSharedKeys(ctx), a.restore(ctx))
 	for _, queue := range a.cfg.Queues {
 		errs = append(errs, a.queue(ctx, queue))
 	}
@@ -158,31 +162,36 @@ func (a *Audit) Pass(ctx context.Context) error {
 	return err
 }
 
+// reach asks Redis for a sign of life, and whose it is.
+func (a *Audit) reach(ctx context.Context) error {
+	if a.d.cfg.Mark != nil {
+		return a.d.cfg.Mark.Check(ctx)
+	}
+	return a.redis.Ping(ctx).Err()
+}
+
 func (a *Audit) queue(ctx context.Context, queue string) error {
 	mine, err := a.turn(ctx, queue)
 	if err != nil || !mine {
 		for _, n := range a.divergent[queue] { // whoever has the turn knows; what was seen here is old
-			n.Store(0)
+			n.clear()
 		}
 		return err
 	}
-	return errors.Join(a.sent(ctx, queue), a.unheld(ctx, queue), a.overdue(ctx, queue))
+	// Keys come first: a key of a wrong type would stop all that follows.
+	return errors.Join(a.checkKeys(ctx, queue), a.sent(ctx, queue), a.rejoin(ctx, queue), a.unheld(ctx, queue), a.overdue(ctx, queue))
 }
 
 // turn lets one audit at a time look at a queue: for thrift only, since two at once would do the same thing twice, harmlessly.
 func (a *Audit) turn(ctx context.Context, queue string) (bool, error) {
-	key := "waybill:{" + queue + "}:audit"
-	me := a.cfg.Judge.String()
-	ok, err := a.redis.SetNX(ctx, key, me, 3*a.cfg.Every).Result()
-	if err != nil || ok {
-		return ok, err
+	n, err := lease.Run(ctx, a.redis, []string{turnKey(queue)}, a.cfg.Judge.String(), (3 * a.cfg.Every).Milliseconds()).Int()
+	if err != nil {
+		return false, fmt.Errorf("take turns with other audits: %w", err)
 	}
-	holder, err := a.redis.Get(ctx, key).Result()
-	if err == redis.Nil || err == nil && holder != me {
-		return false, nil
-	}
-	return err == nil, errors.Join(err, a.redis.PExpire(ctx, key, 3*a.cfg.Every).Err())
+	return n == 1, nil
 }
+
+func turnKey(queue string) string { return "waybill:{" + queue + "}:audit" }
 
 // orphans sends on what dead workers held.
 func (a *Audit) orphans(ctx context.Context) error {
@@ -192,7 +201,11 @@ func (a *Audit) orphans(ctx context.Context) error {
 			return err
 		}
 		for _, j := range jobs {
-			a.log.WarnContext(ctx, "worker lost, its job was taken back", "job_id", j.ID, "type", j.Type, "attempt", j.Attempt, "state", j.State)
+			level := slog.LevelWarn
+			if j.State == job.Archived { // quarantined
+				level = slog.LevelError
+			}
+			a.log.Log(ctx, level, "worker lost, its job was taken back", "job_id", j.ID, "type", j.Type, "attempt", j.Attempt, "state", j.State)
 			if !j.State.Finished() {
 				a.resent[ReasonOrphaned].Add(1)
 				a.d.Send(j.Parcel())
@@ -212,7 +225,7 @@ func (a *Audit) Stats() Stats {
 	}
 	for _, kinds := range a.divergent {
 		for k, v := range kinds {
-			s.Divergent[k] += v.Load()
+			s.Divergent[k] += v.load()
 		}
 	}
 	if n := a.last.Load(); n != 0 {

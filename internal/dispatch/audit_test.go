@@ -213,7 +213,7 @@ func TestATaskThatNobodyHoldsIsDeliveredAnew(t *testing.T) {
 			if !lease.IsZero() {
 				b.pass()
 			} else { // the slow comparison looks at jobs that are older than Overdue
-				f, err := b.audit.compare(t.Context(), "default", []job.Delivery{{Position: job.Position{ID: j.ID}, Delivery: 1, State: job.Pending}})
+				f, err := b.audit.compare(t.Context(), "default", []job.Delivery{{Position: job.Position{ID: j.ID}, Delivery: 1, State: job.Pending}}, time.Now())
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -252,7 +252,7 @@ func TestATaskArchivedInRedisIsArchivedInTheLedger(t *testing.T) {
 	if err := b.d.insp.ArchiveTask("default", job.TaskID(j.ID, 1)); err != nil {
 		t.Fatal(err)
 	}
-	f, err := b.audit.compare(t.Context(), "default", []job.Delivery{{Position: job.Position{ID: j.ID}, Delivery: 1, State: job.Pending}})
+	f, err := b.audit.compare(t.Context(), "default", []job.Delivery{{Position: job.Position{ID: j.ID}, Delivery: 1, State: job.Pending}}, time.Now())
 	if err != nil || len(f.flipped) != 1 {
 		t.Fatal(f, err)
 	}

@@ -27,6 +27,7 @@ type Config struct {
 	Private func(taskType string) bool // payloads that Redis must not see; nil: none
 	Buffer  int                        // parcels that may wait to be sent; default 20,000. What does not fit is left to the audit
 	Senders int                        // parcels on their way at once; default 128
+	Mark    *Mark                      // whose this Redis is; nil: not asked. Nothing is sent to another deployment's
 }
 
 // Dispatcher sends parcels to Redis. Nothing that a caller of it does waits for Redis.
@@ -129,7 +130,9 @@ func (d *Dispatcher) Send(parcels ...job.Parcel) {
 	}
 }
 
-func (d *Dispatcher) down() bool { return time.Now().UnixNano() < d.downUntil.Load() }
+func (d *Dispatcher) down() bool {
+	return d.cfg.Mark.Err() != nil || time.Now().UnixNano() < d.downUntil.Load()
+}
 
 // Full reports that Redis nears its memory limit: sending has stopped, so that workers can still drain it.
 func (d *Dispatcher) Full() bool { return d.tank.full.Load() }
@@ -149,6 +152,9 @@ func (d *Dispatcher) trySend(ctx context.Context, p job.Parcel) {
 
 // SendNow sends one parcel and waits for Redis. A delivery that Redis knows is not sent twice and is no error.
 func (d *Dispatcher) SendNow(ctx context.Context, p job.Parcel) error {
+	if err := d.cfg.Mark.Err(); err != nil {
+		return err
+	}
 	opts := []asynq.Option{asynq.TaskID(job.TaskID(p.JobID, p.Delivery)), asynq.Queue(p.Queue), asynq.Timeout(job.MaxTimeout + backstop),
 		asynq.MaxRetry(p.MaxRetries + 1)} // one more than ours, so that asynq never archives on its own account
 	due := p.RunAt.After(time.Now())

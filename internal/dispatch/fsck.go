@@ -3,6 +3,7 @@ package dispatch
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,13 +28,35 @@ const (
 // Fsck compares the ledger with Redis, all of it, and answers where they differ; what is on its way at that moment is looked at twice. With
 // repair it mends what it finds, as the audit would.
 func (a *Audit) Fsck(ctx context.Context, repair bool) ([]Finding, error) {
-	var all []Finding
+	if err := a.reach(ctx); err != nil {
+		return nil, err
+	}
+	shared, err := a.wrongKeys(ctx, sharedKeys())
+	if err == nil && repair {
+		err = a.setAside(ctx, "", shared)
+	}
+	if err != nil {
+		return nil, err
+	}
+	all := keyFindings("", shared)
 	for _, queue := range a.cfg.Queues {
-		suspects, err := a.openJobs(ctx, queue)
+		keys, err := a.wrongKeys(ctx, queueKeys(queue))
+		if err == nil && repair {
+			err = a.setAside(ctx, queue, keys)
+		}
 		if err != nil {
 			return all, err
 		}
-		garbage, err := a.garbage(ctx, queue)
+		all = append(all, keyFindings(queue, keys)...)
+		listed, err := a.members(ctx, queue)
+		if err != nil {
+			return all, err
+		}
+		suspects, err := a.openJobs(ctx, queue, listed)
+		if err != nil {
+			return all, err
+		}
+		garbage, err := a.garbage(ctx, queue, listed)
 		if err != nil {
 			return all, err
 		}
@@ -50,7 +73,7 @@ func (a *Audit) Fsck(ctx context.Context, repair bool) ([]Finding, error) {
 }
 
 // openJobs compares every open job with its task.
-func (a *Audit) openJobs(ctx context.Context, queue string) (suspects []job.ID, err error) {
+func (a *Audit) openJobs(ctx context.Context, queue string, listed map[string]bool) (suspects []job.ID, err error) {
 	horizon, err := a.horizon(ctx)
 	if err != nil {
 		return nil, err
@@ -60,7 +83,7 @@ func (a *Audit) openJobs(ctx context.Context, queue string) (suspects []job.ID, 
 		if err != nil {
 			return nil, err
 		}
-		f, err := a.compare(ctx, queue, page)
+		f, err := a.compareListed(ctx, queue, page, listed)
 		if err != nil {
 			return nil, err
 		}
@@ -76,13 +99,8 @@ func (a *Audit) openJobs(ctx context.Context, queue string) (suspects []job.ID, 
 	}
 }
 
-// garbage finds task keys that stand in no list or set of their queue. All members are read first: asking for each would take a walk through
-// the pending list each.
-func (a *Audit) garbage(ctx context.Context, queue string) (ids []string, err error) {
-	places, err := a.members(ctx, queue)
-	if err != nil {
-		return nil, err
-	}
+// garbage finds task keys that stand in no list or set of their queue.
+func (a *Audit) garbage(ctx context.Context, queue string, places map[string]bool) (ids []string, err error) {
 	prefix := taskKey(queue, "")
 	err = masters(ctx, a.redis, func(ctx context.Context, server *redis.Client) error {
 		scan := server.Scan(ctx, 0, prefix+"*", fsckPage).Iterator()
@@ -97,6 +115,8 @@ func (a *Audit) garbage(ctx context.Context, queue string) (ids []string, err er
 	return ids, err
 }
 
+// members reads the ids in all lists and sets of a queue: to ask for each would take a walk through the pending list each. What a key
+// of a wrong type holds is no member.
 func (a *Audit) members(ctx context.Context, queue string) (map[string]bool, error) {
 	places := map[string]bool{}
 	prefix := "asynq:{" + queue + "}:"
@@ -117,6 +137,9 @@ func pages(read func(from, to int64) ([]string, error), into map[string]bool) er
 	const size = 10_000
 	for from := int64(0); ; from += size {
 		ids, err := read(from, from+size-1)
+		if err != nil && strings.Contains(err.Error(), "WRONGTYPE") {
+			return nil
+		}
 		if err != nil {
 			return err
 		}
@@ -129,8 +152,32 @@ func pages(read func(from, to int64) ([]string, error), into map[string]bool) er
 	}
 }
 
+// compareListed is compare for one who knows what stands in the queue's lists, and so needs not trust the order of a long pending list.
+func (a *Audit) compareListed(ctx context.Context, queue string, page []job.Delivery, listed map[string]bool) (found, error) {
+	now, err := a.ledger.Now(ctx)
+	if err != nil {
+		return found{}, err
+	}
+	f, err := a.compare(ctx, queue, page, now)
+	if err != nil {
+		return found{}, err
+	}
+	for _, d := range f.pending {
+		if !listed[job.TaskID(d.ID, d.Delivery)] {
+			f.stuck = append(f.stuck, d)
+		}
+	}
+	return f, nil
+}
+
 // confirm looks at suspects again and, with repair, mends those that remain.
 func (a *Audit) confirm(ctx context.Context, queue string, suspects []job.ID, garbage []string, repair bool) (all []Finding, err error) {
+	var listed map[string]bool
+	if len(suspects) > 0 {
+		if listed, err = a.members(ctx, queue); err != nil {
+			return nil, err
+		}
+	}
 	for len(suspects) > 0 {
 		some := suspects[:min(len(suspects), fsckPage)]
 		suspects = suspects[len(some):]
@@ -138,7 +185,7 @@ func (a *Audit) confirm(ctx context.Context, queue string, suspects []job.ID, ga
 		if err != nil {
 			return all, err
 		}
-		f, err := a.compare(ctx, queue, standing)
+		f, err := a.compareListed(ctx, queue, standing, listed)
 		if err != nil {
 			return all, err
 		}
@@ -149,6 +196,11 @@ func (a *Audit) confirm(ctx context.Context, queue string, suspects []job.ID, ga
 			}
 		}
 	}
+	named := map[string]bool{} // once is enough
+	for _, f := range all {
+		named[f.TaskID] = true
+	}
+	garbage = slices.DeleteFunc(garbage, func(id string) bool { return named[id] })
 	return a.confirmGarbage(ctx, queue, garbage, all, repair)
 }
 

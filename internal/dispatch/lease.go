@@ -10,14 +10,19 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// lease gives a duty to one process for a while; who has it keeps it by asking again.
+// lease gives a duty to one process for a while; who has it keeps it by asking again. Whatever wrote the key, it ends after that
+// while: one without an end, with a later one or of another type would keep everybody from the duty for good.
 //
 // KEYS[1] the duty
 // ARGV[1] who asks  ARGV[2] for how many milliseconds
 // Returns 1 if it is theirs.
 var lease = redis.NewScript(`
-local holder = redis.call("GET", KEYS[1])
-if holder and holder ~= ARGV[1] then
+local holder = redis.pcall("GET", KEYS[1])
+if holder and holder ~= ARGV[1] and type(holder) == "string" then
+	local left = redis.call("PTTL", KEYS[1])
+	if left < 0 or left > tonumber(ARGV[2]) then
+		redis.call("PEXPIRE", KEYS[1], ARGV[2])
+	end
 	return 0
 end
 redis.call("SET", KEYS[1], ARGV[1], "PX", ARGV[2])
@@ -29,7 +34,7 @@ return 1
 // KEYS[1] the duty
 // ARGV[1] who gives it up
 var release = redis.NewScript(`
-if redis.call("GET", KEYS[1]) == ARGV[1] then
+if redis.pcall("GET", KEYS[1]) == ARGV[1] then
 	return redis.call("DEL", KEYS[1])
 end
 return 0

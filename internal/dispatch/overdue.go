@@ -2,146 +2,141 @@ package dispatch
 
 import (
 	"context"
-	"fmt"
-	"strconv"
+	"errors"
 	"time"
-
-	"github.com/redis/go-redis/v9"
 
 	"github.com/waybill/waybill/internal/job"
 )
 
+// How many open jobs are compared with their tasks. While everything agrees, a pass compares one small page of each walk, so
+// that it costs the same however many jobs are open. Once a page shows a difference, the walk goes on in the same pass with
+// large pages: what lost one task has often lost many.
 const (
-	// A worker extends the lease of what it holds to 30 s every 5 s. A lease with less than this left is held by nobody.
-	leaseLeft = 18 * time.Second
-	// sweepPage is how many open jobs one pass compares, so that a pass costs the same however many are open.
-	sweepPage  = 250
-	leaseBatch = 500
+	sweepPage = 250
+	deepPage  = 1000
+	deepPages = 20
 )
 
-// bury takes a task out of Redis wherever it is, unless it is archived: the archive is for people to read.
-//
-// KEYS[1] task  KEYS[2] active  KEYS[3] lease  KEYS[4] pending  KEYS[5] scheduled  KEYS[6] retry
-// ARGV[1] task id
-// Returns 1 if the task's key existed.
-var bury = redis.NewScript(`
-if redis.call("HGET", KEYS[1], "state") == "archived" then
-	return 0
-end
-redis.call("LREM", KEYS[2], 0, ARGV[1])
-redis.call("ZREM", KEYS[3], ARGV[1])
-redis.call("LREM", KEYS[4], 0, ARGV[1])
-redis.call("ZREM", KEYS[5], ARGV[1])
-redis.call("ZREM", KEYS[6], ARGV[1])
-return redis.call("DEL", KEYS[1])
-`)
+// The walk over the jobs that should have run by now reads all open jobs of a queue where only few of them are due. It
+// therefore rests for dueRest times as long as it took.
+const (
+	dueRest    = 100
+	dueRestMin = 5 * time.Second
+	dueRestMax = 40 * time.Second
+	// listMargin is how much older than the oldest tasks of a long pending list a job must be to be missed there: the times
+	// come from several processes.
+	listMargin = 2 * time.Second
+)
 
-func (a *Audit) bury(ctx context.Context, queue, taskID string) error {
-	p := "asynq:{" + queue + "}:"
-	keys := []string{p + "t:" + taskID, p + "active", p + "lease", p + "pending", p + "scheduled", p + "retry"}
-	if err := bury.Run(ctx, a.redis, keys, taskID).Err(); err != nil {
-		return fmt.Errorf("bury a task: %w", err)
-	}
-	return nil
+// sweep is how far the comparison of a queue's open jobs with their tasks has come.
+type sweep struct {
+	all     job.Position // the walk over all open jobs
+	due     job.Position // the walk over those that should have run by now
+	nextDue time.Time    // when that walk goes on, by this process's clock
+	deep    bool         // compare all of them as fast as it may be done, until the walk has reached its end
+	ahead   ahead
 }
 
-// unheld finds tasks that were taken and that nobody holds: the reply to the taking was lost, the worker died, or the answer was lost after
-// the ledger had the outcome. asynq itself would look after two minutes.
-func (a *Audit) unheld(ctx context.Context, queue string) error {
-	ids, err := a.redis.ZRangeByScore(ctx, "asynq:{"+queue+"}:lease", &redis.ZRangeBy{Min: "-inf",
-		Max: strconv.FormatInt(time.Now().Add(leaseLeft).Unix(), 10), Count: leaseBatch}).Result()
-	if err != nil || len(ids) == 0 {
-		return err
-	}
-	standing, err := a.standing(ctx, ids)
-	if err != nil {
-		return err
-	}
-	var stuck []job.Delivery
-	for _, id := range ids {
-		jobID, delivery, err := job.ParseTaskID(id)
-		if err != nil {
-			continue // not ours
-		}
-		d, open := standing[jobID]
-		switch {
-		case open && d.Delivery == delivery && d.State == job.Active: // its worker answers to the ledger, or is an orphan soon
-		case open && d.Delivery == delivery:
-			stuck = append(stuck, d)
-		default: // finished, or carried by another task by now
-			if err := a.bury(ctx, queue, id); err != nil {
-				return err
-			}
-		}
-	}
-	return a.redeliver(ctx, queue, stuck)
-}
-
-func (a *Audit) standing(ctx context.Context, taskIDs []string) (map[job.ID]job.Delivery, error) {
-	var ids []job.ID
-	for _, t := range taskIDs {
-		if id, _, err := job.ParseTaskID(t); err == nil {
-			ids = append(ids, id)
-		}
-	}
-	out := map[job.ID]job.Delivery{}
-	if len(ids) == 0 {
-		return out, nil
-	}
-	list, err := a.ledger.Standing(ctx, ids)
-	for _, d := range list {
-		out[d.ID] = d
-	}
-	return out, err
-}
-
-// redeliver decides a new delivery for jobs whose task is stuck, sends it, and buries the old task.
-func (a *Audit) redeliver(ctx context.Context, queue string, stuck []job.Delivery) error {
-	if len(stuck) == 0 {
-		return nil
-	}
-	parcels, err := a.ledger.Redeliver(ctx, stuck)
-	if err != nil {
-		return err
-	}
-	if err := a.carry(ctx, ReasonStuck, parcels); err != nil {
-		return err // dispatch_at is new: the next passes send them
-	}
-	for _, p := range parcels {
-		if err := a.bury(ctx, queue, job.TaskID(p.JobID, p.Delivery-1)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// overdue compares some open jobs with their tasks, each pass where the last one stopped: a task that somebody deleted is sent again, what stands
-// in no list any more is delivered anew, what somebody archived in Redis is archived in the ledger.
+// overdue compares open jobs with their tasks and repairs what differs. A task that is gone is sent again, one that can no
+// longer come to run is delivered anew, and what was archived in Redis is archived in the ledger.
 func (a *Audit) overdue(ctx context.Context, queue string) error {
+	s := a.sweeps[queue]
 	now, err := a.ledger.Now(ctx)
 	if err != nil {
 		return err
 	}
-	page, err := a.ledger.Deliveries(ctx, queue, a.sweeps[queue], now.Add(-a.cfg.Overdue), sweepPage)
+	shrunk, err := a.shrunk(ctx, queue, &s.ahead)
 	if err != nil {
 		return err
 	}
-	a.sweeps[queue] = job.Position{} // from the beginning, unless there is more
-	if len(page) == sweepPage {
-		a.sweeps[queue] = page[len(page)-1].Position
+	s.deep = s.deep || shrunk
+	due, dueErr := a.walkDue(ctx, queue, s, now)
+	all, allErr := a.walkAll(ctx, queue, s, now)
+	a.show(queue, due.plus(all))
+	return errors.Join(dueErr, allErr)
+}
+
+// walkAll compares a part of all open jobs, from where the last pass stopped.
+func (a *Audit) walkAll(ctx context.Context, queue string, s *sweep, now time.Time) (found, error) {
+	f, ended, err := a.walk(ctx, queue, now, &s.all, s.deep, func(after job.Position, limit int) ([]job.Delivery, error) {
+		return a.ledger.Deliveries(ctx, queue, after, now.Add(-a.cfg.Overdue), limit)
+	})
+	s.deep = (s.deep || !f.empty()) && !ended
+	if !f.empty() { // what lost these may have lost others
+		s.nextDue = time.Time{}
 	}
-	found, err := a.compare(ctx, queue, page)
+	return f, err
+}
+
+// walkDue compares the jobs that should have run by now. Tasks are taken from a queue in the order in which they came to be
+// pending, so that a job that is older than the oldest tasks of the pending list has no place in it.
+func (a *Audit) walkDue(ctx context.Context, queue string, s *sweep, now time.Time) (found, error) {
+	began := time.Now()
+	if began.Before(s.nextDue) {
+		return found{}, nil
+	}
+	before := now.Add(-a.cfg.Overdue)
+	oldest, err := a.oldestPending(ctx, queue)
 	if err != nil {
-		return err
+		return found{}, err
 	}
-	a.divergent[queue][KindStuck].Store(int64(len(found.stuck)))
-	a.divergent[queue][KindFlipped].Store(int64(len(found.flipped)))
-	return a.repair(ctx, queue, found)
+	if !oldest.IsZero() && oldest.Add(-listMargin).Before(before) {
+		before = oldest.Add(-listMargin)
+	}
+	f, _, err := a.walk(ctx, queue, now, &s.due, false, func(after job.Position, limit int) ([]job.Delivery, error) {
+		return a.ledger.DueDeliveries(ctx, queue, after, before, limit)
+	})
+	rest := min(max(time.Since(began)*dueRest, dueRestMin), dueRestMax)
+	if !f.empty() { // look again soon: there may be more
+		rest = 0
+	}
+	s.nextDue = time.Now().Add(rest)
+	return f, err
+}
+
+// walk compares a page, repairs what differs, and goes on from page to page while there is something to repair, or where it
+// is told to. It answers everything that it found, and whether it reached the end.
+func (a *Audit) walk(ctx context.Context, queue string, now time.Time, at *job.Position, deep bool,
+	next func(after job.Position, limit int) ([]job.Delivery, error)) (all found, ended bool, err error) {
+	limit := sweepPage
+	for range deepPages {
+		if deep {
+			limit = deepPage
+		}
+		page, err := next(*at, limit)
+		if err != nil {
+			return all, false, err
+		}
+		*at, ended = job.Position{}, len(page) < limit // from the beginning, unless there is more
+		if !ended {
+			*at = page[len(page)-1].Position
+		}
+		f, err := a.compare(ctx, queue, page, now)
+		if err != nil {
+			return all, false, err
+		}
+		all = all.plus(f)
+		if err := a.repair(ctx, queue, f); err != nil {
+			return all, false, err
+		}
+		deep = deep || !f.empty()
+		if ended || !deep {
+			return all, ended, nil
+		}
+	}
+	return all, false, nil
 }
 
 // found is what a comparison of waiting jobs with their tasks showed.
 type found struct {
 	missing, stuck, flipped []job.Delivery
+	pending                 []job.Delivery // well, as far as can be told without reading a long pending list whole
+}
+
+func (f found) empty() bool { return len(f.missing)+len(f.stuck)+len(f.flipped) == 0 }
+
+func (f found) plus(g found) found {
+	return found{missing: append(f.missing, g.missing...), stuck: append(f.stuck, g.stuck...), flipped: append(f.flipped, g.flipped...)}
 }
 
 func (a *Audit) mend(ctx context.Context, queue string, f found) error {
@@ -152,88 +147,35 @@ func (a *Audit) mend(ctx context.Context, queue string, f found) error {
 		a.adopted.Add(1)
 		a.log.WarnContext(ctx, "a task was archived in redis, the ledger follows", "job_id", d.ID, "queue", queue)
 	}
+	if a.d.Full() { // sending has stopped: they wait in the ledger
+		return nil
+	}
 	return a.redeliver(ctx, queue, f.stuck)
 }
 
-// taskState is what Redis says of one task.
-type taskState struct {
-	state string  // empty: no such task
-	score float64 // active: when its lease ends; scheduled, retry: when it is due; 0: it does not stand where its state says
-}
-
 // compare looks up the tasks of jobs that wait. Those that are active are the heartbeat's matter.
-func (a *Audit) compare(ctx context.Context, queue string, page []job.Delivery) (f found, err error) {
+func (a *Audit) compare(ctx context.Context, queue string, page []job.Delivery, now time.Time) (f found, err error) {
 	var waiting []job.Delivery
 	for _, d := range page {
 		if d.State != job.Active {
 			waiting = append(waiting, d)
 		}
 	}
-	states, err := a.taskStates(ctx, queue, waiting)
+	places, err := a.places(ctx, queue, waiting)
 	if err != nil {
 		return f, err
 	}
 	for i, d := range waiting {
-		switch t := states[i]; t.state {
-		case "":
+		switch p := places[i]; {
+		case p.state == "":
 			f.missing = append(f.missing, d)
-		case "archived":
+		case p.state == "archived":
 			f.flipped = append(f.flipped, d)
-		case "pending": // key and list are written in one step
-		default:
-			if t.isStuck(time.Now()) {
-				f.stuck = append(f.stuck, d)
-			}
+		case p.isStuck(d, now):
+			f.stuck = append(f.stuck, d)
+		case p.state == "pending":
+			f.pending = append(f.pending, d)
 		}
 	}
 	return f, nil
-}
-
-func (t taskState) isStuck(now time.Time) bool {
-	switch t.state {
-	case "active":
-		return t.score < float64(now.Add(leaseLeft).Unix()) // also where it has none
-	case "scheduled", "retry":
-		return t.score == 0
-	default: // completed, aggregating: nothing of ours
-		return true
-	}
-}
-
-// places tells of each task its state and its score in the set where it should stand, in one step for a whole page.
-//
-// KEYS[1] lease  KEYS[2] scheduled  KEYS[3] retry  KEYS[4…] the tasks' keys
-// ARGV[n] the id of the task KEYS[n+3]
-// Returns state and score, one after the other; empty where there is none.
-var places = redis.NewScript(`
-local sets = {active = KEYS[1], scheduled = KEYS[2], retry = KEYS[3]}
-local out = {}
-for i = 4, #KEYS do
-	local state = redis.call("HGET", KEYS[i], "state") or ""
-	out[#out + 1] = state
-	out[#out + 1] = sets[state] and redis.call("ZSCORE", sets[state], ARGV[i - 3]) or ""
-end
-return out
-`)
-
-func (a *Audit) taskStates(ctx context.Context, queue string, list []job.Delivery) ([]taskState, error) {
-	if len(list) == 0 {
-		return nil, nil
-	}
-	prefix := "asynq:{" + queue + "}:"
-	keys, ids := []string{prefix + "lease", prefix + "scheduled", prefix + "retry"}, make([]any, len(list))
-	for i, d := range list {
-		id := job.TaskID(d.ID, d.Delivery)
-		keys, ids[i] = append(keys, prefix+"t:"+id), id
-	}
-	flat, err := places.Run(ctx, a.redis, keys, ids...).StringSlice()
-	if err != nil {
-		return nil, fmt.Errorf("look tasks up: %w", err)
-	}
-	states := make([]taskState, len(list))
-	for i := range states {
-		states[i].state = flat[2*i]
-		states[i].score, _ = strconv.ParseFloat(flat[2*i+1], 64) // empty: 0
-	}
-	return states, nil
 }

@@ -3,6 +3,7 @@ package dispatch
 import (
 	"context"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -46,6 +47,8 @@ func (a *Audit) restorePause(ctx context.Context, name string, q job.Queue) erro
 	text, err := a.redis.Get(ctx, key).Result()
 	switch {
 	case err == redis.Nil:
+		return nil
+	case err != nil && strings.Contains(err.Error(), "WRONGTYPE"): // checkKeys sets it aside
 		return nil
 	case err != nil:
 		return err

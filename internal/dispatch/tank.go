@@ -2,7 +2,6 @@ package dispatch
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"strconv"
@@ -83,16 +82,17 @@ func (m memoryUse) share() float64 {
 	return float64(m.used) / float64(m.limit)
 }
 
-// memory answers the figures of the server that is nearest to its limit.
+// memory answers the figures of the server that is nearest to its limit. INFO is asked for one section at a time, since not every Redis takes
+// more.
 func memory(ctx context.Context, c redis.UniversalClient) (fullest memoryUse, err error) {
 	found := make(chan memoryUse, 1000) // ForEachMaster asks all of them at once
 	err = masters(ctx, c, func(ctx context.Context, server *redis.Client) error {
-		text, err := server.Info(ctx, "memory", "persistence").Result()
+		text, err := server.Info(ctx, "memory").Result()
 		if err != nil {
 			return fmt.Errorf("ask redis for its memory: %w", err)
 		}
 		info := fields(text)
-		m := memoryUse{policy: info["maxmemory_policy"], aof: info["aof_enabled"] == "1"}
+		m := memoryUse{policy: info["maxmemory_policy"]}
 		m.used, _ = strconv.ParseInt(info["used_memory"], 10, 64)
 		m.limit, _ = strconv.ParseInt(info["maxmemory"], 10, 64)
 		found <- m
@@ -107,6 +107,22 @@ func memory(ctx context.Context, c redis.UniversalClient) (fullest memoryUse, er
 	return fullest, err
 }
 
+// keepsLog reports whether every server keeps an append-only file.
+func keepsLog(ctx context.Context, c redis.UniversalClient) (bool, error) {
+	var without atomic.Int32 // ForEachMaster asks all of them at once
+	err := masters(ctx, c, func(ctx context.Context, server *redis.Client) error {
+		text, err := server.Info(ctx, "persistence").Result()
+		if err != nil {
+			return fmt.Errorf("ask redis for its append-only file: %w", err)
+		}
+		if fields(text)["aof_enabled"] != "1" {
+			without.Add(1)
+		}
+		return nil
+	})
+	return without.Load() == 0, err
+}
+
 func fields(info string) map[string]string {
 	m := map[string]string{}
 	for line := range strings.Lines(info) {
@@ -115,29 +131,4 @@ func fields(info string) map[string]string {
 		}
 	}
 	return m
-}
-
-// ErrEvicts is why a process refuses to start on a Redis that may throw tasks away.
-var ErrEvicts = errors.New("redis evicts keys when it is full (maxmemory-policy), which destroys tasks: set maxmemory-policy noeviction")
-
-// CheckSettings refuses a Redis that would destroy tasks, and warns about one that forgets them at a restart: nothing is lost by that, but
-// everything has to be sent again. A Redis that does not answer is not judged.
-func CheckSettings(ctx context.Context, c redis.UniversalClient, log *slog.Logger) error {
-	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
-	defer cancel()
-	m, err := memory(ctx, c)
-	if err != nil {
-		log.WarnContext(ctx, "redis does not answer; jobs are accepted and wait in the ledger", "err", err)
-		return nil
-	}
-	if m.policy != "" && m.policy != "noeviction" {
-		if m.limit > 0 {
-			return fmt.Errorf("%w (it is %s)", ErrEvicts, m.policy)
-		}
-		log.WarnContext(ctx, "redis would evict tasks if it had a memory limit: set maxmemory-policy noeviction", "policy", m.policy)
-	}
-	if !m.aof {
-		log.WarnContext(ctx, "redis keeps no append-only file: after its restart every waiting job is sent again from the ledger")
-	}
-	return nil
 }

@@ -61,7 +61,7 @@ func (a *Audit) sent(ctx context.Context, queue string) error {
 		return err
 	}
 	missing := int64(0)
-	defer func() { a.divergent[queue][KindMissing].Store(missing) }()
+	defer func() { a.divergent[queue][KindMissing].set(missing) }()
 	for {
 		next, n, err := a.vouchPage(ctx, queue, mark, horizon)
 		missing += n

@@ -21,7 +21,7 @@ func Audits(r prometheus.Registerer, stats func() Audit) {
 	r.MustRegister(&auditCollector{
 		stats:     stats,
 		resent:    prometheus.NewDesc("waybill_audit_resent_total", "Jobs that the audit sent to Redis again, by reason: lost, orphaned, stuck.", []string{"reason"}, nil),
-		divergent: prometheus.NewDesc("waybill_divergent_jobs", "Jobs whose ledger and Redis disagree, as the audit saw it last. Aggregate with max by (kind).", []string{"kind"}, nil),
+		divergent: prometheus.NewDesc("waybill_divergent_jobs", "Jobs whose ledger and Redis disagreed lately, as this audit saw it, and keys of a wrong type. Aggregate with max by (kind).", []string{"kind"}, nil),
 		adopted:   prometheus.NewDesc("waybill_audit_adopted_total", "Deeds done in Redis behind the ledger's back that the audit wrote down.", nil, nil),
 		passes:    prometheus.NewDesc("waybill_audit_passes_total", "Audits begun.", nil, nil),
 		last:      prometheus.NewDesc("waybill_audit_last_pass_timestamp_seconds", "When an audit last got all the answers it needed (Unix time); 0: not yet.", nil, nil),

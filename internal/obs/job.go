@@ -12,6 +12,7 @@ import (
 // stranger's words.
 type Jobs struct {
 	created, reopened, settled, refused, abandoned *prometheus.CounterVec
+	unknown, gaveBack                              *prometheus.CounterVec
 	wait, run                                      *prometheus.HistogramVec
 	active                                         *prometheus.GaugeVec
 }
@@ -29,6 +30,9 @@ func NewJobs(r prometheus.Registerer, queues []string) *Jobs {
 			"type", "queue", "outcome"),
 		refused:   count("waybill_settlements_refused_total", "Outcomes that came late: somebody newer owned the job.", "type"),
 		abandoned: count("waybill_handlers_abandoned_total", "Handlers that ignored the end of their context and were left to themselves.", "type"),
+		unknown: count("waybill_tasks_unknown_type_total",
+			"Tasks whose type this worker does not know, and that it put off for a worker that does; each counts every time it is met.", "queue"),
+		gaveBack: count("waybill_tasks_given_back_total", "Tasks that this worker took and gave back, since the ledger did not answer its claims.", "queue"),
 		wait: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "waybill_job_wait_seconds",
 			Help:    "From the time a job was due until a worker had it. Jobs that were interrupted are left out: their wait began twice.",
 			Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600}}, []string{"queue"}),
@@ -37,9 +41,11 @@ func NewJobs(r prometheus.Registerer, queues []string) *Jobs {
 		active: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "waybill_jobs_active",
 			Help: "Handlers that run in this process, abandoned ones included."}, []string{"queue"}),
 	}
-	r.MustRegister(j.created, j.reopened, j.settled, j.refused, j.abandoned, j.wait, j.run, j.active)
+	r.MustRegister(j.created, j.reopened, j.settled, j.refused, j.abandoned, j.unknown, j.gaveBack, j.wait, j.run, j.active)
 	for _, q := range queues {
 		j.active.WithLabelValues(q)
+		j.unknown.WithLabelValues(q)
+		j.gaveBack.WithLabelValues(q)
 	}
 	return j
 }
@@ -82,6 +88,12 @@ func (m *Jobs) Refused(j *job.Job) { m.refused.WithLabelValues(j.Type).Inc() }
 
 // Abandoned implements worker.Observer.
 func (m *Jobs) Abandoned(j *job.Job) { m.abandoned.WithLabelValues(j.Type).Inc() }
+
+// Unknown implements worker.Observer.
+func (m *Jobs) Unknown(queue string) { m.unknown.WithLabelValues(queue).Inc() }
+
+// GaveBack implements worker.Observer.
+func (m *Jobs) GaveBack(queue string) { m.gaveBack.WithLabelValues(queue).Inc() }
 
 // count speaks of attempts where the state that follows would mislead.
 func (m *Jobs) count(j *job.Job, outcome string) {

@@ -1,0 +1,118 @@
+package worker
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// A pool stops taking tasks after so many failed claims or heartbeats in a row, the first of which began at least
+	// outageAfter ago: a restart of the database is shorter than that, or ends every attempt to claim.
+	outageFailures = 3
+	outageAfter    = 2 * time.Second
+)
+
+// outage knows whether the ledger answers. A pool whose claims are not answered must hold no tasks: another one may be able to
+// run them.
+type outage struct {
+	troubled atomic.Bool // whether anything below is set; saves the lock where all is well
+
+	mu     sync.Mutex
+	since  time.Time // the beginning of the first failure in a row
+	claims int       // failed in a row
+	beats  int       // failed in a row
+	out    bool
+	probe  bool          // the ledger answers heartbeats again: one task is taken, to see whether it answers claims
+	ended  chan struct{} // closed when out becomes true; nil: nobody waits for that
+}
+
+// mayTake is how many tasks may be taken at once.
+func (o *outage) mayTake() int {
+	if !o.troubled.Load() {
+		return takeMost
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	switch {
+	case o.out:
+		return 0
+	case o.probe:
+		return 1
+	default:
+		return takeMost
+	}
+}
+
+func (o *outage) isOut() bool { return o.mayTake() == 0 }
+
+// claimed says that the ledger answered a claim. It reports whether that ended an outage.
+func (o *outage) claimed() bool {
+	if !o.troubled.Load() {
+		return false
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	was := o.out || o.probe
+	o.since, o.claims, o.beats, o.out, o.probe = time.Time{}, 0, 0, false, false
+	o.troubled.Store(false)
+	return was
+}
+
+// claimFailed says that a claim which began at the given time was not answered. It reports whether an outage begins.
+func (o *outage) claimFailed(began time.Time) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.claims++
+	return o.fail(began, o.probe || o.claims >= outageFailures)
+}
+
+// beat says whether a heartbeat that began at the given time reached the ledger. It reports whether an outage begins.
+func (o *outage) beat(began time.Time, ok bool) bool {
+	if ok && !o.troubled.Load() {
+		return false
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if ok {
+		o.beats = 0
+		o.probe = o.probe || o.out
+		o.out = false
+		return false
+	}
+	o.beats++
+	return o.fail(began, o.beats >= outageFailures)
+}
+
+func (o *outage) fail(began time.Time, enough bool) bool {
+	o.troubled.Store(true)
+	if o.since.IsZero() || began.Before(o.since) {
+		o.since = began
+	}
+	if o.out || !enough || time.Since(o.since) < outageAfter {
+		return false
+	}
+	again := o.probe
+	o.out, o.probe = true, false
+	if o.ended != nil {
+		close(o.ended)
+		o.ended = nil
+	}
+	return !again
+}
+
+// begins is closed when the next outage begins; it is closed already during one.
+func (o *outage) begins() <-chan struct{} {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.ended == nil {
+		o.ended = make(chan struct{})
+		if o.out {
+			done := o.ended
+			o.ended = nil
+			close(done)
+			return done
+		}
+	}
+	return o.ended
+}

@@ -1,0 +1,68 @@
+package worker
+
+import (
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// unknownWait is how long a task is put off whose type this worker does not know: another worker may know it.
+	unknownWait = 10 * time.Second
+	// unknownLog is how often a type is logged that this worker does not know.
+	unknownLog = time.Minute
+	// unknownTypes bounds how many types are counted apart.
+	unknownTypes = 1000
+	// givesWay is how long a worker that met an unknown type lets the others move due retries to the queue first, and
+	// givesWayBy is how much later it does so itself: a worker that knows the type then takes it.
+	givesWay   = 30 * time.Second
+	givesWayBy = time.Second
+)
+
+// unknown counts the tasks whose type this worker does not know.
+type unknown struct {
+	log  *slog.Logger
+	last atomic.Int64 // Unix nanoseconds; when the last one was met
+
+	mu    sync.Mutex
+	types map[string]*unknownType
+}
+
+type unknownType struct {
+	tasks  int // since it was logged
+	logged time.Time
+}
+
+func newUnknown(log *slog.Logger) *unknown {
+	return &unknown{log: log, types: map[string]*unknownType{}}
+}
+
+// met notes a task of an unknown type. A type is logged at once, and then once a minute.
+func (u *unknown) met(taskType, queue string) {
+	now := time.Now()
+	u.last.Store(now.UnixNano())
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	t := u.types[taskType]
+	if t == nil {
+		if len(u.types) >= unknownTypes {
+			clear(u.types)
+		}
+		t = &unknownType{}
+		u.types[taskType] = t
+	}
+	t.tasks++
+	if now.Sub(t.logged) < unknownLog {
+		return
+	}
+	u.log.Warn("this worker does not know a task type; its tasks wait for a worker that does", "type", taskType, "queue", queue, "tasks", t.tasks,
+		"again_in", unknownWait)
+	t.tasks, t.logged = 0, now
+}
+
+// lately reports whether one was met a short while ago.
+func (u *unknown) lately() bool {
+	last := u.last.Load()
+	return last != 0 && time.Now().UnixNano()-last < int64(givesWay)
+}
