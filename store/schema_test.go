@@ -113,7 +113,7 @@ func everything(t *testing.T, s *Store) {
 	ok("Lease", err)
 	try("Release", func() error { return s.Release(ctx, "duty", w) })
 	try("Leave", func() error { return s.Leave(ctx, w) })
-	_, err = s.PurgeFinished(ctx, time.Now().Add(-time.Hour))
+	_, _, err = s.PurgeFinished(ctx, time.Now().Add(-time.Hour), job.ID{})
 	ok("PurgeFinished", err)
 	try("PurgeWorkers", func() error { return s.PurgeWorkers(ctx, time.Now().Add(-time.Hour)) })
 	everySchedule(t, s, ok)
