@@ -13,6 +13,8 @@ type watcher interface {
 	// Trace puts a request into a span. It answers the context that the request's handler gets, and what is to be called with the status of
 	// the answer; nil: nothing.
 	Trace(r *http.Request, route string) (ctx context.Context, end func(status int))
+	// Expect is told of each route once, before the first request.
+	Expect(route, method string)
 	// Answered is told how a request ended, traced or not.
 	Answered(route, method string, status int, took time.Duration)
 }

@@ -34,6 +34,8 @@ func (w *fakeWatch) Trace(r *http.Request, route string) (context.Context, func(
 	}
 }
 
+func (w *fakeWatch) Expect(string, string) {}
+
 func (w *fakeWatch) Answered(route, method string, status int, took time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -60,6 +60,9 @@ func (a *API) newEngine() (*gin.Engine, error) {
 	for _, r := range a.routes {
 		chain := a.chain(r)
 		e.Handle(r.Method, r.Path, chain...)
+		if a.deps.Watch != nil {
+			a.deps.Watch.Expect(r.Path, r.Method)
+		}
 		if r.Method == http.MethodGet {
 			e.Handle(http.MethodHead, r.Path, chain...) // net/http drops the body
 		}

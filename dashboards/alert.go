@@ -1,6 +1,9 @@
 package dashboards
 
-import "time"
+import (
+	"strconv"
+	"time"
+)
 
 // Severity is how soon somebody must act.
 type Severity string
@@ -10,7 +13,8 @@ const (
 	Warning  Severity = "warning"  // today
 )
 
-// Alert is one reason to call somebody. docs/runbooks.md has a section of the same name.
+// Alert is one reason to call somebody. docs/runbooks.md has a section of the same name. For is shorter than every window of Expr: what a
+// window counts has left it by its end, so that a burst would never be told of.
 type Alert struct {
 	Name     string
 	Expr     string // answers a sample for each thing that is wrong
@@ -43,6 +47,21 @@ const (
 	notPaused = ` unless on (queue) max by (queue) (waybill_queue_paused) == 1`
 )
 
+// grown is by how much each of a counter's series grew within a window. increase() cannot know what a series held before it was scraped first:
+// of a process that is younger than the window the counter itself says it. For counters that exist from the start of their process only.
+func grown(counter, window string) string {
+	return "(" + counter + " and on (job, instance) (time() - process_start_time_seconds < " + seconds(window) + ") or increase(" + counter + "[" + window + "]))"
+}
+
+// seconds is a window in PromQL as a number.
+func seconds(window string) string {
+	d, err := time.ParseDuration(window)
+	if err != nil {
+		panic(err) // it is written in this file
+	}
+	return strconv.FormatFloat(d.Seconds(), 'f', -1, 64)
+}
+
 // Alerts are all of them, in the order of docs/runbooks.md.
 func Alerts() []Alert {
 	return append(append(workAlerts(), roadAlerts()...), processAlerts()...)
@@ -57,6 +76,8 @@ func workAlerts() []Alert {
 		}
 		return "(" + over(long) + " and " + over(short) + ")" + notPaused
 	}
+	failed := grown(`waybill_jobs_settled_total{outcome=~"retry|archived"}`, "10m")
+	attempts := grown(`waybill_jobs_settled_total{outcome=~"retry|archived|completed"}`, "10m")
 	return []Alert{
 		{
 			Name: "WaybillQueueLate", For: time.Minute, Severity: Critical, Expr: late("[1h:1m]", "[5m:30s]", "0.144"),
@@ -67,7 +88,7 @@ func workAlerts() []Alert {
 			Summary: "Jobs in queue {{ $labels.queue }} keep waiting for more than a minute: its error budget of a month is gone in five days.",
 		},
 		{
-			Name: "WaybillQueueGrowing", For: 15 * time.Minute, Severity: Warning,
+			Name: "WaybillQueueGrowing", For: 10 * time.Minute, Severity: Warning,
 			Expr:    "(" + pending + " > 1000 and delta((" + pending + ")[15m:1m]) > 0)" + notPaused,
 			Summary: "Queue {{ $labels.queue }} has {{ $value }} pending jobs, and gets more than it is rid of.",
 		},
@@ -76,9 +97,8 @@ func workAlerts() []Alert {
 			Summary: "No worker takes jobs from queue {{ $labels.queue }}.",
 		},
 		{
-			Name: "WaybillTaskErrors", For: 10 * time.Minute, Severity: Warning,
-			Expr: `sum by (type) (rate(waybill_jobs_settled_total{outcome=~"retry|archived"}[10m])) / sum by (type) (rate(waybill_jobs_settled_total{outcome=~"retry|archived|completed"}[10m])) > 0.2` +
-				` and sum by (type) (increase(waybill_jobs_settled_total{outcome=~"retry|archived"}[10m])) > 10`,
+			Name: "WaybillTaskErrors", For: time.Minute, Severity: Warning,
+			Expr:    "sum by (type) (" + failed + ") / sum by (type) (" + attempts + ") > 0.2 and sum by (type) (" + failed + ") > 10",
 			Summary: "{{ $value | humanizePercentage }} of the attempts of {{ $labels.type }} fail.",
 		},
 		{
@@ -101,7 +121,7 @@ func roadAlerts() []Alert {
 		},
 		{
 			Name: "WaybillDispatchStalled", For: 2 * time.Minute, Severity: Critical,
-			Expr:    "max(waybill_dispatch_lag_seconds) > 10 or sum(rate(waybill_dispatch_missed_total[5m])) > 0.1",
+			Expr:    "max(waybill_dispatch_lag_seconds) > 10 or sum(" + grown("waybill_dispatch_missed_total", "5m") + ") > 30",
 			Summary: "Recorded jobs do not get to Redis in time; they are safe in the ledger.",
 		},
 		{
@@ -118,7 +138,7 @@ func roadAlerts() []Alert {
 			Summary: "{{ $value }} processes do not reach PostgreSQL. Nothing is taken and nothing is settled.",
 		},
 		{
-			Name: "WaybillDatabasePoolExhausted", For: 5 * time.Minute, Severity: Warning,
+			Name: "WaybillDatabasePoolExhausted", For: 2 * time.Minute, Severity: Warning,
 			Expr:    "max by (job, instance) (rate(waybill_database_pool_wait_seconds_total[5m])) > 1",
 			Summary: "In {{ $labels.instance }} there is always somebody waiting for a connection to PostgreSQL ({{ $value }} on average).",
 		},
@@ -127,6 +147,7 @@ func roadAlerts() []Alert {
 
 // processAlerts watch who does the work, and those who would tell.
 func processAlerts() []Alert {
+	failed, answered := grown(`waybill_http_requests_total{status=~"5.."}`, "5m"), grown("waybill_http_requests_total", "5m")
 	return []Alert{
 		{
 			Name: "WaybillNoHeartbeat", For: 30 * time.Second, Severity: Critical, Expr: `max(waybill_workers{state="live"}) == 0`,
@@ -137,8 +158,8 @@ func processAlerts() []Alert {
 			Summary: "{{ $value }} workers went silent without saying goodbye; their jobs are run by others.",
 		},
 		{
-			Name: "WaybillAPIErrors", For: 5 * time.Minute, Severity: Critical,
-			Expr:    `sum(rate(waybill_http_requests_total{status=~"5.."}[5m])) / sum(rate(waybill_http_requests_total[5m])) > 0.05`,
+			Name: "WaybillAPIErrors", For: time.Minute, Severity: Critical,
+			Expr:    "sum(" + failed + ") / sum(" + answered + ") > 0.05 and sum(" + failed + ") > 3",
 			Summary: "{{ $value | humanizePercentage }} of the requests are answered with a server error.",
 		},
 		{

@@ -67,11 +67,20 @@ func alertCases() []alertCase {
 				`waybill_jobs_settled_total{type="http.request",outcome="retry"}`:     "0+10x60",
 				`waybill_jobs_settled_total{type="http.request",outcome="archived"}`:  "0+10x60",
 				`waybill_jobs_settled_total{type="http.request",outcome="completed"}`: "0+60x60",
+			}, { // a type that never failed before, in one burst that is shorter than the window
+				`waybill_jobs_settled_total{type="http.request",outcome="archived"}`: "0x36 500x10",
+			}, { // the same in a process that was just started: its first sample holds all of them
+				`waybill_jobs_settled_total{type="http.request",outcome="archived",job="w",instance="a"}`: "_x36 500x10",
+				`process_start_time_seconds{job="w",instance="a"}`:                                        "_x36 2150x10",
 			}},
 			quiet: []series{
 				{`waybill_jobs_settled_total{type="http.request",outcome="retry"}`: "0+10x60", `waybill_jobs_settled_total{type="http.request",outcome="completed"}`: "0+90x60"},
 				{`waybill_jobs_settled_total{type="http.request",outcome="retry"}`: "0+0.5x60"}, // all of few
 				{`waybill_jobs_settled_total{type="http.request",outcome="snoozed"}`: "0+90x60"},
+				{ // a Prometheus that just begins to look at an old process, with failures of long ago
+					`waybill_jobs_settled_total{type="http.request",outcome="archived",job="w",instance="a"}`: "_x36 500x10",
+					`process_start_time_seconds{job="w",instance="a"}`:                                        "_x36 0x10",
+				},
 			},
 		},
 		{

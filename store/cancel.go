@@ -14,20 +14,24 @@ import (
 // Cancel calls a job off. A waiting job is canceled when it returns; for a running one the request is written down, which its worker
 // learns within a second. Canceling a canceled job changes nothing; one that is completed or archived answers job.CodeConflict.
 func (s *Store) Cancel(ctx context.Context, id job.ID) (*job.Job, error) {
-	return s.steer(ctx, id, "canceled", job.Canceled, func(ctx context.Context, tx bun.Tx) (bool, error) {
-		done, err := s.callOff(ctx, tx, []job.ID{id})
-		return len(done) > 0, err
+	return s.steer(ctx, id, "canceled", job.Canceled, func(ctx context.Context, tx bun.Tx) (c change, err error) {
+		done, ended, err := s.callOff(ctx, tx, []job.ID{id})
+		if len(ended) > 0 {
+			c.ended = job.Canceled
+		}
+		c.done = len(done) > 0
+		return c, err
 	})
 }
 
-// callOff ends those of the jobs that wait, and writes the request down for those that run. It answers both; finished jobs stay as they are.
-func (s *Store) callOff(ctx context.Context, tx bun.Tx, ids []job.ID) (done []job.ID, err error) {
+// callOff ends those of the jobs that wait, and writes the request down for those that run. It answers both, and which of them it ended;
+// finished jobs stay as they are.
+func (s *Store) callOff(ctx context.Context, tx bun.Tx, ids []job.ID) (done []job.ID, ended []outcomeRow, err error) {
 	rows, err := s.lockOpen(ctx, tx, func(q *bun.SelectQuery) *bun.SelectQuery { return q.Where("o.id IN (?)", bun.List(ids)) })
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	var running []job.ID
-	var ended []outcomeRow
 	for i := range rows {
 		r := &rows[i]
 		done = append(done, r.ID)
@@ -45,10 +49,10 @@ func (s *Store) callOff(ctx context.Context, tx bun.Tx, ids []job.ID) (done []jo
 		_, err := tx.NewUpdate().Table("open_jobs").Set("cancel_requested_at = coalesce(cancel_requested_at, ?)", s.clock()).
 			Where("id IN (?)", bun.List(running)).Exec(ctx)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
-	return done, conclude(ctx, tx, ended...)
+	return done, ended, conclude(ctx, tx, ended...)
 }
 
 // Retry runs a job anew that is archived, canceled or waits for its next attempt, at once and with all its retries. Any other state
@@ -63,11 +67,11 @@ func (s *Store) RunNow(ctx context.Context, id job.ID) (*job.Job, error) {
 }
 
 // anew reopens a job that is archived or canceled, or brings one forward that waits in one of these states.
-func (s *Store) anew(id job.ID, from ...job.State) func(context.Context, bun.Tx) (bool, error) {
-	return func(ctx context.Context, tx bun.Tx) (bool, error) {
+func (s *Store) anew(id job.ID, from ...job.State) func(context.Context, bun.Tx) (change, error) {
+	return func(ctx context.Context, tx bun.Tx) (change, error) {
 		reopened, err := s.reopen(ctx, tx, id)
 		if err != nil || reopened {
-			return reopened, err
+			return change{done: reopened, reopened: reopened}, err
 		}
 		n, err := s.affected("run job anew", func() (sql.Result, error) {
 			return tx.NewUpdate().Table("open_jobs").
@@ -75,7 +79,7 @@ func (s *Store) anew(id job.ID, from ...job.State) func(context.Context, bun.Tx)
 				Set("delivery = delivery + 1").Set("settled_attempt = attempt").Set("worker_id = NULL").Set("failures = 0").Set("crashes = 0").
 				Set("cancel_requested_at = NULL").Where("id = ?", id).Where("state IN (?)", bun.List(from)).Exec(ctx)
 		})
-		return n > 0, err
+		return change{done: n > 0}, err
 	}
 }
 
@@ -100,40 +104,43 @@ func (s *Store) reopen(ctx context.Context, tx bun.Tx, id job.ID) (bool, error) 
 
 // Archive gives a waiting job up by hand, with the reason among its errors.
 func (s *Store) Archive(ctx context.Context, id job.ID, reason string) (*job.Job, error) {
-	return s.steer(ctx, id, "archived", job.Archived, func(ctx context.Context, tx bun.Tx) (bool, error) {
+	return s.steer(ctx, id, "archived", job.Archived, func(ctx context.Context, tx bun.Tx) (change, error) {
 		rows, err := s.lockOpen(ctx, tx, func(q *bun.SelectQuery) *bun.SelectQuery {
 			return q.Where("o.id = ?", id).Where("o.state <> ?", job.Active)
 		})
 		if err != nil || len(rows) == 0 {
-			return false, err
+			return change{}, err
 		}
 		r := &rows[0]
 		r.SettledAttempt, r.WorkerID = r.Attempt, job.ID{}
 		if err := conclude(ctx, tx, r.outcome(job.Archived, r.Now)); err != nil {
-			return false, err
+			return change{}, err
 		}
 		_, err = tx.NewInsert().Model(&errorRow{JobID: id, Attempt: r.Attempt, At: r.Now.UTC(), Message: job.CleanText(reason, job.MaxText)}).
 			On("CONFLICT DO NOTHING").Exec(ctx)
-		return true, err
+		return change{done: true, ended: job.Archived}, err
 	})
 }
 
 // steer applies a change of state by hand. Where the job did not fit, its own state says why; already is the state in which there is
 // nothing left to do.
-func (s *Store) steer(ctx context.Context, id job.ID, verb string, already job.State, change func(context.Context, bun.Tx) (bool, error)) (*job.Job, error) {
-	changed := false
+func (s *Store) steer(ctx context.Context, id job.ID, verb string, already job.State, apply func(context.Context, bun.Tx) (change, error)) (*job.Job, error) {
+	var made change
 	err := s.inTx(ctx, func(ctx context.Context, tx bun.Tx) (err error) {
-		changed, err = change(ctx, tx)
-		return err
+		if made, err = apply(ctx, tx); err != nil {
+			return err
+		}
+		return made.read(ctx, tx, id)
 	})
 	if err != nil {
 		return nil, s.wrap("change job", err)
 	}
+	s.observe(made)
 	j, err := s.Job(ctx, id)
 	if err != nil {
 		return nil, err
 	}
-	if !changed && j.State != already {
+	if !made.done && j.State != already {
 		return nil, job.Conflict(j.State, verb)
 	}
 	return j, nil

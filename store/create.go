@@ -23,6 +23,7 @@ func (s *Store) Create(ctx context.Context, subs []job.Submission) (made []job.C
 	}
 	made, errs = make([]job.Created, len(subs)), make([]error, len(subs))
 	missing := fill(made, subs, rows)
+	s.observeCreated(made)
 	if len(missing) == 0 {
 		return made, errs, nil
 	}
@@ -45,6 +46,7 @@ func (s *Store) CreateAll(ctx context.Context, subs []job.Submission) ([]job.Cre
 	}
 	made := make([]job.Created, len(subs))
 	missing := fill(made, subs, rows)
+	s.observeCreated(made)
 	if len(missing) == 0 {
 		return made, nil
 	}

@@ -74,6 +74,7 @@ func (s *Store) orphans(ctx context.Context, judge job.ID, now time.Time, only [
 	for _, r := range rows {
 		jobs = append(jobs, r.job())
 	}
+	s.observeFinished(jobs)
 	return jobs, lost, nil
 }
 

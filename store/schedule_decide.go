@@ -59,6 +59,7 @@ func (s *Store) decide(ctx context.Context, limit int, only []job.ID, judge func
 	if err != nil {
 		return new(job.Decided), due, s.wrap("decide schedules", err)
 	}
+	s.observeDecided(out)
 	return out, due, nil
 }
 
@@ -87,7 +88,11 @@ func (s *Store) ChangeSchedule(ctx context.Context, id job.ID, judge func(now ti
 		*out, err = s.writeDecisions(ctx, tx, row.Now, []job.ScheduleDecision{d})
 		return err
 	})
-	return out, s.wrap("change schedule", err)
+	if err != nil {
+		return out, s.wrap("change schedule", err)
+	}
+	s.observeDecided(out)
+	return out, nil
 }
 
 func (s *Store) selectSchedules(tx bun.Tx, model any) *bun.SelectQuery {

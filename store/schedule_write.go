@@ -113,7 +113,7 @@ func (s *Store) cancelWithin(ctx context.Context, tx bun.Tx, decisions []job.Sch
 	if len(ids) == 0 {
 		return nil
 	}
-	done, err := s.callOff(ctx, tx, ids)
+	done, _, err := s.callOff(ctx, tx, ids)
 	if err != nil {
 		return err
 	}

@@ -18,13 +18,15 @@ type Config struct {
 	URL      string // postgres://… or sqlite:PATH (sqlite::memory: for tests)
 	MaxConns int    // of the pool; 0: 20. SQLite has one writer and ignores it
 	Log      *slog.Logger
+	Observer Observer // of changes of jobs; nil: none
 }
 
 // Store is safe for concurrent use.
 type Store struct {
-	db     *bun.DB
-	engine engine
-	log    *slog.Logger
+	db       *bun.DB
+	engine   engine
+	log      *slog.Logger
+	observer Observer
 }
 
 // Open connects to the database. It does not migrate it: see Migrate and Check.
@@ -36,7 +38,10 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Store{db: e.bun(), engine: e, log: cfg.Log}, nil
+	if cfg.Observer == nil {
+		cfg.Observer = silent{}
+	}
+	return &Store{db: e.bun(), engine: e, log: cfg.Log, observer: cfg.Observer}, nil
 }
 
 func openEngine(ctx context.Context, cfg Config) (engine, error) {

@@ -53,9 +53,13 @@ func CreateAdmin(ctx context.Context, s *store.Store, email, password string) (*
 	return who.CreateAdmin(ctx, email, password)
 }
 
-// OpenStore opens the ledger alone, for commands that need nothing else.
+// OpenStore opens the ledger alone, for commands that need nothing else and change no jobs.
 func OpenStore(ctx context.Context, cfg config.Config) (*store.Store, error) {
-	s, err := store.Open(ctx, store.Config{URL: cfg.DatabaseURL.Reveal(), MaxConns: 4, Log: obs.Logger(os.Stderr, slog.LevelWarn, "text")})
+	return openStore(ctx, cfg, nil)
+}
+
+func openStore(ctx context.Context, cfg config.Config, o store.Observer) (*store.Store, error) {
+	s, err := store.Open(ctx, store.Config{URL: cfg.DatabaseURL.Reveal(), MaxConns: 4, Log: obs.Logger(os.Stderr, slog.LevelWarn, "text"), Observer: o})
 	if err != nil {
 		return nil, plainly(err)
 	}

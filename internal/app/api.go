@@ -22,9 +22,9 @@ func ServeAPI(a *App, o Options) error {
 		MaxBody: a.cfg.MaxBody, MaxBatchBody: a.cfg.MaxBatchBody, BodyMemory: max(a.cfg.BodyMemory, a.cfg.MaxBody+1, a.cfg.MaxBatchBody+1), MaxWaiters: a.cfg.MaxWaiting,
 		TrustedProxies: a.cfg.TrustedProxies, CORSOrigins: a.cfg.CORSOrigins,
 		Quota: api.QuotaConfig{RatePerSecond: a.cfg.RatePerSecond, MaxOpen: a.cfg.MaxOpenJobs},
-	}, api.Deps{Auth: a.auth, Accounts: a.auth, Jobs: watched{a.ledger, a.watch}, Carrier: a.carrier, Audit: a.auth, Sessions: a.auth, Steering: a.ledger,
+	}, api.Deps{Auth: a.auth, Accounts: a.auth, Jobs: a.ledger, Carrier: a.carrier, Audit: a.auth, Sessions: a.auth, Steering: a.ledger,
 		Queues: &figures{ledger: a.ledger, road: a.carrier, queues: a.cfg.Queues.Names(), log: a.log}, Road: a.carrier, Redis: a.redis,
-		Schedules: a.schedules, ScheduleLedger: a.store, Tasks: a.tasks, Ready: a.ready(),
+		Schedules: a.schedules, ScheduleLedger: a.ledger, Tasks: a.tasks, Ready: a.ready(),
 		WebhookSecrets: func(owner job.ID) ([]string, error) { return tasks.WebhookSecrets(taskConfig(a.cfg).HTTP, owner) },
 		Watch:          a.watch.http, Scrape: obs.Handler(a.watch.registry), Log: a.log})
 	if err != nil {

@@ -120,10 +120,11 @@ func (a *App) open(ctx context.Context, o Options) (err error) {
 			return err
 		}
 	}
+	a.watch.expect(a.tasks, a.cfg.Queues.Names(), o.Worker)
 	if a.carrier, err = dispatch.New(dispatch.Config{Private: a.private, Mark: a.mark}, a.redis, a.log); err != nil {
 		return err
 	}
-	a.ledger = newLedger(a.store, cache.NewJobs(a.redis, a.private, a.log), a.watch.batches)
+	a.ledger = newLedger(a.store, cache.NewJobs(a.redis, a.private, a.log), a.watch)
 	a.add("ledger", func(ctx context.Context) error { <-ctx.Done(); a.ledger.drain(); return nil })
 	a.add("redis mark", a.mark.Run)
 	a.add("dispatch", a.carrier.Run)
@@ -160,7 +161,8 @@ func (a *App) checkRedis(ctx context.Context, o Options) error {
 }
 
 func (a *App) openStore(ctx context.Context, o Options) (err error) {
-	a.store, err = store.Open(ctx, store.Config{URL: a.cfg.DatabaseURL.Reveal(), MaxConns: a.cfg.DatabaseMaxConns, Log: a.log})
+	a.store, err = store.Open(ctx, store.Config{URL: a.cfg.DatabaseURL.Reveal(), MaxConns: a.cfg.DatabaseMaxConns, Log: a.log,
+		Observer: a.watch.jobs})
 	if err != nil {
 		return plainly(err)
 	}

@@ -24,11 +24,12 @@ type FsckOptions struct {
 
 // Fsck compares the ledger with Redis, for the command line.
 func Fsck(ctx context.Context, cfg config.Config, o FsckOptions) (found []dispatch.Finding, err error) {
-	s, err := OpenStore(ctx, cfg)
+	counts := new(store.CommandCounts)
+	s, err := openStore(ctx, cfg, counts)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, s.Close()) }()
+	defer func() { err = errors.Join(err, counts.Write(context.WithoutCancel(ctx), s), s.Close()) }()
 	if err := s.Check(ctx); err != nil {
 		return nil, err
 	}

@@ -7,31 +7,51 @@ import (
 	"github.com/waybill/waybill/internal/batch"
 	"github.com/waybill/waybill/internal/cache"
 	"github.com/waybill/waybill/internal/job"
+	"github.com/waybill/waybill/internal/obs"
 	"github.com/waybill/waybill/store"
 )
 
-// ledger is the store as api and worker see it: the hot writes of concurrent callers are committed together, reads of finished jobs go past a
-// cache, and waiting for a job costs no query of its own.
+// ledger is the store as every part of a process sees it: the hot writes of concurrent callers are committed together, reads of finished jobs go
+// past a cache, and waiting for a job costs no query of its own. What it does to jobs is counted by the store's Observer and by the worker's,
+// and traced here, so that there is no way around the metrics.
 type ledger struct {
 	*store.Store
 	creates *batch.Batcher[job.Submission, job.Created]
 	claims  *batch.Batcher[job.ClaimRequest, job.Claim]
 	settles *batch.Batcher[*job.Settlement, job.Settled]
 	waiters *waiters
+	spans   obs.Spans
 	cache   *cache.Jobs
 }
 
-func newLedger(s *store.Store, c *cache.Jobs, observe func(op string) func(n int)) *ledger {
-	l := &ledger{Store: s, cache: c, waiters: newWaiters(s.FinishedAmong)}
+func newLedger(s *store.Store, c *cache.Jobs, w *watch) *ledger {
+	l := &ledger{Store: s, cache: c, waiters: newWaiters(s.FinishedAmong), spans: w.spans}
+	observe := w.batches
 	l.creates = batch.New(batch.Config{Observe: observe("create")}, l.create)
 	l.claims = batch.New(batch.Config{Observe: observe("claim")}, l.claim)
 	l.settles = batch.New(batch.Config{Observe: observe("settle")}, l.settle)
 	return l
 }
 
-// Create writes one job down together with those of other callers.
+// Create writes one job down together with those of other callers. The job is in the trace of its request.
 func (l *ledger) Create(ctx context.Context, s job.Submission) (job.Created, error) {
-	return l.creates.Do(ctx, s)
+	s.Traceparent = obs.Traceparent(ctx)
+	ctx, end := l.spans.Ledger(ctx, "create", 1)
+	made, err := l.creates.Do(ctx, s)
+	end(err)
+	return made, err
+}
+
+// CreateAll writes all jobs down or none. They share the trace of their request.
+func (l *ledger) CreateAll(ctx context.Context, subs []job.Submission) ([]job.Created, error) {
+	trace := obs.Traceparent(ctx)
+	for i := range subs {
+		subs[i].Traceparent = trace
+	}
+	ctx, end := l.spans.Ledger(ctx, "create", len(subs))
+	made, err := l.Store.CreateAll(ctx, subs)
+	end(err)
+	return made, err
 }
 
 func (l *ledger) create(ctx context.Context, subs []job.Submission) ([]batch.Result[job.Created], error) {

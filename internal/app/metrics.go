@@ -102,6 +102,9 @@ func (a *App) ledgerFigures(ctx context.Context) (_ []prometheus.Metric, err err
 	if err != nil {
 		return nil, err
 	}
+	if err := a.store.TakeCommandCounts(ctx, a.watch.jobs); err != nil {
+		return nil, err
+	}
 	return append(f.Metrics(), obs.ScheduleLag(next, now)), nil
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/waybill/waybill/internal/job"
 	"github.com/waybill/waybill/internal/obs"
+	"github.com/waybill/waybill/tasks"
 	"github.com/waybill/waybill/worker"
 )
 
@@ -40,6 +41,15 @@ func (a *App) addWatch(ctx context.Context, o Options) error {
 	r := obs.NewRegistry(Version())
 	a.watch = &watch{registry: r, jobs: obs.NewJobs(r, a.cfg.Queues.Names()), http: obs.NewHTTP(r, tracer), spans: obs.Spans{Tracer: tracer}, batches: obs.Batches(r)}
 	return nil
+}
+
+// expect makes the counters of all that can happen in this process start at zero.
+func (w *watch) expect(c *tasks.Catalogue, queues []string, runsJobs bool) {
+	own := map[string]string{}
+	for _, t := range c.Types() {
+		own[t.Name] = t.Defaults.Queue
+	}
+	w.jobs.Expect(obs.Kinds(own, queues), runsJobs)
 }
 
 // serviceName is what traces call this process.

@@ -24,7 +24,7 @@ func (a *App) addWorker(o Options) error {
 		return err
 	}
 	id := job.NewID()
-	a.audit, err = dispatch.NewAudit(dispatch.AuditConfig{Queues: a.cfg.Queues.Names(), Judge: id}, watched{a.ledger, a.watch}, a.carrier)
+	a.audit, err = dispatch.NewAudit(dispatch.AuditConfig{Queues: a.cfg.Queues.Names(), Judge: id}, a.ledger, a.carrier)
 	if err != nil {
 		return err
 	}

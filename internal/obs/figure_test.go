@@ -88,7 +88,7 @@ func TestOutcomesAreCountedAsOutcomesOfAttempts(t *testing.T) {
 		m.Settled(j, string(outcome), time.Second)
 	}
 	m.Settled(j, string(job.Pending), 0) // never begun
-	m.Finished(j)
+	m.Finished(j.Type, j.Queue, j.State)
 	want := `
 # HELP waybill_jobs_settled_total Attempts that ended, by outcome: completed, archived, canceled, retry, snoozed, handed_back. Jobs that were finished while they waited count too.
 # TYPE waybill_jobs_settled_total counter

@@ -58,6 +58,13 @@ func (h *HTTP) Answered(route, method string, status int, took time.Duration) {
 	a.seconds.Observe(took.Seconds())
 }
 
+// Expect makes the counters of failed answers of a route start at zero: one that begins with its first failure hides it from every rate.
+func (h *HTTP) Expect(route, method string) {
+	for _, status := range []int{http.StatusInternalServerError, http.StatusServiceUnavailable} {
+		h.requests.WithLabelValues(route, knownMethod(method), strconv.Itoa(status))
+	}
+}
+
 func (h *HTTP) answers(k answerKind) answers {
 	h.mu.RLock()
 	a, ok := h.known[k]

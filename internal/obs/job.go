@@ -8,7 +8,7 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// Jobs counts what becomes of jobs in this process. It is what worker.Observer asks for. Types and queues are those of the deployment, never a
+// Jobs counts what becomes of jobs in this process. It implements worker.Observer and store.Observer. Types and queues are those of the deployment, never a
 // stranger's words.
 type Jobs struct {
 	created, reopened, settled, refused, abandoned *prometheus.CounterVec
@@ -50,16 +50,59 @@ func NewJobs(r prometheus.Registerer, queues []string) *Jobs {
 	return j
 }
 
-// Created counts n jobs of a kind that were just written down.
+// Created implements store.Observer.
 func (m *Jobs) Created(taskType, queue string, n int) {
 	m.created.WithLabelValues(taskType, queue).Add(float64(n))
 }
 
-// Reopened counts a finished job that is open again.
-func (m *Jobs) Reopened(j *job.Job) { m.reopened.WithLabelValues(j.Type, j.Queue).Inc() }
+// Reopened implements store.Observer.
+func (m *Jobs) Reopened(taskType, queue string) { m.reopened.WithLabelValues(taskType, queue).Inc() }
 
-// Finished counts a job that was finished without an attempt: canceled or archived while it waited, or taken from a lost worker for good.
-func (m *Jobs) Finished(j *job.Job) { m.count(j, string(j.State)) }
+// Finished implements store.Observer: a job was canceled or archived while it waited, or taken from a lost worker for good.
+func (m *Jobs) Finished(taskType, queue string, state job.State) {
+	m.settled.WithLabelValues(taskType, queue, string(state)).Inc()
+}
+
+// Expect makes the counters of what can happen to jobs of these types start at zero: a counter that begins with its first event hides that
+// event from every rate. A process that runs no jobs finishes them only by hand.
+func (m *Jobs) Expect(kinds []Kind, runsJobs bool) {
+	outcomes := []string{string(job.Archived), string(job.Canceled)}
+	if runsJobs {
+		outcomes = append(outcomes, string(job.Completed), string(job.Retry), snoozed, handedBack)
+	}
+	for _, k := range kinds {
+		m.created.WithLabelValues(k.Type, k.Queue)
+		m.reopened.WithLabelValues(k.Type, k.Queue)
+		for _, o := range outcomes {
+			m.settled.WithLabelValues(k.Type, k.Queue, o)
+		}
+		if runsJobs {
+			m.refused.WithLabelValues(k.Type)
+			m.abandoned.WithLabelValues(k.Type)
+		}
+	}
+}
+
+// Kind is what jobs are counted by.
+type Kind struct{ Type, Queue string }
+
+// maxKinds bounds the series that exist before anything has happened: eight for each kind.
+const maxKinds = 500
+
+// Kinds pairs each task type with every queue, or with its own queue alone where the pairs would be more than maxKinds. queueOf is the queue
+// of each type's jobs where they name none.
+func Kinds(queueOf map[string]string, queues []string) (kinds []Kind) {
+	for taskType, own := range queueOf {
+		if len(queueOf)*len(queues) > maxKinds {
+			kinds = append(kinds, Kind{taskType, own})
+			continue
+		}
+		for _, q := range queues {
+			kinds = append(kinds, Kind{taskType, q})
+		}
+	}
+	return kinds
+}
 
 // Running notes that a handler runs until the returned function is called.
 func (m *Jobs) Running(j *job.Job) (done func()) {
@@ -95,13 +138,19 @@ func (m *Jobs) Unknown(queue string) { m.unknown.WithLabelValues(queue).Inc() }
 // GaveBack implements worker.Observer.
 func (m *Jobs) GaveBack(queue string) { m.gaveBack.WithLabelValues(queue).Inc() }
 
+// What became of attempts whose job goes on without a failure.
+const (
+	snoozed    = "snoozed"
+	handedBack = "handed_back"
+)
+
 // count speaks of attempts where the state that follows would mislead.
 func (m *Jobs) count(j *job.Job, outcome string) {
 	switch job.State(outcome) {
 	case job.Scheduled:
-		outcome = "snoozed"
+		outcome = snoozed
 	case job.Pending:
-		outcome = "handed_back"
+		outcome = handedBack
 	}
 	m.settled.WithLabelValues(j.Type, j.Queue, outcome).Inc()
 }

@@ -10,13 +10,12 @@ import (
 
 // Schedules counts what schedules do in this process. It is what schedule.Observer asks for.
 type Schedules struct {
-	jobs  *Jobs
 	ticks *prometheus.CounterVec
 }
 
-// NewSchedules registers the metrics of schedules; their jobs are counted with all others.
-func NewSchedules(r prometheus.Registerer, jobs *Jobs) *Schedules {
-	s := &Schedules{jobs: jobs, ticks: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "waybill_schedule_ticks_total",
+// NewSchedules registers the metrics of schedules. Their jobs are counted with all others, by the store's Observer.
+func NewSchedules(r prometheus.Registerer) *Schedules {
+	s := &Schedules{ticks: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "waybill_schedule_ticks_total",
 		Help: "Planned times of schedules that were decided, by what became of them. One that waited for earlier jobs counts twice."}, []string{"outcome"})}
 	r.MustRegister(s.ticks)
 	for _, o := range job.Outcomes {
@@ -29,14 +28,6 @@ func NewSchedules(r prometheus.Registerer, jobs *Jobs) *Schedules {
 func (s *Schedules) Decided(d *job.Decided) {
 	for _, t := range d.Ticks {
 		s.ticks.WithLabelValues(string(t.Outcome)).Inc()
-	}
-	for _, j := range d.Created {
-		s.jobs.Created(j.Type, j.Queue, 1)
-	}
-	for _, j := range d.Canceled {
-		if j.State.Finished() {
-			s.jobs.Finished(j)
-		}
 	}
 }
 
