@@ -34,7 +34,7 @@ func (h *jobHandler) createBatch(c *gin.Context) (any, error) {
 	}
 	owner := caller(c).UserID
 	lines := isMedia(c.GetHeader("Content-Type"), "application/x-ndjson")
-	subs, err := h.check.readBatch(body, lines, owner, h.deps.Now())
+	subs, err := h.check.readBatch(body, lines, owner, h.deps.LedgerNow())
 	if err != nil {
 		return nil, err
 	}

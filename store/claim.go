@@ -71,6 +71,8 @@ func refuse(row *jobRow, delivery int, now time.Time) job.Claim {
 		return job.Claim{Verdict: job.Drop}
 	case row.State == job.Active:
 		return job.Claim{Verdict: job.PutOff, Wait: busyWait}
+	case row.State == job.Pending: // it came to be so between the two statements
+		return job.Claim{Verdict: job.PutOff}
 	default: // too early; or it came to be due between the two statements
 		return job.Claim{Verdict: job.PutOff, Wait: max(row.RunAt.Sub(now), 0)}
 	}

@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"github.com/uptrace/bun"
+
+	"github.com/waybill/waybill/internal/clock"
 )
 
 // Config says which database to open.
@@ -24,6 +26,7 @@ type Config struct {
 type Store struct {
 	db     *bun.DB
 	engine engine
+	times  *clock.Clock
 	log    *slog.Logger
 }
 
@@ -36,7 +39,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Store{db: e.bun(), engine: e, log: cfg.Log}, nil
+	return &Store{db: e.bun(), engine: e, times: clock.New(), log: cfg.Log}, nil
 }
 
 func openEngine(ctx context.Context, cfg Config) (engine, error) {
@@ -49,6 +52,9 @@ func openEngine(ctx context.Context, cfg Config) (engine, error) {
 		return nil, errors.New("a database URL begins with postgres:// or sqlite:PATH")
 	}
 }
+
+// Clock estimates the time of the database's clock from what Now and Beat have read of it.
+func (s *Store) Clock() *clock.Clock { return s.times }
 
 // Close lets go of every connection.
 func (s *Store) Close() error { return s.engine.close() }

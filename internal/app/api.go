@@ -20,7 +20,7 @@ func ServeAPI(a *App, o Options) error {
 	}, api.Deps{Auth: a.auth, Accounts: a.auth, Jobs: watched{a.ledger, a.watch}, Carrier: a.carrier, Audit: a.auth, Sessions: a.auth, Steering: a.ledger,
 		Queues: &figures{ledger: a.ledger, road: a.carrier, queues: a.cfg.Queues.Names(), log: a.log}, Road: a.carrier, Redis: a.redis,
 		Schedules: a.schedules, ScheduleLedger: a.store, Tasks: a.tasks, Ready: a.ready(),
-		Watch: a.watch.http, Scrape: obs.Handler(a.watch.registry), Log: a.log})
+		Watch: a.watch.http, Scrape: obs.Handler(a.watch.registry), Log: a.log, LedgerNow: a.store.Clock().Now})
 	if err != nil {
 		return err
 	}
@@ -39,7 +39,7 @@ func (a *App) newAuth() (*auth.Service, error) {
 		keys[i] = auth.SigningKey{ID: k.ID, Secret: []byte(k.Secret.Reveal())}
 	}
 	return auth.New(auth.Config{Keys: keys, Issuer: string(a.cfg.PublicURL), Open: a.cfg.RegistrationOpen()},
-		auth.Deps{Ledger: a.store, Redis: a.redis, Log: a.log})
+		auth.Deps{Ledger: a.store, Redis: a.redis, Log: a.log, LedgerNow: a.store.Clock().Now})
 }
 
 // ready names what must be there: a ledger that can be written to. Redis is not among it: without it jobs are accepted all the same.

@@ -98,6 +98,9 @@ func (a *App) open(ctx context.Context, o Options) (err error) {
 	if err = a.openStore(ctx, o); err != nil {
 		return err
 	}
+	if err = a.followLedger(ctx); err != nil {
+		return err
+	}
 	if a.redis, err = dispatch.Connect(a.cfg.RedisURL.Reveal()); err != nil {
 		return err
 	}
@@ -113,7 +116,7 @@ func (a *App) open(ctx context.Context, o Options) (err error) {
 			return err
 		}
 	}
-	if a.carrier, err = dispatch.New(dispatch.Config{Private: a.private}, a.redis, a.log); err != nil {
+	if a.carrier, err = dispatch.New(dispatch.Config{Private: a.private, Clock: a.store.Clock()}, a.redis, a.log); err != nil {
 		return err
 	}
 	a.ledger = newLedger(a.store, cache.NewJobs(a.redis, a.private, a.log), a.watch.batches)

@@ -33,7 +33,7 @@ func Fsck(ctx context.Context, cfg config.Config, repair bool) (found []dispatch
 	}
 	log := obs.Logger(os.Stderr, slog.LevelWarn, "text")
 	everythingPrivate := func(string) bool { return true } // the catalogue is not at hand: no payload is shown to Redis
-	d, err := dispatch.New(dispatch.Config{Private: everythingPrivate}, client, log)
+	d, err := dispatch.New(dispatch.Config{Private: everythingPrivate, Clock: s.Clock()}, client, log)
 	if err != nil {
 		return nil, err
 	}

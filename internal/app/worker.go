@@ -27,7 +27,7 @@ func (a *App) addWorker(o Options) error {
 		ID: id, Queues: a.cfg.Queues.Weights(), Concurrency: a.cfg.Concurrency,
 		Grace: a.cfg.ShutdownGrace, CancelGrace: a.cfg.CancelGrace,
 		BellChannel: dispatch.BellChannel, CancelChannel: dispatch.CancelChannel,
-	}, worker.Deps{Ledger: a.ledger, Carrier: a.carrier, Handler: a.watch.handler(runTask(a.tasks)), Redis: a.redis, Pipelined: fast,
+	}, worker.Deps{Ledger: a.ledger, Carrier: a.carrier, Handler: a.watch.handler(runTask(a.tasks)), Redis: a.redis, Pipelined: fast, Clock: a.store.Clock(),
 		Log: a.log, Observer: a.watch.jobs})
 	if err != nil {
 		return err

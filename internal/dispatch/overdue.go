@@ -49,7 +49,7 @@ func (a *Audit) bury(ctx context.Context, queue, taskID string) error {
 // the ledger had the outcome. asynq itself would look after two minutes.
 func (a *Audit) unheld(ctx context.Context, queue string) error {
 	ids, err := a.redis.ZRangeByScore(ctx, "asynq:{"+queue+"}:lease", &redis.ZRangeBy{Min: "-inf",
-		Max: strconv.FormatInt(time.Now().Add(leaseLeft).Unix(), 10), Count: leaseBatch}).Result()
+		Max: strconv.FormatInt(a.d.clock.Now().Add(leaseLeft).Unix(), 10), Count: leaseBatch}).Result()
 	if err != nil || len(ids) == 0 {
 		return err
 	}
@@ -181,7 +181,7 @@ func (a *Audit) compare(ctx context.Context, queue string, page []job.Delivery) 
 			f.flipped = append(f.flipped, d)
 		case "pending": // key and list are written in one step
 		default:
-			if t.isStuck(time.Now()) {
+			if t.isStuck(a.d.clock.Now()) {
 				f.stuck = append(f.stuck, d)
 			}
 		}
