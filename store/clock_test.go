@@ -79,7 +79,7 @@ func TestARetryWaitsFromTheMomentItIsWrittenDown(t *testing.T) {
 			w := job.NewID()
 			j := mustClaim(t, s, create(t, s, submission())[0], w)
 			set := settlement(j, w, state)
-			set.Wait = 10 * time.Minute
+			set.Wait, set.Failed = 10*time.Minute, state == job.Retry
 			before, err := s.Now(t.Context())
 			if err != nil {
 				t.Fatal(err)
