@@ -82,7 +82,7 @@ func TestAParcelBecomesATaskOnce(t *testing.T) {
 func TestATaskIsNeverDueBeforeItsJob(t *testing.T) {
 	t.Parallel()
 	d, _, _ := newDispatcher(t, Config{})
-	p := parcel(func(p *job.Parcel) { p.RunAt = time.Now().Truncate(time.Second).Add(10*time.Second + time.Millisecond) })
+	p := parcel(func(p *job.Parcel) { p.State, p.RunAt = job.Scheduled, time.Now().Truncate(time.Second).Add(10*time.Second + time.Millisecond) })
 	if err := d.SendNow(t.Context(), p); err != nil {
 		t.Fatal(err)
 	}
@@ -186,7 +186,7 @@ func TestParcelsOfOneMomentTravelTogether(t *testing.T) {
 	for i := range all {
 		all[i] = parcel(func(p *job.Parcel) {
 			if i%2 == 0 {
-				p.RunAt = time.Now().Add(time.Hour)
+				p.State, p.RunAt = job.Scheduled, time.Now().Add(time.Hour)
 			}
 		})
 	}
