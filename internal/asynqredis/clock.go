@@ -42,12 +42,20 @@ func WithClock(c redis.UniversalClient, clock Clock) *Client {
 
 // EvalSha runs a script with the ledger's times.
 func (c *Client) EvalSha(ctx context.Context, sha string, keys []string, args ...any) *redis.Cmd {
-	return c.UniversalClient.EvalSha(ctx, sha, keys, c.retime(ctx, keys, args)...)
+	cmd := c.UniversalClient.EvalSha(ctx, sha, keys, c.retime(ctx, keys, args)...)
+	if isRetry(keys, args) && !redis.HasErrorPrefix(cmd.Err(), "NOSCRIPT") { // else Eval comes next, with the same arguments
+		c.forget(args[0])
+	}
+	return cmd
 }
 
 // Eval is EvalSha for a script that Redis does not have yet.
 func (c *Client) Eval(ctx context.Context, script string, keys []string, args ...any) *redis.Cmd {
-	return c.UniversalClient.Eval(ctx, script, keys, c.retime(ctx, keys, args)...)
+	cmd := c.UniversalClient.Eval(ctx, script, keys, c.retime(ctx, keys, args)...)
+	if isRetry(keys, args) {
+		c.forget(args[0])
+	}
+	return cmd
 }
 
 // ZAddXX extends the leases of tasks, as the only times that asynq writes without a script.
@@ -77,7 +85,7 @@ func (c *Client) retime(ctx context.Context, keys []string, args []any) []any {
 		return with(with(args, 0, c.clock.Earliest().Unix()), 2, c.clock.Now().UnixNano())
 	case len(keys) == 4 && len(args) == 2 && in(3, ":lease"): // dequeue: end of the lease, prefix
 		return with(args, 0, c.shift(args[0]))
-	case len(keys) == 8 && len(args) == 6 && in(3, ":retry"): // retry: id, message, when, …
+	case isRetry(keys, args): // id, message, when, …
 		return with(args, 2, c.retryAt(args[0], args[2]))
 	case len(keys) == 9 && len(args) == 7 && in(3, ":archived"): // archive: id, message, now, oldest to keep, …
 		return with(with(args, 2, c.shift(args[2])), 3, c.shift(args[3]))
@@ -85,6 +93,11 @@ func (c *Client) retime(ctx context.Context, keys []string, args []any) []any {
 		return with(args, 0, c.shift(args[0]))
 	}
 	return args
+}
+
+// isRetry knows the script by which asynq puts a task off.
+func isRetry(keys []string, args []any) bool {
+	return len(keys) == 8 && len(args) == 6 && strings.HasSuffix(keys[3], ":retry")
 }
 
 // with is args with another one at i. The caller's are left as they are: asynq uses them again where
@@ -139,13 +152,18 @@ func (c *Client) RetryAt(taskID string, at time.Time) {
 func (c *Client) retryAt(id, asked any) any {
 	name, _ := id.(string)
 	c.mu.Lock()
-	at, ok := c.due[name]
-	delete(c.due, name)
-	c.mu.Unlock()
-	if ok {
+	defer c.mu.Unlock()
+	if at, ok := c.due[name]; ok {
 		return at
 	}
 	return c.shift(asked)
+}
+
+func (c *Client) forget(id any) {
+	name, _ := id.(string)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.due, name)
 }
 
 // wholeSecond rounds up: scores are whole seconds, and no job may start before its time.
