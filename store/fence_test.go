@@ -183,7 +183,7 @@ func TestALateWorkerMaySettleASuspectThatWaits(t *testing.T) {
 			t.Fatalf("%d of four suspects are put off", len(jobs))
 		}
 		failed := settlement(jobs[1], w, job.Retry)
-		failed.Failed, failed.RunAt, failed.Error = true, time.Now().Add(time.Hour), &job.AttemptError{Message: "no", Retryable: true}
+		failed.Failed, failed.Wait, failed.Error = true, time.Hour, &job.AttemptError{Message: "no", Retryable: true}
 		for i, set := range []job.Settlement{settlement(jobs[0], w, job.Completed), failed, settlement(jobs[2], w, job.Pending)} {
 			if r := settle(t, s, set); !r.Accepted || r.State != set.State {
 				t.Errorf("%d: settled as %+v", i, r)

@@ -11,7 +11,6 @@ have redis-server || missing="$missing redis-server"
 { have prometheus && have promtool; } || missing="$missing prometheus"
 # Debian keeps it off the PATH of whoever is not root.
 { have pgbouncer || [ -x /usr/sbin/pgbouncer ]; } || missing="$missing pgbouncer"
-have faketime || missing="$missing faketime"
 # Debian keeps PostgreSQL's programs off PATH.
 if ! { have postgres && have initdb; } && ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then
 	missing="$missing postgresql"
@@ -30,7 +29,7 @@ fi
 if ! have apt-get || [ "$as_root" = no ]; then
 	echo "Missing:$missing (by their names in Debian)." >&2
 	echo "Install them, on Debian or Ubuntu with: sudo apt-get update && sudo apt-get install -y$missing" >&2
-	echo "on macOS with: xcode-select --install; brew install redis postgresql@17 pgbouncer prometheus libfaketime" >&2
+	echo "on macOS with: xcode-select --install; brew install redis postgresql@17 pgbouncer prometheus" >&2
 	exit 1
 fi
 echo "installing$missing"

@@ -1,4 +1,4 @@
-// Package shift builds programs whose wall clock a test can move while they run. libfaketime cannot
+// Package shift builds programs whose wall clock a test can move while they run. A preloaded library cannot
 // do that for Go, whose runtime reads the clock without a library. So the program is built with
 // another package time: go build takes it as an overlay, and nothing of the program changes.
 //
