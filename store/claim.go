@@ -90,6 +90,7 @@ func (s *Store) standing(ctx context.Context, ids []job.ID) (map[job.ID]*jobRow,
 	for _, r := range list {
 		rows[r.ID] = r
 	}
-	now, err := s.engine.now(ctx)
-	return rows, now, s.wrap("read the clock", err)
+	// A job that was refused as too early is put off by the clock: it must be known as it is now, also right after a step.
+	now, err := s.Now(ctx)
+	return rows, now, err
 }

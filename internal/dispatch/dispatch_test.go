@@ -82,7 +82,9 @@ func TestAParcelBecomesATaskOnce(t *testing.T) {
 func TestATaskIsNeverDueBeforeItsJob(t *testing.T) {
 	t.Parallel()
 	d, _, _ := newDispatcher(t, Config{})
-	p := parcel(func(p *job.Parcel) { p.State, p.RunAt = job.Scheduled, time.Now().Truncate(time.Second).Add(10*time.Second + time.Millisecond) })
+	p := parcel(func(p *job.Parcel) {
+		p.State, p.RunAt = job.Scheduled, time.Now().Truncate(time.Second).Add(10*time.Second+time.Millisecond)
+	})
 	if err := d.SendNow(t.Context(), p); err != nil {
 		t.Fatal(err)
 	}
