@@ -54,10 +54,6 @@ func TestJobsRunOnTimeWhateverTheClocksShow(t *testing.T) {
 			if off := v.CreatedAt.Sub(ledgerNow()); off > time.Second || off < -time.Minute {
 				t.Errorf("it was created at %s, the ledger's time is %s", v.CreatedAt, ledgerNow())
 			}
-			id, _ := job.ParseID(now)
-			if off := id.Time().Sub(v.CreatedAt).Abs(); off > 5*time.Second {
-				t.Errorf("its id is of %s, it was created at %s", id.Time(), v.CreatedAt)
-			}
 			v = b.finished(delayed)
 			within(t, "a delayed job", v.StartedAt.Sub(v.CreatedAt), 3*time.Second)
 			v = b.finished(planned)
@@ -66,7 +62,7 @@ func TestJobsRunOnTimeWhateverTheClocksShow(t *testing.T) {
 			if v.State != job.Completed || len(v.Errors) != 1 {
 				t.Fatalf("the job that fails once ended %s: %+v", v.State, v.Errors)
 			}
-			within(t, "the retry", v.StartedAt.Sub(v.Errors[0].At), 2*time.Second)
+			within(t, "the retry", v.StartedAt.Sub(v.Errors[0].At), 1600*time.Millisecond) // a delay of 2 s is spread by a fifth at most
 		})
 	}
 }
