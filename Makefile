@@ -45,6 +45,11 @@ chaos: ## break everything that can break under load, and check every invariant 
 	@tools/install.sh
 	go run ./chaos $(ARGS)
 
+.PHONY: clocks
+clocks: ## run a deployment whose processes' clocks differ and jump; builds the programs with a package time that tests can move
+	@tools/install.sh
+	go test -count 1 -timeout 30m -v -tags clocks ./chaos/clock
+
 .PHONY: chaos-short
 chaos-short: ## the few of these faults that every change must survive; 2 minutes
 	@tools/install.sh

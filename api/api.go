@@ -19,7 +19,7 @@ import (
 	"github.com/waybill/waybill/tasks"
 )
 
-// Deps is what the API calls. All but WebhookSecrets, Ready, Watch, Scrape and Now are required.
+// Deps is what the API calls. All but WebhookSecrets, Ready, Watch, Scrape, Now and LedgerNow are required.
 type Deps struct {
 	Auth     authenticator
 	Accounts accounts
@@ -41,7 +41,8 @@ type Deps struct {
 	Watch          watcher      // nil: requests are not measured
 	Scrape         http.Handler // of /metrics; nil: an empty answer
 	Log            *slog.Logger
-	Now            func() time.Time // time.Now
+	Now            func() time.Time // time.Now; measures how long things take and how old they are
+	LedgerNow      func() time.Time // the ledger's time, for times that come from clients or go to the ledger; nil: Now
 }
 
 // auditor keeps a record of deeds. It does not fail the deed: what cannot be recorded is logged by the auditor.
@@ -84,6 +85,9 @@ func New(cfg Config, deps Deps) (*API, error) {
 	cfg = cfg.withDefaults()
 	if deps.Now == nil {
 		deps.Now = time.Now
+	}
+	if deps.LedgerNow == nil {
+		deps.LedgerNow = deps.Now
 	}
 	if err := errors.Join(cfg.validate(), deps.validate()); err != nil {
 		return nil, fmt.Errorf("build api: %w", err)

@@ -36,7 +36,7 @@ func (h *jobHandler) createBatch(c *gin.Context) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	subs, err := h.check.readBatch(body, isLines(c), owner, h.deps.Now())
+	subs, err := h.check.readBatch(body, isLines(c), owner, h.deps.LedgerNow())
 	if err != nil {
 		return nil, err
 	}

@@ -83,7 +83,7 @@ func (h *jobHandler) create(c *gin.Context) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	sub, err := h.check.read(body, owner, h.deps.Now())
+	sub, err := h.check.read(body, owner, h.deps.LedgerNow())
 	if err != nil {
 		return nil, err
 	}
@@ -214,7 +214,7 @@ func (h *jobHandler) retry(c *gin.Context) (any, error) {
 // record writes down what somebody did to another's job. What owners do to their own is in the job itself.
 func (h *jobHandler) record(c *gin.Context, action string, j *job.Job) {
 	if p := caller(c); p.UserID != j.OwnerID {
-		e := deed(c, h.deps.Now(), action, j.ID.String())
+		e := deed(c, h.deps.LedgerNow(), action, j.ID.String())
 		e.Detail = map[string]string{"owner_id": j.OwnerID.String(), "type": j.Type}
 		h.audit.Record(c.Request.Context(), e)
 	}

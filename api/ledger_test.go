@@ -65,8 +65,9 @@ func (l *fakeLedger) create(s job.Submission) job.Created {
 	j := &job.Job{ID: s.ID, OwnerID: s.OwnerID, Type: s.Type, Queue: s.Queue, Payload: slices.Clone(s.Payload), Labels: s.Labels,
 		Policy: s.Policy, State: job.Pending, RunAt: s.RunAt, Delivery: 1, CreatedAt: time.Now()}
 	if s.RunAt.IsZero() {
-		j.RunAt = j.CreatedAt
-	} else {
+		j.RunAt = j.CreatedAt.Add(s.Delay)
+	}
+	if j.RunAt.After(j.CreatedAt) {
 		j.State = job.Scheduled
 	}
 	l.jobs[s.ID], l.finished[s.ID] = j, make(chan struct{})

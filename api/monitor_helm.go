@@ -36,7 +36,7 @@ type helm struct {
 }
 
 func newHelm(cfg Config, deps Deps) *helm {
-	return &helm{ledger: deps.Steering, road: deps.Road, carrier: deps.Carrier, audit: deps.Audit, queues: cfg.Queues, log: deps.Log, now: deps.Now}
+	return &helm{ledger: deps.Steering, road: deps.Road, carrier: deps.Carrier, audit: deps.Audit, queues: cfg.Queues, log: deps.Log, now: deps.LedgerNow}
 }
 
 // obey does what o says and answers what asynqmon's page expects.

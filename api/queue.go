@@ -217,12 +217,13 @@ func (b *queueBody) addOpen(open []job.QueueFigures) {
 	}
 }
 
-// workerSilence is how long a worker may say nothing before it is not counted.
+// workerSilence is how long a worker may say nothing before it is not counted. A heartbeat that lies as far ahead is one of before the ledger's
+// clock stepped back.
 const workerSilence = 10 * time.Second
 
 func (b *queueBody) addWorkers(f *QueueFigures) {
 	for _, w := range f.Workers {
-		if !w.Stopping && f.At.Sub(w.BeatAt) < workerSilence && slices.Contains(w.Queues, b.Name) {
+		if !w.Stopping && f.At.Sub(w.BeatAt).Abs() < workerSilence && slices.Contains(w.Queues, b.Name) {
 			b.Workers++
 			b.Slots += w.Slots
 		}

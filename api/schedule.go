@@ -47,7 +47,7 @@ type scheduleHandler struct {
 
 func newScheduleHandler(cfg Config, deps Deps, q *quota) *scheduleHandler {
 	return &scheduleHandler{check: checker{tasks: deps.Tasks, queues: cfg.Queues}, schedules: deps.Schedules, ledger: deps.ScheduleLedger,
-		audit: deps.Audit, quota: q, now: deps.Now}
+		audit: deps.Audit, quota: q, now: deps.LedgerNow}
 }
 
 func (h *scheduleHandler) routes() []route {

@@ -25,7 +25,7 @@ var (
 
 // createJob is a job as it is asked for. Fields that are not given keep what newCreateJob set.
 type createJob struct {
-	now time.Time
+	now time.Time // the ledger's
 
 	typ        string
 	payload    json.RawMessage
@@ -187,11 +187,11 @@ func (in *createJob) checkTimes(sub *job.Submission, wrong *mistakes) {
 	}
 	switch {
 	case in.delay != 0:
-		sub.RunAt = in.now.Add(in.delay).UTC()
+		sub.Delay = in.delay
 	case in.runAt.After(in.now):
 		sub.RunAt = in.runAt
 	}
-	if !sub.Deadline.IsZero() && sub.RunAt.After(sub.Deadline) {
+	if !sub.Deadline.IsZero() && (sub.RunAt.After(sub.Deadline) || in.now.Add(sub.Delay).After(sub.Deadline)) {
 		wrong.refuse("/deadline", "lies before the job may run")
 	}
 }

@@ -116,7 +116,7 @@ func roadAlerts() []Alert {
 			Summary: "Ledger and Redis disagree about {{ $value }} jobs ({{ $labels.kind }}), and the audit does not get it right.",
 		},
 		{
-			Name: "WaybillAuditStalled", For: time.Minute, Severity: Critical, Expr: "time() - max(waybill_audit_last_pass_timestamp_seconds) > 60",
+			Name: "WaybillAuditStalled", For: time.Minute, Severity: Critical, Expr: "min(waybill_audit_last_pass_age_seconds) > 60",
 			Summary: "No audit has finished for {{ $value | humanizeDuration }}: what Redis loses stays lost meanwhile.",
 		},
 		{
@@ -156,6 +156,11 @@ func processAlerts() []Alert {
 		{
 			Name: "WaybillWorkerLost", For: 0, Severity: Warning, Expr: `max(waybill_workers{state="silent"}) > 0`,
 			Summary: "{{ $value }} workers went silent without saying goodbye; their jobs are run by others.",
+		},
+		{
+			Name: "WaybillClockOff", For: 2 * time.Minute, Severity: Warning,
+			Expr:    "max by (job, instance) (abs(waybill_clock_offset_seconds) - waybill_clock_error_seconds) > 1",
+			Summary: "The clocks of {{ $labels.instance }} and of PostgreSQL are {{ $value | humanizeDuration }} apart. Jobs go by PostgreSQL's.",
 		},
 		{
 			Name: "WaybillAPIErrors", For: time.Minute, Severity: Critical,

@@ -95,8 +95,8 @@ func alertCases() []alertCase {
 		},
 		{
 			alert: "WaybillAuditStalled", at: "10m",
-			fires: []series{{`waybill_audit_last_pass_timestamp_seconds{instance="a"}`: "100x20", `waybill_audit_last_pass_timestamp_seconds{instance="b"}`: "0x20"}},
-			quiet: []series{{`waybill_audit_last_pass_timestamp_seconds{instance="a"}`: "100x20", `waybill_audit_last_pass_timestamp_seconds{instance="b"}`: "0+60x20"}},
+			fires: []series{{`waybill_audit_last_pass_age_seconds{instance="a"}`: "0+60x20", `waybill_audit_last_pass_age_seconds{instance="b"}`: "100+60x20"}},
+			quiet: []series{{`waybill_audit_last_pass_age_seconds{instance="a"}`: "0+60x20", `waybill_audit_last_pass_age_seconds{instance="b"}`: "1x20"}},
 		},
 		{
 			alert: "WaybillDispatchStalled", at: "9m",
@@ -138,6 +138,17 @@ func alertCases() []alertCase {
 			alert: "WaybillWorkerLost", at: "3m",
 			fires: []series{{`waybill_workers{state="silent"}`: "1x9"}},
 			quiet: []series{{`waybill_workers{state="silent"}`: "0x9", `waybill_workers{state="live"}`: "3x9"}},
+		},
+		{
+			alert: "WaybillClockOff", at: "9m", labels: map[string]string{"job": "waybill-worker", "instance": "a"},
+			fires: []series{
+				{`waybill_clock_offset_seconds{job="waybill-worker",instance="a"}`: "-600x20", `waybill_clock_error_seconds{job="waybill-worker",instance="a"}`: "0.01x20"},
+				{`waybill_clock_offset_seconds{job="waybill-worker",instance="a"}`: "2x20", `waybill_clock_error_seconds{job="waybill-worker",instance="a"}`: "0.01x20"},
+			},
+			quiet: []series{
+				{`waybill_clock_offset_seconds{job="waybill-worker",instance="a"}`: "-0.9x20", `waybill_clock_error_seconds{job="waybill-worker",instance="a"}`: "0.01x20"},
+				{`waybill_clock_offset_seconds{job="waybill-worker",instance="a"}`: "2x20", `waybill_clock_error_seconds{job="waybill-worker",instance="a"}`: "1.5x20"}, // the ledger answers slowly
+			},
 		},
 		{
 			alert: "WaybillAPIErrors", at: "15m",

@@ -23,7 +23,7 @@ func durabilityAudit() Row {
 		},
 		{
 			Title: "Since the last whole audit", Unit: "s",
-			Queries: []Query{{"time() - max(waybill_audit_last_pass_timestamp_seconds)", "age"}, {"max(waybill_audit_horizon_seconds)", "left to the fast path"}},
+			Queries: []Query{{"min(waybill_audit_last_pass_age_seconds)", "age"}, {"max(waybill_audit_horizon_seconds)", "left to the fast path"}},
 		},
 		{Title: "Audits", Unit: "ops", Queries: one("sum by (instance) (rate(waybill_audit_passes_total[$__rate_interval]))", "{{instance}}")},
 	}}
@@ -115,6 +115,10 @@ func durabilityProcess() Row {
 		{Title: "CPU", Unit: "percentunit", Queries: one("rate(process_cpu_seconds_total{job=~\"waybill-.*\"}[$__rate_interval])", "{{job}} {{instance}}")},
 		{Title: "Memory", Unit: "bytes", Queries: one("process_resident_memory_bytes{job=~\"waybill-.*\"}", "{{job}} {{instance}}")},
 		{Title: "Goroutines", Queries: one("go_goroutines{job=~\"waybill-.*\"}", "{{job}} {{instance}}")},
+		{
+			Title: "Clocks", Unit: "s", Description: "By how much the ledger's clock is ahead of each process's. Waybill goes by the ledger's; WaybillClockOff watches it.",
+			Queries: one("max by (job, instance) (waybill_clock_offset_seconds)", "{{job}} {{instance}}"),
+		},
 		{Title: "Versions", Queries: one("count by (version) (waybill_build_info)", "{{version}}")},
 	}}
 }

@@ -71,6 +71,8 @@ func refuse(row *jobRow, delivery int, now time.Time) job.Claim {
 		return job.Claim{Verdict: job.Drop}
 	case row.State == job.Active:
 		return job.Claim{Verdict: job.PutOff, Wait: busyWait}
+	case row.State == job.Pending: // it came to be so between the two statements
+		return job.Claim{Verdict: job.PutOff}
 	default: // too early; or it came to be due between the two statements
 		return job.Claim{Verdict: job.PutOff, Wait: max(row.RunAt.Sub(now), 0)}
 	}
@@ -88,6 +90,7 @@ func (s *Store) standing(ctx context.Context, ids []job.ID) (map[job.ID]*jobRow,
 	for _, r := range list {
 		rows[r.ID] = r
 	}
-	now, err := s.engine.now(ctx)
-	return rows, now, s.wrap("read the clock", err)
+	// A job that was refused as too early is put off by the clock: it must be known as it is now, also right after a step.
+	now, err := s.Now(ctx)
+	return rows, now, err
 }

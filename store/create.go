@@ -86,7 +86,11 @@ func (r *inserted) job(s *job.Submission) *job.Job {
 
 // firstState is where a job that is submitted at a moment begins, and when it may run.
 func firstState(s *job.Submission, at time.Time) (job.State, time.Time) {
-	if runAt := s.RunAt.UTC().Truncate(time.Microsecond); runAt.After(at) {
+	runAt := s.RunAt.UTC().Truncate(time.Microsecond)
+	if s.RunAt.IsZero() {
+		runAt = at.Add(s.Delay.Truncate(time.Microsecond))
+	}
+	if runAt.After(at) {
 		return job.Scheduled, runAt
 	}
 	return job.Pending, at

@@ -54,11 +54,21 @@ func (s *Store) SettledBefore(ctx context.Context) (time.Time, error) {
 	return t, s.wrap("read the oldest transaction", err)
 }
 
-// Now is the database's clock.
+// Now is the database's clock. What it reads goes into Clock too.
 func (s *Store) Now(ctx context.Context) (time.Time, error) {
+	began := time.Now()
 	t, err := s.engine.now(ctx)
-	return t, s.wrap("read the clock", err)
+	if err != nil {
+		return t, s.wrap("read the clock", err)
+	}
+	if step := s.times.Observe(began, time.Now(), t); step.Abs() >= logSteps {
+		s.log.WarnContext(ctx, "the database's clock has stepped", "by", step)
+	}
+	return t, nil
 }
+
+// logSteps is from which step of the database's clock on it is logged.
+const logSteps = 100 * time.Millisecond
 
 // Parcels reads what dispatch needs to carry these jobs; those that are finished or held are left out.
 func (s *Store) Parcels(ctx context.Context, ids []job.ID) ([]job.Parcel, error) {

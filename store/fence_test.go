@@ -68,7 +68,7 @@ func TestASettlementIsAcceptedOnce(t *testing.T) {
 		w := job.NewID()
 		j := mustClaim(t, s, create(t, s, submission())[0], w)
 		set := settlement(j, w, job.Retry)
-		set.Failed, set.RunAt, set.Error = true, time.Now().Add(time.Hour), &job.AttemptError{Message: "no\x00pe \xff", Retryable: true}
+		set.Failed, set.Wait, set.Error = true, time.Hour, &job.AttemptError{Message: "no\x00pe \xff", Retryable: true}
 		if r := settle(t, s, set); !r.Accepted || r.State != job.Retry {
 			t.Fatalf("settled as %+v", r)
 		}
@@ -183,7 +183,7 @@ func TestALateWorkerMaySettleASuspectThatWaits(t *testing.T) {
 			t.Fatalf("%d of four suspects are put off", len(jobs))
 		}
 		failed := settlement(jobs[1], w, job.Retry)
-		failed.Failed, failed.RunAt, failed.Error = true, time.Now().Add(time.Hour), &job.AttemptError{Message: "no", Retryable: true}
+		failed.Failed, failed.Wait, failed.Error = true, time.Hour, &job.AttemptError{Message: "no", Retryable: true}
 		for i, set := range []job.Settlement{settlement(jobs[0], w, job.Completed), failed, settlement(jobs[2], w, job.Pending)} {
 			if r := settle(t, s, set); !r.Accepted || r.State != set.State {
 				t.Errorf("%d: settled as %+v", i, r)
@@ -371,7 +371,7 @@ func TestCancelHolds(t *testing.T) {
 			t.Fatalf("the worker is told %+v, %v", orders, err)
 		}
 		set := settlement(running, w, job.Retry)
-		set.Failed, set.RunAt = true, time.Now()
+		set.Failed = true
 		if r := settle(t, s, set); !r.Accepted || r.State != job.Canceled {
 			t.Errorf("what would run again is %+v", r)
 		}

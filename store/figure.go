@@ -47,7 +47,7 @@ func (s *Store) openCount(ctx context.Context, queue string, now time.Time) (job
 	since := "CASE WHEN run_at > dispatch_at THEN run_at ELSE dispatch_at END"
 	var rows []countRow
 	err := s.db.NewSelect().TableExpr("(?) AS o", some).Column("state").ColumnExpr("count(*) AS jobs").
-		ColumnExpr("min(CASE WHEN run_at <= ? AND state <> 'active' THEN "+since+" END) AS oldest", now.UTC()).
+		ColumnExpr("min(CASE WHEN state = 'pending' OR run_at <= ? AND state <> 'active' THEN "+since+" END) AS oldest", now.UTC()).
 		Group("state").Scan(ctx, &rows)
 	total := 0
 	for _, r := range rows {

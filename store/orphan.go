@@ -28,6 +28,9 @@ const (
 //
 // Only a judge whose own heartbeat reached the ledger all that time may call another worker dead: after an outage of the database everybody
 // looks dead and nobody is. A judge without that standing gets no rows.
+//
+// A database whose clock steps back leaves the heartbeats of before ahead of it. Each process that lives puts its own right with its next beat, and
+// its standing as a judge begins anew with it; so by the time that there is a judge, a heartbeat that still lies ahead is that of a dead worker.
 func (s *Store) Orphans(ctx context.Context, judge job.ID) ([]*job.Job, error) {
 	now, err := s.Now(ctx)
 	if err != nil {
@@ -141,7 +144,7 @@ func (s *Store) lockLost(ctx context.Context, tx bun.Tx, judge job.ID, now time.
 		Where("beating_since < ?", stale).Where("beat_at >= ?", now.Add(-beatGap))
 	var rows []openRow
 	q := tx.NewSelect().Model(&rows).Join("LEFT JOIN workers AS w ON w.id = o.worker_id").
-		Where("o.state = ?", job.Active).Where("(w.id IS NULL OR w.beat_at < ?)", stale).Where("EXISTS (?)", heard).Limit(orphanBatch)
+		Where("o.state = ?", job.Active).Where("(w.id IS NULL OR w.beat_at < ? OR w.beat_at > ?)", stale, now.Add(beatGap)).Where("EXISTS (?)", heard).Limit(orphanBatch)
 	if only != nil {
 		q = q.Where("o.id IN (?)", bun.List(only))
 	}

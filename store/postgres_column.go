@@ -78,6 +78,8 @@ func (c *column) int8(v int64) {
 	c.data = binary.BigEndian.AppendUint64(c.data, uint64(v))
 }
 
+func (c *column) microseconds(v time.Duration) { c.int8(v.Microseconds()) }
+
 func (c *column) milliseconds(v time.Duration) { c.int8(v.Milliseconds()) }
 
 // instant cuts to microseconds; a zero time is NULL.

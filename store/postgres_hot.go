@@ -3,6 +3,8 @@ package store
 import (
 	"context"
 	"encoding/json"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -30,7 +32,15 @@ const insertSubmissions = `
 const insertOpen = `
 	INSERT INTO open_jobs (id, owner_id, queue, state, run_at, dispatch_at)
 	SELECT id, owner_id, queue, CASE WHEN run_at > now() THEN 'scheduled' ELSE 'pending' END, coalesce(greatest(run_at, now()), now()), now()
-	FROM unnest($1::uuid[], $2::uuid[], $4::text[], $5::timestamptz[]) AS o(id, owner_id, queue, run_at)`
+	FROM ` + openFrom
+
+const openFrom = "unnest($1::uuid[], $2::uuid[], $4::text[], $5::timestamptz[]) AS o(id, owner_id, queue, run_at)"
+
+// openDelayed is openFrom where some of the jobs wait for a while from now on. It reads one array more, so it is used for these alone.
+const openDelayed = `(
+		SELECT id, owner_id, queue, coalesce(run_at, now() + delay * interval '1 microsecond') AS run_at
+		FROM unnest($1::uuid[], $2::uuid[], $4::text[], $5::timestamptz[], $21::bigint[]) AS d(id, owner_id, queue, run_at, delay)
+	) AS o`
 
 const insertLabels = `
 	INSERT INTO job_labels (owner_id, key, value, job_id)
@@ -46,11 +56,31 @@ const (
 	) SELECT id, now() FROM asked`
 )
 
+// delayed are the statements above for submissions of which some have a Delay.
+var delayed = map[string]string{
+	insertPlain: strings.Replace(insertPlain, openFrom, openDelayed, 1),
+	insertKeyed: strings.Replace(insertKeyed, openFrom, openDelayed, 1),
+}
+
+// forArgs is a statement as its arguments want it.
+func forArgs(sql string, args []any) string {
+	if len(args) > insertColumns {
+		return delayed[sql]
+	}
+	return sql
+}
+
+// insertColumns is how many arguments an insertion without delays has.
+const insertColumns = 20
+
+// claimSQL makes jobs active. A pending job is claimed whatever its run_at says: pending means that it may run, and the database's clock may
+// have stepped back since that was decided.
 const claimSQL = `
 WITH c AS (
 	UPDATE open_jobs j SET state = 'active', attempt = j.attempt + 1, worker_id = u.worker, started_at = now(), progress_percent = NULL, progress_message = NULL
 	FROM unnest($1::uuid[], $2::int[], $3::uuid[]) AS u(id, delivery, worker)
-	WHERE j.id = ANY (ARRAY[u.id]) AND j.delivery = u.delivery AND (j.state || '') IN ('pending', 'scheduled', 'retry') AND j.run_at <= now()
+	WHERE j.id = ANY (ARRAY[u.id]) AND j.delivery = u.delivery 
+		AND ((j.state || '') = 'pending' OR (j.state || '') IN ('scheduled', 'retry') AND j.run_at <= now())
 	RETURNING j.id, j.run_at, j.delivery, j.attempt, j.failures, j.interruptions, j.started_at
 )
 SELECT c.id, s.owner_id, s.type, s.queue, s.payload, s.labels, s.max_retries, s.timeout_ms, s.deadline, s.backoff_kind, s.backoff_base_ms,
@@ -62,7 +92,7 @@ func (p *postgres) insertJobs(ctx context.Context, subs []job.Submission, strict
 	switch {
 	case !keyed:
 		done.all = true
-		err = p.hotQuery(ctx, insertPlain, args, func() {}, func(r row) error { done.at = r.instant(0); return nil })
+		err = p.hotQuery(ctx, forArgs(insertPlain, args), args, func() {}, func(r row) error { done.at = r.instant(0); return nil })
 	case strict:
 		err = repeat(p.repeatable, func() error { done, err = p.insertAll(ctx, args, len(subs)); return err })
 	default:
@@ -87,7 +117,7 @@ func (p *postgres) insertAll(ctx context.Context, args []any, n int) (inserted, 
 
 func insertKeys(ctx context.Context, db querier, args []any) (done inserted, err error) {
 	done.ids = map[job.ID]bool{}
-	err = query(ctx, db, insertKeyed, args, func(r row) error {
+	err = query(ctx, db, forArgs(insertKeyed, args), args, func(r row) error {
 		done.ids[r.id(0)], done.at = true, r.instant(1)
 		return nil
 	})
@@ -97,7 +127,7 @@ func insertKeys(ctx context.Context, db querier, args []any) (done inserted, err
 // insertWithin goes past bun's formatting too: the driver takes columns here as well.
 func (p *postgres) insertWithin(ctx context.Context, tx bun.Tx, subs []job.Submission) (at time.Time, err error) {
 	args, _ := insertArgs(subs)
-	err = tx.Tx.QueryRowContext(ctx, insertPlain, args...).Scan(&at)
+	err = tx.Tx.QueryRowContext(ctx, forArgs(insertPlain, args), args...).Scan(&at)
 	return at, err
 }
 
@@ -141,8 +171,24 @@ func insertArgs(subs []job.Submission) (args []any, keyed bool) {
 			labelValue.text(v)
 		}
 	}
-	return []any{id, owner, kind, queue, runAt, retries, timeout, deadline, backoff, base, limit, key, print, trace, labels, payload,
-		labelID, labelOwner, labelKey, labelValue}, keyed
+	args = []any{id, owner, kind, queue, runAt, retries, timeout, deadline, backoff, base, limit, key, print, trace, labels, payload,
+		labelID, labelOwner, labelKey, labelValue}
+	if delay := delays(subs); delay != nil {
+		args = append(args, delay)
+	}
+	return args, keyed
+}
+
+// delays are the submissions' delays in microseconds; nil: none has one.
+func delays(subs []job.Submission) *column {
+	if !slices.ContainsFunc(subs, func(s job.Submission) bool { return s.Delay > 0 }) {
+		return nil
+	}
+	c := newColumn(pgtype.Int8OID, len(subs))
+	for i := range subs {
+		c.microseconds(subs[i].Delay)
+	}
+	return c
 }
 
 func (p *postgres) claimJobs(ctx context.Context, reqs []job.ClaimRequest) ([]*job.Job, error) {

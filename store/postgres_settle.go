@@ -2,15 +2,14 @@ package store
 
 import (
 	"context"
-	"time"
 
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/waybill/waybill/internal/job"
 )
 
-const settleFrom = `unnest($1::uuid[], $2::int[], $3::uuid[], $4::text[], $5::timestamptz[], $6::text[], $7::bool[], $8::text[], $9::bool[], $10::text[])
-	AS u(id, attempt, worker, state, run_at, result, failed, message, retryable, stack)`
+const settleFrom = `unnest($1::uuid[], $2::int[], $3::uuid[], $4::text[], $5::bigint[], $6::text[], $7::bool[], $8::text[], $9::bool[], $10::text[])
+	AS u(id, attempt, worker, state, wait, result, failed, message, retryable, stack)`
 
 // fence lets an attempt's outcome through while its job is open, the attempt is the newest, it is its claimer's, and was not settled before. The
 // job's state does not matter: one that was taken from a worker that seemed dead still gets that worker's outcome, wherever it waits, until
@@ -36,7 +35,8 @@ const finishTail = `
 // reopenSQL lets jobs wait again, unless a cancel was asked for.
 const reopenSQL = `
 WITH done AS (
-	UPDATE open_jobs j SET state = u.state, settled_attempt = u.attempt, run_at = coalesce(u.run_at, j.run_at), crashes = 0,
+	UPDATE open_jobs j SET state = u.state, settled_attempt = u.attempt, crashes = 0,
+		run_at = CASE WHEN u.state = 'pending' THEN j.run_at ELSE now() + u.wait * interval '1 microsecond' END,
 		failures = j.failures + u.failed::int,
 		interruptions = j.interruptions + (u.state = 'pending')::int,
 		delivery = j.delivery + (u.state = 'pending')::int,
@@ -94,7 +94,7 @@ func canceled(sets []*job.Settlement, done []settled) []*job.Settlement {
 	for _, s := range sets {
 		if !waits[s.JobID] {
 			off := *s
-			off.State, off.RunAt = job.Canceled, time.Time{}
+			off.State, off.Wait = job.Canceled, 0
 			out = append(out, &off)
 		}
 	}
@@ -123,7 +123,7 @@ func (p *postgres) settleSome(ctx context.Context, sql string, sets []*job.Settl
 func settleArgs(sets []*job.Settlement) (args []any, failed bool) {
 	n := len(sets)
 	id, worker := newColumn(pgtype.UUIDOID, n), newColumn(pgtype.UUIDOID, n)
-	attempt, state, runAt := newColumn(pgtype.Int4OID, n), newColumn(pgtype.TextOID, n), newColumn(pgtype.TimestamptzOID, n)
+	attempt, state, wait := newColumn(pgtype.Int4OID, n), newColumn(pgtype.TextOID, n), newColumn(pgtype.Int8OID, n)
 	result, message, stack := newColumn(pgtype.TextOID, n), newColumn(pgtype.TextOID, n), newColumn(pgtype.TextOID, n)
 	counts, retryable := newColumn(pgtype.BoolOID, n), newColumn(pgtype.BoolOID, n)
 	for _, s := range sets {
@@ -131,7 +131,7 @@ func settleArgs(sets []*job.Settlement) (args []any, failed bool) {
 		attempt.int4(s.Attempt)
 		worker.id(s.WorkerID)
 		state.text(string(s.State))
-		runAt.instant(s.RunAt)
+		wait.microseconds(s.Wait)
 		result.bytesOrNull(s.Result)
 		counts.flag(s.Failed)
 		e := s.Error
@@ -146,5 +146,5 @@ func settleArgs(sets []*job.Settlement) (args []any, failed bool) {
 		retryable.flag(e.Retryable)
 		failed = true
 	}
-	return []any{id, attempt, worker, state, runAt, result, counts, message, retryable, stack}, failed
+	return []any{id, attempt, worker, state, wait, result, counts, message, retryable, stack}, failed
 }

@@ -215,7 +215,7 @@ func (w *world) settle(t *rapid.T, h held, state job.State) {
 		set.Error = &job.AttemptError{Message: "no"}
 	}
 	if state == job.Retry || state == job.Scheduled {
-		set.RunAt = time.Now().Add(time.Millisecond)
+		set.Wait = time.Millisecond
 	}
 	out, err := w.s.Settle(w.ctx, []*job.Settlement{&set})
 	noError(t, err)

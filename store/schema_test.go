@@ -66,7 +66,7 @@ func everything(t *testing.T, s *Store) {
 	done, again, off := mustClaim(t, s, plain[0], w), mustClaim(t, s, plain[1], w), plain[2]
 	settle(t, s, settlement(done, w, job.Completed))
 	failed := settlement(again, w, job.Retry)
-	failed.Failed, failed.RunAt, failed.Error = true, time.Now().Add(time.Hour), &job.AttemptError{Message: "no"}
+	failed.Failed, failed.Wait, failed.Error = true, time.Hour, &job.AttemptError{Message: "no"}
 	settle(t, s, failed)
 	settle(t, s, failed) // answered from the row
 	try("ReportProgress", func() error {

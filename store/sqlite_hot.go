@@ -125,8 +125,8 @@ func (l *lite) claimJobs(ctx context.Context, reqs []job.ClaimRequest) ([]*job.J
 		for _, r := range reqs {
 			res, err := tx.NewUpdate().Table("open_jobs").Set("state = ?", job.Active).Set("attempt = attempt + 1").Set("worker_id = ?", r.WorkerID).
 				Set("started_at = ?", liteNow()).Set("progress_percent = NULL").Set("progress_message = NULL").
-				Where("id = ?", r.JobID).Where("delivery = ?", r.Delivery).Where("state IN (?)", bun.List(job.WaitingStates)).
-				Where("run_at <= ?", liteNow()).Exec(ctx)
+				Where("id = ?", r.JobID).Where("delivery = ?", r.Delivery).
+				Where("(state = ? OR state IN (?) AND run_at <= ?)", job.Pending, bun.List(job.WaitingStates), liteNow()).Exec(ctx)
 			if err != nil {
 				return err
 			}
@@ -200,8 +200,8 @@ func settleOne(ctx context.Context, tx bun.Tx, s *job.Settlement) (settled, erro
 
 func waitAgain(ctx context.Context, tx bun.Tx, row *openRow, s *job.Settlement, now time.Time) error {
 	row.State, row.Crashes = s.State, 0
-	if !s.RunAt.IsZero() {
-		row.RunAt = s.RunAt.UTC()
+	if s.State != job.Pending {
+		row.RunAt = now.Add(s.Wait.Truncate(time.Microsecond))
 	}
 	if s.State == job.Pending {
 		row.Interruptions++

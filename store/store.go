@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"github.com/uptrace/bun"
+
+	"github.com/waybill/waybill/internal/clock"
 )
 
 // Config says which database to open.
@@ -25,6 +27,7 @@ type Config struct {
 type Store struct {
 	db       *bun.DB
 	engine   engine
+	times    *clock.Clock
 	log      *slog.Logger
 	observer Observer
 }
@@ -41,7 +44,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if cfg.Observer == nil {
 		cfg.Observer = silent{}
 	}
-	return &Store{db: e.bun(), engine: e, log: cfg.Log, observer: cfg.Observer}, nil
+	return &Store{db: e.bun(), engine: e, times: clock.New(), log: cfg.Log, observer: cfg.Observer}, nil
 }
 
 func openEngine(ctx context.Context, cfg Config) (engine, error) {
@@ -54,6 +57,9 @@ func openEngine(ctx context.Context, cfg Config) (engine, error) {
 		return nil, errors.New("a database URL begins with postgres:// or sqlite:PATH")
 	}
 }
+
+// Clock estimates the time of the database's clock from what Now and Beat have read of it.
+func (s *Store) Clock() *clock.Clock { return s.times }
 
 // Close lets go of every connection.
 func (s *Store) Close() error { return s.engine.close() }

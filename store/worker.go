@@ -35,14 +35,15 @@ type workerRow struct {
 
 // Beat writes a worker process's heartbeat and answers what the ledger believes it runs, with the cancels asked for.
 func (s *Store) Beat(ctx context.Context, b job.Beat) (job.Orders, error) {
-	now, err := s.engine.now(ctx)
+	now, err := s.Now(ctx)
 	if err != nil {
-		return job.Orders{}, s.wrap("read the clock", err)
+		return job.Orders{}, err
 	}
 	row := &workerRow{ID: b.WorkerID, Host: job.CleanText(b.Host, 255), PID: b.PID, Queues: strings.Join(b.Queues, ","), Slots: b.Slots,
 		StartedAt: now, BeatAt: now, BeatingSince: now, Stopping: b.Stopping}
+	// The last beat lies ahead of this one where the database's clock stepped back.
 	_, err = s.db.NewInsert().Model(row).On("CONFLICT (id) DO UPDATE").
-		Set("beating_since = CASE WHEN w.beat_at < ? THEN EXCLUDED.beating_since ELSE w.beating_since END", now.Add(-beatGap)).
+		Set("beating_since = CASE WHEN w.beat_at < ? OR w.beat_at > ? THEN EXCLUDED.beating_since ELSE w.beating_since END", now.Add(-beatGap), now).
 		Set("beat_at = EXCLUDED.beat_at").Set("stopping = EXCLUDED.stopping").Exec(ctx)
 	if err != nil {
 		return job.Orders{}, s.wrap("beat", err)

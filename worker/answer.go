@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -13,6 +14,7 @@ import (
 // later is an answer to asynq: bring the task again after a while. Only a failure counts in its retries.
 type later struct {
 	wait   time.Duration
+	at     time.Time // when, by the ledger's clock; zero: wait says it
 	failed bool
 	reason string
 }
@@ -30,9 +32,9 @@ func answer(s job.Settled, set *job.Settlement) error {
 	}
 	switch s.State {
 	case job.Retry:
-		return &later{wait: time.Until(s.RunAt), failed: true, reason: reason}
+		return &later{at: s.RunAt, failed: true, reason: reason}
 	case job.Scheduled:
-		return putOff(time.Until(s.RunAt), "snoozed")
+		return &later{at: s.RunAt, reason: "snoozed"}
 	case job.Archived:
 		return fmt.Errorf("%s: %w", reason, asynq.SkipRetry)
 	default: // completed, canceled, or handed back under a new delivery: this task is done with
@@ -40,20 +42,28 @@ func answer(s job.Settled, set *job.Settlement) error {
 	}
 }
 
-// retryDelay is asynq's RetryDelayFunc: the delay that the ledger recorded, up to the next whole second, since asynq cuts times.
-// An error that is not ours (a lost lease) comes back soon: the ledger decides at Claim.
-func retryDelay(_ int, err error, _ *asynq.Task) time.Duration {
-	wait := time.Second
-	var l *later
-	if errors.As(err, &l) {
-		wait = max(l.wait, 0)
+// keepTimes notes when a task that is put off is due by the ledger's clock, in place of what asynq makes of retryDelay.
+func (p *Pool) keepTimes(process asynq.HandlerFunc) asynq.HandlerFunc {
+	return func(ctx context.Context, t *asynq.Task) error {
+		err := process(ctx, t)
+		var l *later
+		if !errors.As(err, &l) {
+			return err
+		}
+		at := l.at
+		if at.IsZero() {
+			at = p.deps.Clock.Now().Add(l.wait)
+		}
+		if id, ok := asynq.GetTaskID(ctx); ok {
+			p.times.RetryAt(id, at)
+		}
+		return err
 	}
-	at := time.Now().Add(wait)
-	if cut := at.Truncate(time.Second); cut.Before(at) {
-		at = cut.Add(time.Second)
-	}
-	return time.Until(at)
 }
+
+// retryDelay is asynq's RetryDelayFunc. keepTimes says when a task is due that the pool puts off. An error that is not the pool's (a lost
+// lease) comes back soon: the ledger decides at Claim.
+func retryDelay(int, error, *asynq.Task) time.Duration { return time.Second }
 
 // isFailure keeps asynq's count of failures the same as the ledger's.
 func isFailure(err error) bool {

@@ -43,13 +43,14 @@ func (p *Pool) run(j *job.Job, claimed func()) error {
 
 // attempt calls the handler and waits for it, but no longer than its context and the grace period allow.
 func (p *Pool) attempt(ctx context.Context, j *job.Job) ended {
-	if !j.Deadline.IsZero() && !time.Now().Before(j.Deadline) {
+	left := j.Deadline.Sub(p.deps.Clock.Now())
+	if !j.Deadline.IsZero() && left <= 0 {
 		return ended{err: errDeadline, cause: errDeadline}
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, j.Timeout, errTimeout)
 	defer cancel()
 	if !j.Deadline.IsZero() {
-		ctx, cancel = context.WithDeadlineCause(ctx, j.Deadline, errDeadline)
+		ctx, cancel = context.WithTimeoutCause(ctx, left, errDeadline)
 		defer cancel()
 	}
 	a := job.Running{JobID: j.ID, Attempt: j.Attempt}

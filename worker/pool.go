@@ -16,6 +16,8 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/waybill/waybill/internal/asynqredis"
+	"github.com/waybill/waybill/internal/clock"
 	"github.com/waybill/waybill/internal/job"
 )
 
@@ -68,7 +70,7 @@ type Config struct {
 	CancelChannel string
 }
 
-// Deps are what a Pool works with; all are needed but Knows, Home and Observer.
+// Deps are what a Pool works with; all are needed but Knows, Home, Clock and Observer.
 type Deps struct {
 	Ledger    ledger
 	Carrier   carrier
@@ -77,6 +79,7 @@ type Deps struct {
 	Home      home                       // nil: not asked
 	Redis     redis.UniversalClient      // for subscriptions, and for scripts that do much in one step
 	Pipelined redis.UniversalClient      // the same, for what asynq does one by one
+	Clock     asynqredis.Clock           // the ledger's time; nil: the process's own
 	Log       *slog.Logger
 	Observer  Observer
 }
@@ -88,6 +91,7 @@ type Pool struct {
 	log     *slog.Logger
 	bell    *doorbell
 	belt    *conveyor
+	times   *asynqredis.Client
 	server  *asynq.Server
 	running *running
 	reports *reports
@@ -117,13 +121,17 @@ func New(cfg Config, deps Deps) (*Pool, error) {
 	if deps.Knows == nil {
 		deps.Knows = func(string) bool { return true }
 	}
+	if deps.Clock == nil {
+		deps.Clock = clock.New()
+	}
 	p := &Pool{cfg: cfg, deps: deps, log: deps.Log, bell: newDoorbell(), running: newRunning(), beatNow: make(chan struct{}, 1), lost: map[job.Running]int{}}
 	p.base, p.endBase = context.WithCancel(context.Background())
 	p.reports = newReports(deps.Ledger, deps.Log)
 	p.unknown, p.journal = newUnknown(deps.Log), newJournal(deps.Log)
 	p.belt = newConveyor(deps.Pipelined, deps.Redis, p.bell, len(cfg.Queues), cfg.Concurrency)
 	p.belt.mayTake, p.belt.givesWay = p.mayTake, p.unknown.lately
-	p.server = asynq.NewServerFromRedisClient(p.belt, asynq.Config{
+	p.times = asynqredis.WithClock(p.belt, deps.Clock)
+	p.server = asynq.NewServerFromRedisClient(p.times, asynq.Config{
 		Concurrency: cfg.Concurrency, Queues: cfg.Queues, RetryDelayFunc: retryDelay, IsFailure: isFailure,
 		TaskCheckInterval: time.Microsecond, DelayedTaskCheckInterval: forwardEvery, // the doorbell keeps both from being asked of Redis
 		ShutdownTimeout: time.Second, // the pool has waited before
@@ -144,7 +152,7 @@ func (p *Pool) Run(ctx context.Context) error {
 	loops.Go(func() { p.beatLoop(life) })
 	loops.Go(func() { p.listen(life) })
 	loops.Go(func() { p.reports.run(life) })
-	if err := p.server.Start(asynq.HandlerFunc(p.process)); err != nil {
+	if err := p.server.Start(p.keepTimes(p.process)); err != nil {
 		die()
 		loops.Wait()
 		return fmt.Errorf("start the asynq server: %w", err)

@@ -22,7 +22,7 @@ const (
 
 // settle writes the outcome down, sends a job that was handed back on its way, and answers asynq accordingly.
 func (p *Pool) settle(j *job.Job, e ended, took time.Duration) error {
-	set := decide(j, e, time.Now())
+	set := decide(j, e, p.deps.Clock.Now())
 	set.JobID, set.Attempt, set.Delivery, set.WorkerID = j.ID, j.Attempt, j.Delivery, p.cfg.ID
 	done, err := p.record(set)
 	if err != nil {
@@ -105,13 +105,13 @@ func withoutContent(set *job.Settlement) *job.Settlement {
 	return &bare
 }
 
-// decide turns what a handler did into an outcome.
+// decide turns what a handler did into an outcome; now is the ledger's time.
 func decide(j *job.Job, e ended, now time.Time) *job.Settlement {
 	if e.err == nil { // done is done, whatever was asked for meanwhile
 		return &job.Settlement{State: job.Completed, Result: e.result}
 	}
 	if wait, ok := tasks.SnoozeFor(e.err); ok && e.cause == nil {
-		return &job.Settlement{State: job.Scheduled, RunAt: now.Add(wait)}
+		return &job.Settlement{State: job.Scheduled, Wait: wait}
 	}
 	switch {
 	case errors.Is(e.cause, errCanceled):
@@ -122,7 +122,7 @@ func decide(j *job.Job, e ended, now time.Time) *job.Settlement {
 		return gaveUp(e.err.Error(), e)
 	case errors.Is(e.cause, errStopping), errors.Is(e.cause, errLost):
 		if least, ok := tasks.RetryDelay(e.err); ok { // handed back too, but to run no sooner than it may
-			return &job.Settlement{State: job.Scheduled, RunAt: now.Add(job.Spread(least))}
+			return &job.Settlement{State: job.Scheduled, Wait: job.Spread(least)}
 		}
 		return &job.Settlement{State: job.Pending} // handed back, not failed
 	}
@@ -148,11 +148,10 @@ func failed(j *job.Job, e ended, now time.Time) *job.Settlement {
 	if least, ok := tasks.RetryDelay(e.err); ok {
 		delay = max(delay, job.Spread(least))
 	}
-	runAt := now.Add(delay)
-	if !j.Deadline.IsZero() && !runAt.Before(j.Deadline) {
+	if !j.Deadline.IsZero() && !now.Add(delay).Before(j.Deadline) {
 		return gaveUp(message+"; the next attempt would come after its deadline", e)
 	}
-	return &job.Settlement{State: job.Retry, RunAt: runAt, Failed: true, Error: &job.AttemptError{Message: message, Retryable: true, Stack: e.stack}}
+	return &job.Settlement{State: job.Retry, Wait: delay, Failed: true, Error: &job.AttemptError{Message: message, Retryable: true, Stack: e.stack}}
 }
 
 func gaveUp(message string, e ended) *job.Settlement {

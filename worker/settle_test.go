@@ -30,7 +30,7 @@ func TestARetryWaitsForTheLaterOfBackoffAndRetryAfter(t *testing.T) {
 	} {
 		e := ended{err: tasks.RetryAfter(errors.New("busy"), c.after)}
 		set := decide(retried(exponential, c.failures), e, now)
-		if wait := set.RunAt.Sub(now); set.State != job.Retry || wait < c.least || wait > c.most {
+		if wait := set.Wait; set.State != job.Retry || wait < c.least || wait > c.most {
 			t.Errorf("Retry-After %v after %d failures: %s in %v, want %v to %v", c.after, c.failures+1, set.State, wait, c.least, c.most)
 		}
 	}
@@ -42,7 +42,7 @@ func TestJobsThatAreToldTheSameRetryAfterAreSpread(t *testing.T) {
 	seconds := map[time.Duration]int{}
 	for range 600 {
 		set := decide(retried(job.Backoff{Kind: job.Fixed}, 0), ended{err: tasks.RetryAfter(errors.New("busy"), time.Minute)}, now)
-		seconds[set.RunAt.Sub(now).Truncate(time.Second)]++
+		seconds[set.Wait.Truncate(time.Second)]++
 	}
 	for second, jobs := range seconds {
 		if jobs > 150 {
@@ -56,12 +56,12 @@ func TestAHandlerThatTimesOutMaySayWhenAndWhyToTryAgain(t *testing.T) {
 	now := time.Now()
 	unknown := tasks.RetryAfter(errors.New("the server has the message"), time.Hour)
 	set := decide(retried(job.Backoff{Kind: job.Fixed}, 0), ended{err: unknown, cause: errTimeout}, now)
-	if set.State != job.Retry || set.RunAt.Sub(now) < time.Hour || set.Error.Message != "timed out after 1m0s: the server has the message" {
-		t.Errorf("%s in %v: %q", set.State, set.RunAt.Sub(now), set.Error.Message)
+	if set.State != job.Retry || set.Wait < time.Hour || set.Error.Message != "timed out after 1m0s: the server has the message" {
+		t.Errorf("%s in %v: %q", set.State, set.Wait, set.Error.Message)
 	}
 	set = decide(retried(job.Backoff{Kind: job.Fixed}, 0), ended{err: unknown, cause: errStopping}, now)
-	if set.State != job.Scheduled || set.Failed || set.RunAt.Sub(now) < time.Hour {
-		t.Errorf("handed back by a worker that stops: %s in %v, failed %v", set.State, set.RunAt.Sub(now), set.Failed)
+	if set.State != job.Scheduled || set.Failed || set.Wait < time.Hour {
+		t.Errorf("handed back by a worker that stops: %s in %v, failed %v", set.State, set.Wait, set.Failed)
 	}
 	set = decide(retried(job.Backoff{}, 0), ended{err: errors.New("ended: timed out"), cause: errTimeout}, now)
 	if strings.Contains(set.Error.Message, "ended") {

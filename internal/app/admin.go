@@ -46,7 +46,7 @@ func CreateAdmin(ctx context.Context, s *store.Store, email, password string) (*
 	throwaway := make([]byte, config.MinKey) // signs nothing: no token is made here
 	_, _ = rand.Read(throwaway)
 	log := obs.Logger(os.Stderr, slog.LevelWarn, "text")
-	who, err := auth.New(auth.Config{Keys: []auth.SigningKey{{ID: "none", Secret: throwaway}}}, auth.Deps{Ledger: s, Log: log})
+	who, err := auth.New(auth.Config{Keys: []auth.SigningKey{{ID: "none", Secret: throwaway}}}, auth.Deps{Ledger: s, Log: log, LedgerNow: s.Clock().Now})
 	if err != nil {
 		return nil, err
 	}
@@ -66,5 +66,9 @@ func openStore(ctx context.Context, cfg config.Config, o store.Observer) (*store
 	if err := plainly(s.CheckSessions(ctx)); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
+	if _, err := s.Now(ctx); err != nil {
+		return nil, errors.Join(plainly(err), s.Close())
+	}
+	job.SetIDClock(s.Clock().Now)
 	return s, nil
 }

@@ -26,7 +26,7 @@ func ServeAPI(a *App, o Options) error {
 		Queues: &figures{ledger: a.ledger, road: a.carrier, queues: a.cfg.Queues.Names(), log: a.log}, Road: a.carrier, Redis: a.redis,
 		Schedules: a.schedules, ScheduleLedger: a.ledger, Tasks: a.tasks, Ready: a.ready(),
 		WebhookSecrets: func(owner job.ID) ([]string, error) { return tasks.WebhookSecrets(taskConfig(a.cfg).HTTP, owner) },
-		Watch:          a.watch.http, Scrape: obs.Handler(a.watch.registry), Log: a.log})
+		Watch:          a.watch.http, Scrape: obs.Handler(a.watch.registry), Log: a.log, LedgerNow: a.store.Clock().Now})
 	if err != nil {
 		return err
 	}
@@ -46,7 +46,7 @@ func (a *App) newAuth() (*auth.Service, error) {
 		keys[i] = auth.SigningKey{ID: k.ID, Secret: []byte(k.Secret.Reveal())}
 	}
 	return auth.New(auth.Config{Keys: keys, Issuer: string(a.cfg.PublicURL), Open: a.cfg.RegistrationOpen()},
-		auth.Deps{Ledger: a.store, Redis: a.redis, Log: a.log})
+		auth.Deps{Ledger: a.store, Redis: a.redis, Log: a.log, LedgerNow: a.store.Clock().Now})
 }
 
 // ready names what an API needs: a ledger that can be written to. That Redis answers is not among it: without it jobs are accepted all the same. That it is another deployment's

@@ -105,6 +105,9 @@ func (a *App) open(ctx context.Context, o Options) (err error) {
 	if err = a.openStore(ctx, o); err != nil {
 		return err
 	}
+	if err = a.followLedger(ctx); err != nil {
+		return err
+	}
 	if a.redis, err = dispatch.Connect(a.cfg.RedisURL.Reveal()); err != nil {
 		return err
 	}
@@ -121,7 +124,7 @@ func (a *App) open(ctx context.Context, o Options) (err error) {
 		}
 	}
 	a.watch.expect(a.tasks, a.cfg.Queues.Names(), o.Worker)
-	if a.carrier, err = dispatch.New(dispatch.Config{Private: a.private, Mark: a.mark}, a.redis, a.log); err != nil {
+	if a.carrier, err = dispatch.New(dispatch.Config{Private: a.private, Mark: a.mark, Clock: a.store.Clock()}, a.redis, a.log); err != nil {
 		return err
 	}
 	a.ledger = newLedger(a.store, cache.NewJobs(a.redis, a.private, a.log), a.watch)

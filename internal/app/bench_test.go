@@ -193,9 +193,11 @@ type view struct {
 	Payload       json.RawMessage `json:"payload"`
 	Result        json.RawMessage `json:"result"`
 	Errors        []struct {
-		Message   string `json:"message"`
-		Retryable bool   `json:"retryable"`
+		At        time.Time `json:"at"`
+		Message   string    `json:"message"`
+		Retryable bool      `json:"retryable"`
 	} `json:"errors"`
+	CreatedAt  time.Time `json:"created_at"`
 	StartedAt  time.Time `json:"started_at"`
 	FinishedAt time.Time `json:"finished_at"`
 }

@@ -44,7 +44,7 @@ func Fsck(ctx context.Context, cfg config.Config, o FsckOptions) (found []dispat
 		return nil, err
 	}
 	everythingPrivate := func(string) bool { return true } // the catalogue is not at hand: no payload is shown to Redis
-	d, err := dispatch.New(dispatch.Config{Private: everythingPrivate, Mark: mark}, client, log)
+	d, err := dispatch.New(dispatch.Config{Private: everythingPrivate, Mark: mark, Clock: s.Clock()}, client, log)
 	if err != nil {
 		return nil, err
 	}

@@ -79,7 +79,7 @@ func (a *App) addWorkerMetrics(slots int) {
 	obs.Gauge(a.watch.registry, "waybill_worker_slots", "Jobs that this process can run at once.", func() float64 { return float64(slots) })
 	obs.Audits(a.watch.registry, func() obs.Audit {
 		s := a.audit.Stats()
-		return obs.Audit{Resent: s.Resent, Divergent: s.Divergent, Adopted: s.Adopted, Passes: s.Passes, LastPass: s.LastPass, Horizon: s.Lag}
+		return obs.Audit{Resent: s.Resent, Divergent: s.Divergent, Adopted: s.Adopted, Passes: s.Passes, Since: s.Since, Horizon: s.Lag}
 	})
 }
 

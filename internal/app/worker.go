@@ -33,7 +33,7 @@ func (a *App) addWorker(o Options) error {
 		Grace: a.cfg.ShutdownGrace, CancelGrace: a.cfg.CancelGrace,
 		BellChannel: dispatch.BellChannel, CancelChannel: dispatch.CancelChannel,
 	}, worker.Deps{Ledger: a.ledger, Carrier: a.carrier, Handler: a.watch.handler(runTask(a.tasks)), Knows: knows(a.tasks), Home: a.mark,
-		Redis: a.redis, Pipelined: fast, Log: a.log, Observer: a.watch.jobs})
+		Redis: a.redis, Pipelined: fast, Clock: a.store.Clock(), Log: a.log, Observer: a.watch.jobs})
 	if err != nil {
 		return err
 	}

@@ -52,7 +52,10 @@ type Deps struct {
 	Ledger Ledger
 	Redis  redis.UniversalClient
 	Log    *slog.Logger
-	Now    func() time.Time // nil: time.Now
+	Now    func() time.Time // nil: time.Now; how long things are kept here
+	// LedgerNow is the ledger's time: what is written into the ledger or into tokens, and compared with what other processes wrote
+	// there. nil: Now.
+	LedgerNow func() time.Time
 }
 
 // Service is safe for concurrent use. Run must run beside it.
@@ -79,13 +82,16 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if deps.Now == nil {
 		deps.Now = time.Now
 	}
+	if deps.LedgerNow == nil {
+		deps.LedgerNow = deps.Now
+	}
 	if cfg.Limits == (Limits{}) {
 		cfg.Limits = DefaultLimits()
 	}
 	if err := cfg.Limits.validate(); err != nil {
 		return nil, fmt.Errorf("build auth: %w", err)
 	}
-	signer, err := newSigner(cfg.Keys, cfg.Issuer, deps.Now)
+	signer, err := newSigner(cfg.Keys, cfg.Issuer, deps.LedgerNow, deps.Now)
 	if err != nil {
 		return nil, fmt.Errorf("build auth: %w", err)
 	}
@@ -93,7 +99,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("build auth: %w", err)
 	}
-	s := &Service{cfg: cfg, ledger: deps.Ledger, log: deps.Log, now: deps.Now, hasher: hasher, signer: signer}
+	s := &Service{cfg: cfg, ledger: deps.Ledger, log: deps.Log, now: deps.LedgerNow, hasher: hasher, signer: signer}
 	return s, s.build(deps)
 }
 
@@ -106,11 +112,11 @@ func (s *Service) build(deps Deps) error {
 	}
 	road := newRoad(deps.Redis, deps.Log, deps.Now)
 	s.throttle = newThrottle(road, deps.Now)
-	s.users = newTier("user", macKey, road, deps.Now, s.loadUser)
-	s.keys = newTier("key", macKey, road, deps.Now, s.loadKey)
+	s.users = newTier("user", macKey, road, deps.LedgerNow, deps.Now, s.loadUser)
+	s.keys = newTier("key", macKey, road, deps.LedgerNow, deps.Now, s.loadKey)
 	s.browsers = newCache[digest, browser](maxCached, deps.Now)
-	s.usedKeys = newUses(deps.Now, s.ledger.TouchKeys)
-	s.usedTabs = newUses(deps.Now, s.ledger.TouchSessions)
+	s.usedKeys = newUses(deps.LedgerNow, deps.Now, s.ledger.TouchKeys)
+	s.usedTabs = newUses(deps.LedgerNow, deps.Now, s.ledger.TouchSessions)
 	return nil
 }
 

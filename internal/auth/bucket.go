@@ -40,8 +40,11 @@ const takeScript = `
 local t = redis.call('TIME')
 local now = t[1] * 1000000 + t[2]
 local every = tonumber(ARGV[1])
-local next = math.max(tonumber(redis.call('GET', KEYS[1]) or 0), now) + every
-local wait = next - now - every * tonumber(ARGV[2])
+local full = every * tonumber(ARGV[2])
+local empty = tonumber(redis.call('GET', KEYS[1]) or 0)
+if empty > now + full then empty = 0 end -- no bucket holds more: the clock of Redis has stepped back
+local next = math.max(empty, now) + every
+local wait = next - now - full
 if wait > 0 then return wait end
 redis.call('SET', KEYS[1], string.format('%.0f', next), 'PX', math.ceil((next - now) / 1000))
 return 0`

@@ -19,7 +19,7 @@ const (
 	tokenType = "at+jwt" // RFC 9068: nothing else that is signed with the same key passes for an access token
 	maxToken  = 4 << 10  // bytes; ours have about 500
 	minKey    = 32       // bytes: RFC 7518, section 3.2
-	// skew is how far the clocks of two API processes may lie apart.
+	// skew is how far the times of two API processes may lie apart. Both take the ledger's, so that their own clocks do not matter.
 	skew = 30 * time.Second
 )
 
@@ -43,7 +43,7 @@ type signer struct {
 	verified *cache[digest, *claims] // a token that is used often costs one SHA-256
 }
 
-func newSigner(keys []SigningKey, issuer string, now func() time.Time) (*signer, error) {
+func newSigner(keys []SigningKey, issuer string, now, pace func() time.Time) (*signer, error) {
 	if len(keys) == 0 {
 		return nil, errors.New("no signing key")
 	}
@@ -51,7 +51,7 @@ func newSigner(keys []SigningKey, issuer string, now func() time.Time) (*signer,
 		issuer = "waybill"
 	}
 	s := &signer{current: keys[0], known: map[string][]byte{}, issuer: issuer, now: now,
-		verified: newCache[digest, *claims](maxCached, now)}
+		verified: newCache[digest, *claims](maxCached, pace)}
 	kid := regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 	for i, k := range keys {
 		if !kid.MatchString(k.ID) || len(k.Secret) < minKey || s.known[k.ID] != nil {

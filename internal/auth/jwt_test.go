@@ -217,7 +217,7 @@ func FuzzAuthenticate(f *testing.F) {
 		f.Add(seed)
 	}
 	now := time.Now()
-	signer, err := newSigner([]SigningKey{{"k1", []byte(strings.Repeat("1", 32))}}, "", func() time.Time { return now })
+	signer, err := newSigner([]SigningKey{{"k1", []byte(strings.Repeat("1", 32))}}, "", func() time.Time { return now }, func() time.Time { return now })
 	must(f, err)
 	f.Fuzz(func(t *testing.T, header string) {
 		token, ok := bearer([]string{header})

@@ -25,12 +25,13 @@ type road struct {
 	patience time.Duration
 	log      *slog.Logger
 	now      func() time.Time
-	// closedUntil, in Unix nanoseconds; 0: open.
+	began    time.Time
+	// closedUntil, in nanoseconds since began by the monotonic clock; 0: open.
 	closedUntil atomic.Int64
 }
 
 func newRoad(client redis.UniversalClient, log *slog.Logger, now func() time.Time) *road {
-	return &road{client: client, patience: redisPatience, log: log, now: now}
+	return &road{client: client, patience: redisPatience, log: log, now: now, began: now()}
 }
 
 // ask runs f against Redis and waits for it no longer than its patience. Whatever keeps it from an answer is an error, and
@@ -75,7 +76,7 @@ func (r *road) pass() bool {
 	if r.client == nil {
 		return false
 	}
-	until, now := r.closedUntil.Load(), r.now().UnixNano()
+	until, now := r.closedUntil.Load(), int64(r.now().Sub(r.began))
 	return until == 0 || now >= until && r.closedUntil.CompareAndSwap(until, now+int64(redisCooldown))
 }
 
@@ -86,7 +87,7 @@ func (r *road) report(ctx context.Context, err error) {
 		}
 		return
 	}
-	if r.closedUntil.Swap(r.now().Add(redisCooldown).UnixNano()) == 0 {
+	if r.closedUntil.Swap(int64(r.now().Sub(r.began)+redisCooldown)) == 0 {
 		r.log.WarnContext(ctx, "auth goes on without redis", "err", err)
 	}
 }

@@ -18,15 +18,15 @@ const (
 // Run writes down when keys and sessions were used, and removes what has expired, until ctx ends; then it writes down the rest.
 // What fails is logged, and tried again later.
 func (s *Service) Run(ctx context.Context) error {
-	purged := s.now()
+	purged := time.Now()
 	for wait(ctx, jitter(flushEvery)) {
 		if err := s.flush(ctx); err != nil {
 			s.log.WarnContext(ctx, "last uses not written down", "err", err)
 		}
-		if s.now().Sub(purged) < jitter(purgeEvery) {
+		if time.Since(purged) < jitter(purgeEvery) {
 			continue
 		}
-		purged = s.now()
+		purged = time.Now()
 		if err := s.purge(ctx); err != nil {
 			s.log.WarnContext(ctx, "expired sign-ins not removed", "err", err)
 		}

@@ -40,10 +40,10 @@ type tier[V any] struct {
 	epoch uint64 // goes up with each change; what was read in an older one is not kept
 }
 
-func newTier[V any](name string, macKey []byte, r *road, now func() time.Time, load func(context.Context, job.ID) (*V, error)) *tier[V] {
+func newTier[V any](name string, macKey []byte, r *road, now, pace func() time.Time, load func(context.Context, job.ID) (*V, error)) *tier[V] {
 	space := "waybill:auth:" + name + ":" + hex.EncodeToString(hashOf(string(macKey))[:4]) + ":"
 	return &tier[V]{name: name, space: space, macKey: macKey, road: r, now: now, load: load,
-		local: newCache[job.ID, *V](maxCached, now), direct: newCache[job.ID, struct{}](maxCached, now)}
+		local: newCache[job.ID, *V](maxCached, pace), direct: newCache[job.ID, struct{}](maxCached, pace)}
 }
 
 // get answers nil where there is no such row. Nobody may change what it answers: others hold it too.
@@ -161,7 +161,7 @@ func (t *tier[V]) open(id job.ID, sealed []byte) (*V, error) {
 	if err := json.Unmarshal(sealed[sha256.Size:], &c); err != nil {
 		return nil, err
 	}
-	if t.now().Sub(c.ReadAt) > 2*remoteTTL {
+	if t.now().Sub(c.ReadAt).Abs() > 2*remoteTTL { // or it was read before the ledger's clock stepped back
 		return nil, nil
 	}
 	return &c.Value, nil

@@ -201,7 +201,7 @@ func TestWhatWasReadBeforeAChangeIsNotKept(t *testing.T) {
 	c := newClock()
 	reading, goOn := make(chan struct{}), make(chan struct{})
 	var reads atomic.Int32
-	tier := newTier("user", []byte("k"), newRoad(nil, testenv.Logger(t), c.now), c.now, func(context.Context, job.ID) (*userState, error) {
+	tier := newTier("user", []byte("k"), newRoad(nil, testenv.Logger(t), c.now), c.now, c.now, func(context.Context, job.ID) (*userState, error) {
 		if reads.Add(1) == 1 {
 			close(reading)
 			<-goOn

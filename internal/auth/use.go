@@ -25,8 +25,8 @@ type uses struct {
 	pending map[job.ID]struct{}
 }
 
-func newUses(now func() time.Time, write func(context.Context, []job.ID, time.Time) error) *uses {
-	return &uses{now: now, write: write, noted: newCache[job.ID, struct{}](maxCached, now), pending: map[job.ID]struct{}{}}
+func newUses(now, pace func() time.Time, write func(context.Context, []job.ID, time.Time) error) *uses {
+	return &uses{now: now, write: write, noted: newCache[job.ID, struct{}](maxCached, pace), pending: map[job.ID]struct{}{}}
 }
 
 // note costs next to nothing when id was noted within the last minute.

@@ -29,12 +29,13 @@ type Jobs struct {
 	private func(taskType string) bool
 	log     *slog.Logger
 	recent  *recent
-	down    atomic.Int64 // unix nanoseconds until when Redis is not asked
+	began   time.Time
+	down    atomic.Int64 // nanoseconds since began, by the monotonic clock, until when Redis is not asked
 }
 
 // NewJobs makes the cache; private names the task types that are never kept.
 func NewJobs(c redis.UniversalClient, private func(string) bool, log *slog.Logger) *Jobs {
-	return &Jobs{redis: c, private: private, log: log, recent: newRecent(time.Now)}
+	return &Jobs{redis: c, private: private, log: log, recent: newRecent(time.Now), began: time.Now()}
 }
 
 // copied is a job with its JSON as plain bytes: encoding/json would change white space inside json.RawMessage.
@@ -92,10 +93,10 @@ func (c *Jobs) Keep(j *job.Job) {
 	}()
 }
 
-func (c *Jobs) isDown() bool { return time.Now().UnixNano() < c.down.Load() }
+func (c *Jobs) isDown() bool { return int64(time.Since(c.began)) < c.down.Load() }
 
 func (c *Jobs) failed(err error) {
 	if err != redis.Nil {
-		c.down.Store(time.Now().Add(backAfter).UnixNano())
+		c.down.Store(int64(time.Since(c.began) + backAfter))
 	}
 }

@@ -66,7 +66,7 @@ type Stats struct {
 	Divergent map[string]int64 // by kind, at the last look of this process at the queues whose turn it has
 	Adopted   int64            // deeds done in Redis that the ledger took over
 	Passes    int64
-	LastPass  time.Time // that found everything it needed to ask; zero: none yet
+	Since     time.Duration // the last pass that found everything it needed to ask, or else since the audit was made
 	Lag       time.Duration
 }
 
@@ -157,7 +157,7 @@ func (a *Audit) Pass(ctx context.Context) error {
 	}
 	err := errors.Join(errs...)
 	if err == nil {
-		a.last.Store(time.Now().UnixNano())
+		a.last.Store(int64(time.Since(a.d.began)))
 	}
 	return err
 }
@@ -228,8 +228,6 @@ func (a *Audit) Stats() Stats {
 			s.Divergent[k] += v.load()
 		}
 	}
-	if n := a.last.Load(); n != 0 {
-		s.LastPass = time.Unix(0, n)
-	}
+	s.Since = time.Since(a.d.began) - time.Duration(a.last.Load())
 	return s
 }

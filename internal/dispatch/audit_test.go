@@ -18,6 +18,7 @@ import (
 type auditBench struct {
 	*testing.T
 	ledger *store.Store
+	path   string // of the ledger's file
 	d      *Dispatcher
 	redis  redis.UniversalClient
 	server *testenv.RedisServer
@@ -26,7 +27,8 @@ type auditBench struct {
 
 func newAuditBench(t *testing.T) *auditBench {
 	t.Helper()
-	s, err := store.Open(t.Context(), store.Config{URL: "sqlite:" + filepath.Join(t.TempDir(), "l.db"), Log: testenv.Logger(t)})
+	path := filepath.Join(t.TempDir(), "l.db")
+	s, err := store.Open(t.Context(), store.Config{URL: "sqlite:" + path, Log: testenv.Logger(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +41,7 @@ func newAuditBench(t *testing.T) *auditBench {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &auditBench{t, s, d, client, server, a}
+	return &auditBench{t, s, path, d, client, server, a}
 }
 
 func (b *auditBench) create(n int, change ...func(*job.Submission)) []*job.Job {

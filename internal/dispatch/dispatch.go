@@ -13,6 +13,8 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/waybill/waybill/internal/asynqredis"
+	"github.com/waybill/waybill/internal/clock"
 	"github.com/waybill/waybill/internal/job"
 )
 
@@ -28,6 +30,7 @@ type Config struct {
 	Buffer  int                        // parcels that may wait to be sent; default 20,000. What does not fit is left to the audit
 	Senders int                        // parcels on their way at once; default 128
 	Mark    *Mark                      // whose this Redis is; nil: not asked. Nothing is sent to another deployment's
+	Clock   asynqredis.Clock           // the ledger's time; nil: the process's own
 }
 
 // Dispatcher sends parcels to Redis. Nothing that a caller of it does waits for Redis.
@@ -38,10 +41,12 @@ type Dispatcher struct {
 	insp   *asynq.Inspector
 	log    *slog.Logger
 	tank   *tank
+	clock  asynqredis.Clock
+	began  time.Time // when the Dispatcher was made, by the monotonic clock
 
 	parcels   chan *job.Parcel // pointers, since the room for all of them is there from the start
 	errands   chan func(context.Context)
-	downUntil atomic.Int64 // unix nanoseconds; Redis did not answer, parcels are left to the audit until then
+	downUntil atomic.Int64 // nanoseconds since began; Redis did not answer, parcels are left to the audit until then
 	missed    atomic.Int64
 	sent      atomic.Int64
 }
@@ -50,6 +55,7 @@ const (
 	courtesy  = 1 << 10 // bytes of a payload that asynqmon may show
 	backstop  = 10 * time.Minute
 	pauseDown = 500 * time.Millisecond
+	quietFor  = 10 * time.Second // Redis must have answered for this long before it is logged again that it does not
 )
 
 // New makes a Dispatcher over a client from Connect. Run must run for anything to be sent.
@@ -66,8 +72,14 @@ func New(cfg Config, client redis.UniversalClient, log *slog.Logger) (*Dispatche
 	if cfg.Private == nil {
 		cfg.Private = func(string) bool { return false }
 	}
-	return &Dispatcher{cfg: cfg, redis: client, client: asynq.NewClientFromRedisClient(newLoader(client)), insp: asynq.NewInspectorFromRedisClient(client), log: log,
-		tank: newTank(client, log), parcels: make(chan *job.Parcel, cfg.Buffer), errands: make(chan func(context.Context), 1000)}, nil
+	if cfg.Clock == nil {
+		cfg.Clock = clock.New()
+	}
+	timed := asynqredis.WithClock(newLoader(client), cfg.Clock)
+	d := &Dispatcher{cfg: cfg, redis: client, client: asynq.NewClientFromRedisClient(timed), insp: asynq.NewInspectorFromRedisClient(client), log: log,
+		tank: newTank(client, log), clock: cfg.Clock, began: time.Now(), parcels: make(chan *job.Parcel, cfg.Buffer), errands: make(chan func(context.Context), 1000)}
+	d.downUntil.Store(-2 * int64(quietFor))
+	return d, nil
 }
 
 // Run sends until ctx ends, and then what is still waiting, for as long as Redis takes it.
@@ -131,7 +143,7 @@ func (d *Dispatcher) Send(parcels ...job.Parcel) {
 }
 
 func (d *Dispatcher) down() bool {
-	return d.cfg.Mark.Err() != nil || time.Now().UnixNano() < d.downUntil.Load()
+	return d.cfg.Mark.Err() != nil || int64(time.Since(d.began)) < d.downUntil.Load()
 }
 
 // Full reports that Redis nears its memory limit: sending has stopped, so that workers can still drain it.
@@ -144,7 +156,8 @@ func (d *Dispatcher) trySend(ctx context.Context, p job.Parcel) {
 	}
 	if err := d.SendNow(ctx, p); err != nil { // the client's own timeouts bound it
 		d.missed.Add(1)
-		if d.downUntil.Swap(time.Now().Add(pauseDown).UnixNano()) < time.Now().Add(-10*time.Second).UnixNano() {
+		now := time.Since(d.began)
+		if d.downUntil.Swap(int64(now+pauseDown)) < int64(now-quietFor) {
 			d.log.WarnContext(ctx, "sending failed, jobs stay in the ledger until the audit sends them", "err", err)
 		}
 	}
@@ -157,9 +170,9 @@ func (d *Dispatcher) SendNow(ctx context.Context, p job.Parcel) error {
 	}
 	opts := []asynq.Option{asynq.TaskID(job.TaskID(p.JobID, p.Delivery)), asynq.Queue(p.Queue), asynq.Timeout(job.MaxTimeout + backstop),
 		asynq.MaxRetry(p.MaxRetries + 1)} // one more than ours, so that asynq never archives on its own account
-	due := p.RunAt.After(time.Now())
-	if due {
-		opts = append(opts, asynq.ProcessAt(wholeSecond(p.RunAt)))
+	if d.waits(p) {
+		opts = append(opts, asynq.ProcessIn(time.Hour)) // any time ahead: asynq compares it with the process's clock
+		ctx = asynqredis.ScheduleAt(ctx, p.RunAt)
 	}
 	var headers map[string]string
 	if p.Traceparent != "" {
@@ -175,13 +188,9 @@ func (d *Dispatcher) SendNow(ctx context.Context, p job.Parcel) error {
 	return nil
 }
 
-// wholeSecond rounds up: asynq cuts times to whole seconds, and no job may start before its time.
-func wholeSecond(t time.Time) time.Time {
-	cut := t.Truncate(time.Second)
-	if cut.Before(t) {
-		cut = cut.Add(time.Second)
-	}
-	return cut
+// waits reports whether a parcel's job may not run yet. A pending job may, whatever any clock shows.
+func (d *Dispatcher) waits(p job.Parcel) bool {
+	return p.State != job.Pending && p.RunAt.After(d.clock.Earliest())
 }
 
 // note is what asynqmon shows of a payload. The handler gets the ledger's, so that this is a courtesy: small payloads whole, for the rest a

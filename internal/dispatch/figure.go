@@ -97,7 +97,7 @@ func (d *Dispatcher) addLatency(ctx context.Context, out []QueueFigures, oldest 
 	if err != nil {
 		return fmt.Errorf("read the age of the oldest tasks: %w", err)
 	}
-	now := time.Now()
+	now := d.clock.Now()
 	for i, s := range since {
 		if s != nil && number(s) > 0 { // else it was taken meanwhile
 			out[i].Latency = max(0, now.Sub(time.Unix(0, number(s))))

@@ -11,7 +11,7 @@ import (
 func TestFiguresCountTheTasksOfEveryQueue(t *testing.T) {
 	t.Parallel()
 	d, _, client := newDispatcher(t, Config{})
-	later := func(p *job.Parcel) { p.RunAt = time.Now().Add(time.Hour) }
+	later := func(p *job.Parcel) { p.State, p.RunAt = job.Scheduled, time.Now().Add(time.Hour) }
 	for _, p := range []job.Parcel{parcel(), parcel(), parcel(later), parcel(func(p *job.Parcel) { p.Queue = "low" })} {
 		if err := d.SendNow(t.Context(), p); err != nil {
 			t.Fatal(err)

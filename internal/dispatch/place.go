@@ -178,7 +178,7 @@ const shrinkLeast = 100
 // shrunk counts the tasks that are due a minute from now or later, and reports whether many of those that the last pass
 // counted are gone. Time alone moves none of them, so that they were canceled, run by hand, or lost.
 func (a *Audit) shrunk(ctx context.Context, queue string, last *ahead) (bool, error) {
-	prefix, next := "asynq:{"+queue+"}:", time.Now().Add(time.Minute).Unix()
+	prefix, next := "asynq:{"+queue+"}:", a.d.clock.Now().Add(time.Minute).Unix()
 	count := func(p redis.Pipeliner, at int64) []*redis.IntCmd {
 		from := strconv.FormatInt(at, 10)
 		return []*redis.IntCmd{p.ZCount(ctx, prefix+"scheduled", from, "+inf"), p.ZCount(ctx, prefix+"retry", from, "+inf")}

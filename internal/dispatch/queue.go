@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
@@ -17,7 +16,7 @@ import (
 // audit repeats it where Redis lost it. A queue that is paused stays so.
 func (d *Dispatcher) PauseQueue(ctx context.Context, queue string) error {
 	// asynq's own key: asynq asks only whether it is there, the audit when it was set.
-	if err := d.redis.SetNX(ctx, pausedKey(queue), time.Now().Unix(), 0).Err(); err != nil {
+	if err := d.redis.SetNX(ctx, pausedKey(queue), d.clock.Now().Unix(), 0).Err(); err != nil {
 		return fmt.Errorf("pause a queue in Redis: %w", err)
 	}
 	return nil

@@ -42,7 +42,7 @@ func (a *Audit) restore(ctx context.Context) error {
 func (a *Audit) restorePause(ctx context.Context, name string, q job.Queue) error {
 	key := "asynq:{" + name + "}:paused"
 	if !q.PausedAt.IsZero() {
-		return a.redis.SetNX(ctx, key, time.Now().Unix(), 0).Err()
+		return a.redis.SetNX(ctx, key, a.d.clock.Now().Unix(), 0).Err()
 	}
 	text, err := a.redis.Get(ctx, key).Result()
 	switch {

@@ -66,7 +66,7 @@ func (a *Audit) bury(ctx context.Context, queue string, taskIDs ...string) error
 // the ledger had the outcome. asynq itself would look after two minutes.
 func (a *Audit) unheld(ctx context.Context, queue string) error {
 	ids, err := a.redis.ZRangeByScore(ctx, "asynq:{"+queue+"}:lease", &redis.ZRangeBy{Min: "-inf",
-		Max: strconv.FormatInt(time.Now().Add(leaseLeft).Unix(), 10), Count: leaseBatch}).Result()
+		Max: strconv.FormatInt(a.d.clock.Now().Add(leaseLeft).Unix(), 10), Count: leaseBatch}).Result()
 	if err != nil || len(ids) == 0 {
 		return err
 	}
@@ -134,7 +134,7 @@ const (
 
 func (a *Audit) rejoin(ctx context.Context, queue string) error {
 	p := "asynq:{" + queue + "}:"
-	n, err := rejoinScript.Run(ctx, a.redis, []string{p + "active", p + "lease"}, time.Now().Add(asynqLease).Unix(), p+"t:", rejoinMost).Int()
+	n, err := rejoinScript.Run(ctx, a.redis, []string{p + "active", p + "lease"}, a.d.clock.Now().Add(asynqLease).Unix(), p+"t:", rejoinMost).Int()
 	if err != nil {
 		return fmt.Errorf("compare active tasks with their leases: %w", err)
 	}

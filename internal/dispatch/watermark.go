@@ -60,6 +60,9 @@ func (a *Audit) sent(ctx context.Context, queue string) error {
 	if err != nil {
 		return err
 	}
+	if mark, err = a.afterStep(ctx, queue, mark, horizon); err != nil {
+		return err
+	}
 	missing := int64(0)
 	defer func() { a.divergent[queue][KindMissing].set(missing) }()
 	for {
@@ -71,6 +74,54 @@ func (a *Audit) sent(ctx context.Context, queue string) error {
 		mark = next
 	}
 }
+
+// afterStep looks for a watermark ahead of the ledger's clock: it was set before that clock stepped back. What was decided since then lies
+// before it, and what was decided shortly before the step lies behind the horizon for as long as the step was wide. So what lies behind the
+// horizon is looked up here, and the answer is to begin from the first delivery.
+func (a *Audit) afterStep(ctx context.Context, queue string, mark watermark, horizon time.Time) (watermark, error) {
+	if !mark.DispatchAt.After(a.d.clock.Now()) {
+		return mark, nil
+	}
+	a.log.WarnContext(ctx, "the ledger's clock has stepped back, all open jobs are looked up in redis", "queue", queue)
+	for at := (job.Position{DispatchAt: horizon}); ; {
+		page, err := a.ledger.Deliveries(ctx, queue, at, endOfTime, vouchPage)
+		if err != nil {
+			return mark, err
+		}
+		if err := a.resendMissing(ctx, queue, page); err != nil {
+			return mark, err
+		}
+		if len(page) < vouchPage {
+			mark.Position = job.Position{}
+			return mark, nil
+		}
+		at = page[len(page)-1].Position
+	}
+}
+
+// resendMissing sends those of the deliveries that Redis does not know.
+func (a *Audit) resendMissing(ctx context.Context, queue string, page []job.Delivery) error {
+	places, err := vouch.Run(ctx, a.redis, vouchKeys(queue, page), noWatermark, "").Int64Slice()
+	if err != nil {
+		return fmt.Errorf("look tasks up: %w", err)
+	}
+	var ids []job.ID
+	for _, p := range places {
+		if p > 0 {
+			ids = append(ids, page[p-1].ID)
+		}
+	}
+	if len(ids) == 0 {
+		return nil
+	}
+	return a.resend(ctx, ReasonLost, ids)
+}
+
+// noWatermark is the text of no watermark: with it the script looks tasks up and writes nothing.
+const noWatermark = "none"
+
+// endOfTime lies behind every delivery.
+var endOfTime = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // vouchPage looks the deliveries after the watermark up, sends what is missing, and looks again until nothing is: then it raises the watermark. It
 // answers how many were missing, and the new watermark; that has no text where it could not be raised.

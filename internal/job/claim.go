@@ -36,8 +36,9 @@ type Settlement struct {
 	WorkerID ID
 	// State that the job shall have: Completed, Archived, Canceled, Retry, Scheduled (snoozed) or Pending (handed back by a
 	// worker that stops). Where a cancel was asked for, an open state becomes Canceled.
-	State  State
-	RunAt  time.Time // with Retry and Scheduled
+	State State
+	// Wait is how long the job waits from the moment of the settlement, with Retry and Scheduled.
+	Wait   time.Duration
 	Result json.RawMessage
 	Error  *AttemptError // with Retry, Archived, Canceled; Attempt and At are filled in by the store
 	Failed bool          // uses up one of max_retries

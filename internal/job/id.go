@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -21,10 +22,24 @@ var source struct {
 	unused int       // bytes at the end of random that no ID has
 }
 
+// idClock answers the time for new IDs; nil: the process's own clock does.
+var idClock atomic.Pointer[func() time.Time]
+
+// SetIDClock lets the IDs of this process carry the times of another clock. Processes give the ledger's, so that IDs that were
+// made in different places sort by the time they were made.
+func SetIDClock(now func() time.Time) { idClock.Store(&now) }
+
+func idTime() time.Time {
+	if now := idClock.Load(); now != nil {
+		return (*now)()
+	}
+	return time.Now()
+}
+
 // NewID makes an ID that is greater than every ID this process made before it.
 func NewID() ID {
 	var id ID
-	now := uint64(time.Now().UnixNano())
+	now := uint64(idTime().UnixNano())
 	// RFC 9562, method 3: the 12 bits after the milliseconds hold a fraction of one.
 	stamp := now/1e6<<12 | now%1e6*4096/1e6
 	source.Lock()

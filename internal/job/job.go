@@ -42,6 +42,8 @@ type Submission struct {
 	Payload json.RawMessage // stored byte for byte
 	Labels  map[string]string
 	RunAt   time.Time // zero, or not after the database's now: at once
+	// Delay is how long the job waits from the moment at which the database writes it down. It counts where RunAt is zero.
+	Delay time.Duration
 	Policy
 	// IdempotencyKey, unique within its owner; empty: none. Fingerprint is the hash of the request that came with it.
 	IdempotencyKey string

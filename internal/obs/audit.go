@@ -12,7 +12,7 @@ type Audit struct {
 	Divergent map[string]int64 // by kind, at its last look
 	Adopted   int64
 	Passes    int64
-	LastPass  time.Time // that found everything it needed to ask; zero: none yet
+	Since     time.Duration // the last pass that found everything it needed to ask, or else since the process began
 	Horizon   time.Duration
 }
 
@@ -24,7 +24,7 @@ func Audits(r prometheus.Registerer, stats func() Audit) {
 		divergent: prometheus.NewDesc("waybill_divergent_jobs", "Jobs whose ledger and Redis disagreed lately, as this audit saw it, and keys of a wrong type. Aggregate with max by (kind).", []string{"kind"}, nil),
 		adopted:   prometheus.NewDesc("waybill_audit_adopted_total", "Deeds done in Redis behind the ledger's back that the audit wrote down.", nil, nil),
 		passes:    prometheus.NewDesc("waybill_audit_passes_total", "Audits begun.", nil, nil),
-		last:      prometheus.NewDesc("waybill_audit_last_pass_timestamp_seconds", "When an audit last got all the answers it needed (Unix time); 0: not yet.", nil, nil),
+		last:      prometheus.NewDesc("waybill_audit_last_pass_age_seconds", "For how long no audit of this process has got all the answers it needed.", nil, nil),
 		horizon:   prometheus.NewDesc("waybill_audit_horizon_seconds", "How young a delivery may be to be left to the fast path; grows with the longest open transaction.", nil, nil),
 	})
 }
@@ -50,11 +50,7 @@ func (c *auditCollector) Collect(out chan<- prometheus.Metric) {
 	for kind, n := range s.Divergent {
 		out <- gauge(c.divergent, float64(n), kind)
 	}
-	last := 0.0
-	if !s.LastPass.IsZero() {
-		last = float64(s.LastPass.UnixMilli()) / 1000
-	}
-	out <- gauge(c.last, last)
+	out <- gauge(c.last, s.Since.Seconds())
 	out <- counter(c.adopted, float64(s.Adopted))
 	out <- counter(c.passes, float64(s.Passes))
 	out <- gauge(c.horizon, s.Horizon.Seconds())

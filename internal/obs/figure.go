@@ -92,7 +92,7 @@ func (f LedgerFigures) byQueue() (queues map[string]*queueState, processes map[s
 }
 
 func (f LedgerFigures) stateOf(w job.Worker) string {
-	switch silence := f.Now.Sub(w.BeatAt); {
+	switch silence := f.Now.Sub(w.BeatAt).Abs(); { // it lies ahead where the ledger's clock stepped back since
 	case silence > forgetAfter:
 		return "forgotten"
 	case silence > staleAfter:

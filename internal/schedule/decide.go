@@ -1,6 +1,8 @@
 package schedule
 
 import (
+	"bytes"
+	"slices"
 	"time"
 
 	"github.com/waybill/waybill/internal/job"
@@ -67,7 +69,7 @@ func (d *decision) decide() job.ScheduleDecision {
 // keepOpen notes from where on the schedule's open jobs are found.
 func (d *decision) keepOpen() {
 	if len(d.open) > 0 {
-		d.Schedule.OpenFrom = d.open[0]
+		d.Schedule.OpenFrom = slices.MinFunc(d.open, func(a, b job.ID) int { return bytes.Compare(a[:], b[:]) }) // ids of several processes
 	}
 }
 

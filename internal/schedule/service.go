@@ -111,11 +111,14 @@ func (s *Service) Change(ctx context.Context, id job.ID, alter func(*job.Schedul
 			sch.NextAt = t.next(d.now)
 		}
 		if before == job.OverlapAllow && sch.Overlap != before { // until now nobody kept track
-			sch.OpenFrom = job.FirstIDAt(sch.CreatedAt)
+			sch.OpenFrom = job.FirstIDAt(sch.CreatedAt.Add(-idLead))
 		}
 		return nil
 	})
 }
+
+// idLead is how much older than its schedule a job's id may seem: it comes from another process, and the ledger's clock may have stepped.
+const idLead = time.Hour
 
 // Pause stops planning from now on. A planned time that waits for earlier jobs is passed over. Pausing again changes the reason.
 func (s *Service) Pause(ctx context.Context, id job.ID, by, reason string) (*job.Schedule, error) {

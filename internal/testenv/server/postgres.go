@@ -36,7 +36,10 @@ type Postgres struct {
 
 // StartPostgres makes a new cluster and starts a server on it. Each setting is a line of postgresql.conf, like "fsync=on";
 // it overrides what suits most tests: fsync off, 300 connections.
-func StartPostgres(settings ...string) (*Postgres, error) {
+func StartPostgres(settings ...string) (*Postgres, error) { return StartPostgresBy(nil, settings...) }
+
+// StartPostgresBy is StartPostgres for a server that goes by a clock of its own; nil: by the machine's.
+func StartPostgresBy(clock *Clock, settings ...string) (*Postgres, error) {
 	bin, err := lookPostgres()
 	if err != nil {
 		return nil, err
@@ -50,6 +53,7 @@ func StartPostgres(settings ...string) (*Postgres, error) {
 	if err != nil {
 		return nil, err
 	}
+	proc.env = clock.env()
 	p := &Postgres{proc: proc, settings: settings}
 	if err := p.init(filepath.Join(bin, "initdb")); err != nil {
 		return nil, errors.Join(err, p.Close())

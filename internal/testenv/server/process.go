@@ -29,6 +29,7 @@ type process struct {
 	// this process dies, and so does the watchdog.
 	end syscall.Signal
 
+	env   []string // beside what every server gets
 	watch *watchdog
 	cmd   *exec.Cmd
 	done  chan struct{} // closed when cmd was reaped; nil: never started
@@ -67,7 +68,7 @@ func (p *process) start(args ...string) error {
 	}
 	defer log.Close()
 	cmd := exec.Command(p.path, args...)
-	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = p.dir, environ(), log, log
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = p.dir, append(environ(), p.env...), log, log
 	cmd.SysProcAttr = attributes(p.cred, p.end)
 	started, done := make(chan error), make(chan struct{})
 	go func() {

@@ -21,7 +21,10 @@ type Redis struct {
 
 // StartRedis starts a redis-server that keeps nothing on disk unless args (as on its command line: "--appendonly", "yes",
 // "--maxmemory", "64mb") say so.
-func StartRedis(args ...string) (*Redis, error) {
+func StartRedis(args ...string) (*Redis, error) { return StartRedisBy(nil, args...) }
+
+// StartRedisBy is StartRedis for a server that goes by a clock of its own; nil: by the machine's.
+func StartRedisBy(clock *Clock, args ...string) (*Redis, error) {
 	path, err := LookRedis()
 	if err != nil {
 		return nil, err
@@ -30,6 +33,7 @@ func StartRedis(args ...string) (*Redis, error) {
 	if err != nil {
 		return nil, err
 	}
+	proc.env = clock.env()
 	r := &Redis{proc: proc, args: args}
 	err = onFreePort(func(port int) error {
 		r.port = port
