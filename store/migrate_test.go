@@ -117,10 +117,15 @@ func (s *Store) count(t *testing.T) int {
 func TestDownDestroysNoRowsUnlessToldTo(t *testing.T) {
 	forEachEngine(t, func(t *testing.T, s *Store) {
 		create(t, s, submission(), submission())
-		for range s.count(t) { // the newer ones hold nothing
+		for range s.count(t) { // the newest first
 			_, err := s.Rollback(t.Context(), false)
 			var data *DataLossError
 			if err == nil {
+				continue
+			}
+			if errors.As(err, &data) && !slices.ContainsFunc(data.Lost, func(l Loss) bool { return l.Table == "submissions" }) {
+				_, err = s.Rollback(t.Context(), true) // what every database holds, such as the deployment's id
+				must(t, err)
 				continue
 			}
 			if !errors.As(err, &data) || !slices.Contains(data.Lost, Loss{Table: "submissions", Rows: 2}) || !strings.Contains(err.Error(), "2 rows of submissions") {
@@ -255,7 +260,7 @@ func TestAMigrationWaitsForALockAndNamesItsHolder(t *testing.T) {
 	if _, err := s.Rollback(t.Context(), true); err != nil {
 		t.Fatal(err)
 	}
-	holder, err := pgx.Connect(t.Context(), withParam(url, "application_name=a+long+report"))
+	holder, err := pgx.Connect(t.Context(), withParam(url, "application_name=a%20long%20report"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,7 +22,10 @@ func (s *Store) PurgeFinished(ctx context.Context, before time.Time, after job.I
 	err = s.inTx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		due, next = nil, job.ID{}
 		ids, err := s.lockFinished(ctx, tx, before, func(q *bun.SelectQuery) *bun.SelectQuery {
-			return q.Where("id > ?", after).Where("id < ?", job.FirstIDAt(before)).OrderExpr("id").Limit(purgeBatch)
+			if !after.IsZero() { // which is NULL to the database
+				q = q.Where("id > ?", after)
+			}
+			return q.Where("id < ?", job.FirstIDAt(before)).OrderExpr("id").Limit(purgeBatch)
 		})
 		if err != nil || len(ids) == 0 {
 			return err

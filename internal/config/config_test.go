@@ -50,7 +50,8 @@ func TestAnEmptyEnvironmentGivesTheDefaults(t *testing.T) {
 		MaxOpenJobs: 2_000_000, MaxBody: 1 << 20, MaxBatchBody: 32 << 20, MinScheduleInterval: time.Second,
 		Queues:      config.Queues{{Name: "critical", Weight: 6}, {Name: "default", Weight: 3}, {Name: "low", Weight: 1}},
 		Concurrency: 256, MetricsAddr: ":9464", ShutdownGrace: 30 * time.Second, CancelGrace: 5 * time.Second,
-		Retention: 720 * time.Hour, SMTPTLS: "starttls",
+		Retention: 720 * time.Hour, SMTPTLS: "starttls", BodyMemory: 96 << 20, MaxWaiting: 10_000,
+		PeerConns: 4096, PeerRequests: 1024, MaxConns: 12_000,
 	}
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got  %+v\nwant %+v", c, want)

@@ -1,3 +1,4 @@
+-- waybill: additive
 -- The id of this deployment. It is written into the Redis that carries its tasks, so that another deployment does not use the same one.
 CREATE TABLE deployment (
     one boolean PRIMARY KEY DEFAULT true CHECK (one),
