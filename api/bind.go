@@ -26,10 +26,34 @@ type object interface {
 // cannot be read, and 422 with every mistake in it where it can.
 func bindJSON(c *gin.Context, in object) error {
 	body, err := readBody(c, "application/json")
+	if errors.Is(err, errTooLarge) {
+		if field := cutPassword(body); field != "" {
+			return job.Invalid("/"+field, "is far too long")
+		}
+	}
 	if err != nil {
 		return err
 	}
 	return decode(body, in)
+}
+
+// cutPassword is the name of the member, a password, within which a body was cut off for its size; empty: it was cut off elsewhere.
+func cutPassword(body []byte) string {
+	s, last := &scanner{data: body}, &lastMember{}
+	s.top(func() { s.only('{', func() { s.members(last) }) })
+	if s.stop == nil || s.pos < len(body) || !strings.Contains(last.name, "password") {
+		return ""
+	}
+	return last.name
+}
+
+// lastMember remembers the name of the member that was read last.
+type lastMember struct{ name string }
+
+func (l *lastMember) member(s *scanner, name []byte) bool {
+	l.name = string(name)
+	s.skip()
+	return true
 }
 
 func decode(body []byte, in object) error {
@@ -81,16 +105,18 @@ func invalid(mistakes []job.FieldError) error {
 	return e
 }
 
-// limitBody refuses a body of more than n bytes: at once where its length is announced, else when it has sent them.
+// limitBody refuses a body of more than n bytes: at once where its length is announced, unless n is small, else when it has sent them.
 func limitBody(n int64) gin.HandlerFunc {
 	return func(c *gin.Context) {
-		if c.Request.ContentLength > n {
+		announced := c.Request.ContentLength > n
+		if announced && n > smallBody {
 			refuse(c, errTooLarge)
 			return
 		}
 		visitOf(c).maxBody = n
-		// An announced body needs no guard: net/http reads no more of it than was announced.
-		if c.Request.ContentLength < 0 && c.Request.Body != nil {
+		// A body whose announced length is taken needs no guard: net/http reads no more of it than was announced. Of a short
+		// one that is longer than is taken, the beginning is read, so that the field that is too long can be named.
+		if (announced || c.Request.ContentLength < 0) && c.Request.Body != nil {
 			c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, n)
 		}
 	}
@@ -99,7 +125,8 @@ func limitBody(n int64) gin.HandlerFunc {
 var errTooLarge = &job.Error{Code: codeTooLarge, Message: "the body is larger than what is taken here"}
 
 // readBody checks what the headers say of the body and reads all of it. Nobody else holds the slice. Meanwhile the request
-// holds no place among those that are worked on, and of memory only what has arrived; both are given back with the answer.
+// holds no place among those that are worked on, and of memory only what has arrived; both are given back with the answer. With errTooLarge
+// it answers the beginning of the body.
 func readBody(c *gin.Context, mediaTypes ...string) ([]byte, error) {
 	if err := checkContent(c.Request.Header, mediaTypes...); err != nil {
 		return nil, err
@@ -115,7 +142,7 @@ func readBody(c *gin.Context, mediaTypes ...string) ([]byte, error) {
 	}
 	if err != nil {
 		v.held.release()
-		return nil, err
+		return body, err
 	}
 	return body, nil
 }
@@ -156,7 +183,7 @@ func readAll(w http.ResponseWriter, r *http.Request, v *visit) ([]byte, error) {
 			case io.EOF:
 				return body, nil
 			default:
-				return nil, bodyError(err)
+				return body, bodyError(err)
 			}
 		}
 	}

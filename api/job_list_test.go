@@ -47,6 +47,7 @@ func TestACursorBelongsToItsCallerAndItsFilters(t *testing.T) {
 	t.Parallel()
 	h := newAPITest(t)
 	h.submit(alice, echo)
+	h.submit(alice, echo)
 	_, cursor := h.call("GET", "/v1/jobs?limit=1&state=pending", alice, "").page()
 	if cursor == "" {
 		t.Fatal("no cursor")

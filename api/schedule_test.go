@@ -154,7 +154,7 @@ func TestASchedulePausesResumesAndIsTriggered(t *testing.T) {
 		t.Errorf("%v", back)
 	}
 	page := h.call("GET", path+"/ticks?outcome=triggered&limit=1", alice, "").want(200).json()
-	if len(page["data"].([]any)) != 1 || page["next_cursor"] == nil {
+	if len(page["data"].([]any)) != 1 || page["next_cursor"] != nil {
 		t.Fatalf("%v", page)
 	}
 	h.call("POST", path+"/trigger", alice, "").want(202)
@@ -294,7 +294,7 @@ func TestSchedulesOfOthersAreNotFoundButOperatorsActOnAll(t *testing.T) {
 	if list := h.call("GET", "/v1/schedules", operator, "").want(200).json(); len(list["data"].([]any)) != 0 {
 		t.Errorf("%v", list)
 	}
-	if list := h.call("GET", "/v1/schedules?name=nightly&limit=1", alice, "").want(200).json(); len(list["data"].([]any)) != 1 || list["next_cursor"] == nil {
+	if list := h.call("GET", "/v1/schedules?name=nightly&limit=1", alice, "").want(200).json(); len(list["data"].([]any)) != 1 || list["next_cursor"] != nil {
 		t.Errorf("%v", list)
 	}
 }

@@ -32,7 +32,7 @@ func (h *webhookHandler) get(c *gin.Context) (any, error) {
 		return nil, fmt.Errorf("derive webhook secrets: %w", err)
 	}
 	if len(secrets) == 0 {
-		return nil, &job.Error{Code: job.CodeNotFound, Message: "this deployment has no signing secret (WAYBILL_WEBHOOK_SECRET)"}
+		return nil, &job.Error{Code: job.CodeNotFound, Message: "this deployment signs no requests: it has no key for that"}
 	}
 	h.deps.Audit.Record(c.Request.Context(), deed(c, h.deps.Now(), "webhook_secret.read", owner.String()))
 	return webhookSecretBody{OwnerID: owner.String(), Secrets: secrets}, nil

@@ -2,11 +2,13 @@ package peer
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -49,7 +51,7 @@ const half = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"
 func closed(c net.Conn) bool {
 	_ = c.SetReadDeadline(time.Now().Add(time.Millisecond))
 	_, err := c.Read(make([]byte, 1))
-	return err != nil && !err.(net.Error).Timeout() || err == io.EOF
+	return err != nil && !errors.Is(err, os.ErrDeadlineExceeded)
 }
 
 func readBody(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }
