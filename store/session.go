@@ -29,12 +29,15 @@ func (r *sessionRow) session() *account.Session {
 		ExpiresAt: utc(r.ExpiresAt), IP: r.IP, UserAgent: r.UserAgent}
 }
 
-// CreateSession writes down a browser that signed in.
-func (s *Store) CreateSession(ctx context.Context, b *account.Session) error {
+// CreateSession writes down a browser that signed in, for a user whose password hash is still the one given. Else it
+// answers job.CodeConflict.
+func (s *Store) CreateSession(ctx context.Context, b *account.Session, hash string, e account.AuditEntry) error {
 	row := &sessionRow{ID: b.ID, UserID: b.UserID, TokenHash: b.TokenHash, CreatedAt: b.CreatedAt, SeenAt: b.SeenAt,
-		ExpiresAt: b.ExpiresAt, IP: b.IP, UserAgent: b.UserAgent}
-	_, err := s.db.NewInsert().Model(row).Exec(ctx)
-	return s.wrap("insert session", err)
+		ExpiresAt: b.ExpiresAt, IP: job.CleanText(b.IP, maxAuditIP), UserAgent: job.CleanText(b.UserAgent, maxAuditAgent)}
+	return s.signIn(ctx, "insert session", b.UserID, hash, e, func(ctx context.Context, tx bun.Tx) error {
+		_, err := tx.NewInsert().Model(row).Exec(ctx)
+		return err
+	})
 }
 
 // Session answers the session under a token's hash, expired or not.

@@ -14,7 +14,7 @@ func createSession(t *testing.T, s *Store, userID job.ID) *account.Session {
 	now := microsecond()
 	b := &account.Session{ID: job.NewID(), UserID: userID, CreatedAt: now, SeenAt: now, ExpiresAt: now.Add(time.Hour), IP: "::1", UserAgent: "test"}
 	b.TokenHash = sum(b.ID.String())
-	must(t, s.CreateSession(t.Context(), b))
+	must(t, s.CreateSession(t.Context(), b, someHash, account.AuditEntry{}))
 	return b
 }
 

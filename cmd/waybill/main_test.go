@@ -73,7 +73,7 @@ func endsIn(t *testing.T, dir string, environ []string, input, name string, args
 	return cmd.ProcessState.ExitCode(), out.String(), errs.String()
 }
 
-const signingKey = "WAYBILL_JWT_KEYS=k:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+const signingKey = "WAYBILL_JWT_KEYS=k:2mDxd0/Ozr4FBknwd8i0ibHBtNjMme00r3UfsgJU60U="
 
 func takenPort(t *testing.T) string {
 	t.Helper()

@@ -52,7 +52,7 @@ func TestAnOlderCopyInRedisDoesNotUndoAChangeMadeHere(t *testing.T) {
 	must(t, err)
 	stale, err := client.Get(t.Context(), b.keys.key(k.ID)).Bytes()
 	must(t, err)
-	must(t, b.RevokeKey(t.Context(), p, k.ID))
+	must(t, b.RevokeKey(t.Context(), p, p.UserID, k.ID))
 	must(t, client.Set(t.Context(), b.keys.key(k.ID), stale, remoteTTL).Err()) // by a process that read it a moment earlier
 	_, err = b.authenticate(key)
 	wantCode(t, err, job.CodeUnauthenticated)
