@@ -19,6 +19,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/waybill/waybill/internal/account"
+	"github.com/waybill/waybill/internal/auth"
 	"github.com/waybill/waybill/internal/job"
 	"github.com/waybill/waybill/tasks"
 )
@@ -340,6 +341,11 @@ func (a *fakeAudit) Record(_ context.Context, e account.AuditEntry) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.entries = append(a.entries, e)
+}
+
+func (a *fakeAudit) RecordRefused(ctx context.Context, e account.AuditEntry) {
+	e.Action = auth.RequestRefused
+	a.Record(ctx, e)
 }
 
 type fakeCarrier struct {

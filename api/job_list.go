@@ -39,7 +39,7 @@ func (h *jobHandler) list(c *gin.Context) (any, error) {
 		return nil, fmt.Errorf("list jobs: %w", err)
 	}
 	jobs, more := cutPage(jobs, limit)
-	page := jobPage{jobs: jobs}
+	page := jobPage{jobs: h.viewing.jobs(p, jobs)}
 	if more {
 		page.next = cursorAfter(jobs[limit-1].ID, mark)
 	}
@@ -76,17 +76,20 @@ func jobFilter(q url.Values, p *account.Principal) (f job.Filter, err error) {
 }
 
 func ownerParameter(q url.Values, p *account.Principal) (job.ID, error) {
-	switch q.Get("owner") {
-	case "":
+	v := q.Get("owner")
+	if v == "" {
 		return p.UserID, nil
-	case "all":
-		if !p.Role.Includes(account.RoleViewer) {
-			return job.ID{}, forbidden("to list everybody's jobs needs the role viewer")
-		}
-		return job.ID{}, nil
-	default:
-		return job.ID{}, badParameter("owner", `must be "all", or be left out for your own jobs`)
 	}
+	id, err := job.ParseID(v)
+	switch {
+	case v != "all" && err != nil:
+		return job.ID{}, badParameter("owner", `must be "all" or the id of a user, or be left out for what is yours`)
+	case id == p.UserID:
+		return id, nil
+	case !p.Role.Includes(account.RoleViewer):
+		return job.ID{}, forbidden("to list what belongs to others needs the role viewer")
+	}
+	return id, nil // zero for "all"
 }
 
 func labelFilter(q url.Values) (map[string]string, error) {

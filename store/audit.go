@@ -32,6 +32,10 @@ func (r *auditRow) entry() *account.AuditEntry {
 		Target: r.Target, IP: r.IP, UserAgent: r.UserAgent, RequestID: r.RequestID, Detail: r.Detail}
 }
 
+// auditSlack is how far an entry's id may be from its time: the two are made one after the other, and by different clocks
+// where the entry was made by the ledger.
+const auditSlack = 10 * time.Minute
+
 // Lengths in bytes that the columns of audit_log hold for sure.
 const (
 	maxAuditActor  = 254
@@ -89,10 +93,10 @@ func (s *Store) AuditEntries(ctx context.Context, f account.AuditFilter) ([]*acc
 		q.Where("ip = ?", f.IP)
 	}
 	if !f.Until.IsZero() {
-		q.Where("at < ?", f.Until)
+		q.Where("id < ?", job.FirstIDAt(f.Until.Add(auditSlack))).Where("at < ?", f.Until)
 	}
 	if !f.Since.IsZero() {
-		q.Where("id >= ?", job.FirstIDAt(f.Since)).Where("at >= ?", f.Since)
+		q.Where("id >= ?", job.FirstIDAt(f.Since.Add(-auditSlack))).Where("at >= ?", f.Since)
 	}
 	if !f.Before.IsZero() {
 		q.Where("id < ?", f.Before)

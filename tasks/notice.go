@@ -2,6 +2,7 @@ package tasks
 
 import (
 	"context"
+	"log/slog"
 
 	"github.com/waybill/waybill/internal/job"
 )
@@ -10,8 +11,8 @@ import (
 type NoticeMailer struct{ mailer *mailer }
 
 // NewNoticeMailer uses the mail server of email.send.
-func NewNoticeMailer(cfg SMTPConfig) (*NoticeMailer, error) {
-	m, err := newMailer(cfg)
+func NewNoticeMailer(cfg SMTPConfig, log *slog.Logger) (*NoticeMailer, error) {
+	m, err := newMailer(cfg, log)
 	if err != nil {
 		return nil, err
 	}

@@ -47,7 +47,7 @@ func (a *App) newAuth() (*auth.Service, error) {
 	}
 	deps := auth.Deps{Ledger: a.store, Redis: a.redis, Log: a.log, LedgerNow: a.store.Clock().Now}
 	if a.cfg.SMTPAddr != "" {
-		m, err := tasks.NewNoticeMailer(taskConfig(a.cfg).SMTP)
+		m, err := tasks.NewNoticeMailer(taskConfig(a.cfg).SMTP, a.log)
 		if err != nil {
 			return nil, err
 		}
