@@ -218,6 +218,22 @@ func TestAnAdministratorIsMadeFromTheCommandLine(t *testing.T) {
 	if code, out, errs = ends(t, database, "", "waybill", "admin", "create", "--email", "root@example.com"); code == 0 {
 		t.Errorf("a second one of the same e-mail: %s%s", out, errs)
 	}
+	for _, set := range []struct {
+		args []string
+		in   string
+		code int
+		says string
+	}{
+		{[]string{"--email", "root@example.com", "--password-stdin"}, "another password of mine\n", 0, "password of root@example.com set"},
+		{[]string{"--email", "ROOT@example.com", "--require-change"}, "", 0, "password: "},
+		{[]string{"--email", "root@example.com", "--password-stdin"}, "password1\n", 1, "common"},
+		{[]string{"--email", "nobody@example.com"}, "", 1, "user not found"},
+	} {
+		code, out, errs = ends(t, database, set.in, append([]string{"waybill", "admin", "password"}, set.args...)...)
+		if code != set.code || !strings.Contains(out+errs, set.says) || strings.Contains(out+errs, "another password of mine") {
+			t.Errorf("admin password %v: exit code %d: %s%s", set.args, code, out, errs)
+		}
+	}
 	if code, out, _ = ends(t, database, "", "waybill", "migrate", "status"); code != 0 || strings.Contains(out, "pending") || !strings.Contains(out, "applied") {
 		t.Errorf("exit code %d: %s", code, out)
 	}

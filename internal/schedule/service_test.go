@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/waybill/waybill/internal/account"
+	people "github.com/waybill/waybill/internal/account"
 	"github.com/waybill/waybill/internal/job"
 	"github.com/waybill/waybill/internal/testenv"
 	"github.com/waybill/waybill/store"
@@ -592,11 +592,11 @@ func TestWhatIsWrongIsNamed(t *testing.T) {
 // disable disables the account of an owner, who is made first where there is none.
 func (b *bench) disable(owner job.ID, disabled bool) {
 	b.t.Helper()
-	u := &account.User{ID: owner, Email: owner.String() + "@example.com", Role: account.RoleUser, PasswordHash: "$argon2id$x", CreatedAt: time.Now()}
-	if err := b.store.CreateUser(b.t.Context(), account.Request{}, u); err != nil && !errors.Is(err, job.ErrConflict) {
+	u := &people.User{ID: owner, Email: owner.String() + "@example.com", Role: people.RoleUser, PasswordHash: "$argon2id$x", CreatedAt: time.Now()}
+	if err := b.store.CreateUser(b.t.Context(), people.Request{}, u); err != nil && !errors.Is(err, job.ErrConflict) {
 		b.t.Fatal(err)
 	}
-	if _, _, err := b.store.ChangeUser(b.t.Context(), account.Request{}, owner, account.Change{Disabled: &disabled}, time.Now().UTC()); err != nil {
+	if _, _, err := b.store.ChangeUser(b.t.Context(), people.Request{}, owner, people.Change{Disabled: &disabled}, time.Now().UTC()); err != nil {
 		b.t.Fatal(err)
 	}
 }
