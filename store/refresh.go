@@ -61,7 +61,7 @@ func (s *Store) Rotate(ctx context.Context, r account.Rotation) (account.Rotated
 		return done, s.wrap("rotate refresh token", err)
 	}
 	// A token never becomes good again, so what was not good a moment ago is not good here.
-	f, err := s.EndFamily(ctx, r.KeyHash)
+	f, err := s.EndFamily(ctx, r.KeyHash, nil)
 	if err == nil && (!f.ExpiresAt.After(r.At) || !f.CreatedAt.After(r.CreatedAfter)) { // it had run out by itself
 		err = job.NotFound("refresh token")
 	}
@@ -87,20 +87,28 @@ func (s *Store) rotate(ctx context.Context, r account.Rotation) (done account.Ro
 	return done, err
 }
 
-// EndFamily revokes the family under the key and answers what it was.
-func (s *Store) EndFamily(ctx context.Context, keyHash []byte) (*account.Family, error) {
+// EndFamily revokes the family under the key and answers what it was. The audit entry, if there is to be one, is made of it
+// and committed with it.
+func (s *Store) EndFamily(ctx context.Context, keyHash []byte, entry func(*account.Family) account.AuditEntry) (*account.Family, error) {
 	row := new(familyRow)
-	if err := s.db.NewDelete().Model(row).Where("key_hash = ?", keyHash).Returning("?Columns").Scan(ctx); err != nil {
+	err := s.inTx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		err := tx.NewDelete().Model(row).Where("key_hash = ?", keyHash).Returning("?Columns").Scan(ctx)
+		if err != nil || entry == nil {
+			return err
+		}
+		return record(ctx, tx, entry(row.family()))
+	})
+	if err != nil {
 		return nil, s.found("refresh token", err)
 	}
 	return row.family(), nil
 }
 
-// PurgeFamilies deletes at most limit of those that had expired at the time given or were made at createdBefore or earlier,
-// and answers how many.
+// PurgeFamilies deletes at most limit of those that had expired at the time given or were made before createdBefore, by
+// their ids, and answers how many.
 func (s *Store) PurgeFamilies(ctx context.Context, at, createdBefore time.Time, limit int) (int, error) {
 	old := s.db.NewSelect().Table("refresh_families").Column("id").
-		Where("expires_at <= ? OR created_at <= ?", at, createdBefore).Limit(int64(limit))
+		Where("expires_at <= ? OR id < ?", at, job.FirstIDAt(createdBefore)).Limit(int64(limit))
 	return s.affected("purge refresh families", func() (sql.Result, error) {
 		return s.db.NewDelete().Table("refresh_families").Where("id IN (?)", old).Exec(ctx)
 	})

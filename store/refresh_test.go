@@ -73,7 +73,7 @@ func TestOfManyRefreshesAtOnceOneAtMostWins(t *testing.T) {
 		if winners != 1 {
 			t.Errorf("%d won", winners)
 		}
-		_, err := s.EndFamily(t.Context(), f.KeyHash)
+		_, err := s.EndFamily(t.Context(), f.KeyHash, nil)
 		wantCode(t, err, job.CodeNotFound) // the others gave it away
 	})
 }

@@ -58,10 +58,18 @@ func (s *Store) TouchSessions(ctx context.Context, ids []job.ID, at time.Time) e
 	return s.wrap("touch sessions", err)
 }
 
-// EndSession deletes the session under a token's hash and answers what it was.
-func (s *Store) EndSession(ctx context.Context, tokenHash []byte) (*account.Session, error) {
+// EndSession deletes the session under a token's hash and answers what it was. The audit entry is made of it and committed
+// with it.
+func (s *Store) EndSession(ctx context.Context, tokenHash []byte, entry func(*account.Session) account.AuditEntry) (*account.Session, error) {
 	row := new(sessionRow)
-	if err := s.db.NewDelete().Model(row).Where("token_hash = ?", tokenHash).Returning("?Columns").Scan(ctx); err != nil {
+	err := s.inTx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		err := tx.NewDelete().Model(row).Where("token_hash = ?", tokenHash).Returning("?Columns").Scan(ctx)
+		if err != nil || entry == nil {
+			return err
+		}
+		return record(ctx, tx, entry(row.session()))
+	})
+	if err != nil {
 		return nil, s.found("session", err)
 	}
 	return row.session(), nil

@@ -29,14 +29,14 @@ func TestASessionLivesUntilItIsEnded(t *testing.T) {
 		seen := b.SeenAt.Add(time.Minute)
 		must(t, s.TouchSessions(t.Context(), []job.ID{b.ID}, seen))
 		must(t, s.TouchSessions(t.Context(), []job.ID{b.ID}, b.SeenAt))
-		ended, err := s.EndSession(t.Context(), b.TokenHash)
+		ended, err := s.EndSession(t.Context(), b.TokenHash, nil)
 		must(t, err)
 		if !ended.SeenAt.Equal(seen) {
 			t.Errorf("seen at %s, want %s", ended.SeenAt, seen)
 		}
 		_, err = s.Session(t.Context(), b.TokenHash)
 		wantCode(t, err, job.CodeNotFound)
-		_, err = s.EndSession(t.Context(), b.TokenHash)
+		_, err = s.EndSession(t.Context(), b.TokenHash, nil)
 		wantCode(t, err, job.CodeNotFound)
 	})
 }

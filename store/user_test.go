@@ -156,11 +156,11 @@ func TestDisablingEndsEverySignIn(t *testing.T) {
 		if *read != *got || !read.DisabledAt.Equal(at) || !read.ValidAfter.Equal(at) {
 			t.Errorf("answered %+v, wrote %+v", got, read)
 		}
-		_, err = s.EndFamily(t.Context(), f.KeyHash)
+		_, err = s.EndFamily(t.Context(), f.KeyHash, nil)
 		wantCode(t, err, job.CodeNotFound)
 		_, err = s.Session(t.Context(), b.TokenHash)
 		wantCode(t, err, job.CodeNotFound)
-		if _, err := s.EndFamily(t.Context(), others.KeyHash); err != nil {
+		if _, err := s.EndFamily(t.Context(), others.KeyHash, nil); err != nil {
 			t.Errorf("somebody else's sign-in ended too: %v", err)
 		}
 
@@ -232,7 +232,7 @@ func TestAPasswordIsReplacedOnceAndEndsEverySignIn(t *testing.T) {
 		if read.PasswordHash != someHash+"2" || !read.ValidAfter.Equal(at) {
 			t.Errorf("after the change: %+v", read)
 		}
-		_, err = s.EndFamily(t.Context(), f.KeyHash)
+		_, err = s.EndFamily(t.Context(), f.KeyHash, nil)
 		wantCode(t, err, job.CodeNotFound)
 		_, err = s.Session(t.Context(), b.TokenHash)
 		wantCode(t, err, job.CodeNotFound)
@@ -250,7 +250,7 @@ func TestRehashingKeepsSignInsAndNeverBringsAnOldPasswordBack(t *testing.T) {
 		if read.PasswordHash != someHash+"2" {
 			t.Errorf("the hash is %s", read.PasswordHash)
 		}
-		_, err = s.EndFamily(t.Context(), f.KeyHash)
+		_, err = s.EndFamily(t.Context(), f.KeyHash, nil)
 		must(t, err)
 	})
 }

@@ -39,13 +39,13 @@ type signIns interface {
 	Family(ctx context.Context, id job.ID) (*account.Family, error)
 	// Rotate answers a user to one caller at most for each token.
 	Rotate(ctx context.Context, r account.Rotation) (account.Rotated, error)
-	EndFamily(ctx context.Context, keyHash []byte) (*account.Family, error)
+	EndFamily(ctx context.Context, keyHash []byte, entry func(*account.Family) account.AuditEntry) (*account.Family, error)
 	PurgeFamilies(ctx context.Context, at, createdBefore time.Time, limit int) (int, error)
 
 	CreateSession(ctx context.Context, b *account.Session, hash string, e account.AuditEntry) error
 	Session(ctx context.Context, tokenHash []byte) (*account.Session, error)
 	TouchSessions(ctx context.Context, ids []job.ID, at time.Time) error
-	EndSession(ctx context.Context, tokenHash []byte) (*account.Session, error)
+	EndSession(ctx context.Context, tokenHash []byte, entry func(*account.Session) account.AuditEntry) (*account.Session, error)
 	PurgeSessions(ctx context.Context, at, idleSince time.Time, limit int) (int, error)
 
 	SignIns(ctx context.Context, f account.SignInFilter) ([]*account.SignIn, error)

@@ -28,7 +28,7 @@ func (s *Service) Refresh(ctx context.Context, token string) (Tokens, error) {
 		return Tokens{}, badRefresh()
 	case !done.User.DisabledAt.IsZero() || done.Family.CreatedAt.Before(done.User.ValidAfter):
 		// Written at the very moment at which all sign-ins of the user were ended.
-		if _, err := s.ledger.EndFamily(ctx, old.keyHash()); err != nil && !isNotFound(err) {
+		if _, err := s.ledger.EndFamily(ctx, old.keyHash(), nil); err != nil && !isNotFound(err) {
 			return Tokens{}, err
 		}
 		return Tokens{}, badRefresh()
@@ -52,7 +52,9 @@ func (s *Service) Logout(ctx context.Context, token string) error {
 	if !ok {
 		return nil
 	}
-	f, err := s.ledger.EndFamily(ctx, t.keyHash())
+	f, err := s.ledger.EndFamily(ctx, t.keyHash(), func(f *account.Family) account.AuditEntry {
+		return s.entry(ctx, &account.Principal{UserID: f.UserID}, UserSignedOut, f.UserID.String(), map[string]string{"family": f.ID.String()})
+	})
 	switch {
 	case isNotFound(err):
 		return nil
@@ -60,6 +62,5 @@ func (s *Service) Logout(ctx context.Context, token string) error {
 		return err
 	}
 	s.families.changed(ctx, f.ID)
-	s.Record(ctx, by(&account.Principal{UserID: f.UserID}, UserSignedOut, f.UserID.String(), map[string]string{"family": f.ID.String()}))
 	return nil
 }

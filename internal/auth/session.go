@@ -76,14 +76,13 @@ func (s *Service) EndSession(ctx context.Context, token string) error {
 		return nil
 	}
 	d := digestOf(token)
-	b, err := s.ledger.EndSession(ctx, d[:])
+	_, err := s.ledger.EndSession(ctx, d[:], func(b *account.Session) account.AuditEntry {
+		return s.entry(ctx, &account.Principal{UserID: b.UserID}, UserSignedOut, b.UserID.String(), map[string]string{"session": b.ID.String()})
+	})
 	if err != nil && !isNotFound(err) {
 		return err
 	}
 	s.browsers.put(d, browser{ended: true}, 2*loadPatience)
-	if b != nil {
-		s.Record(ctx, by(&account.Principal{UserID: b.UserID}, UserSignedOut, b.UserID.String(), map[string]string{"session": b.ID.String()}))
-	}
 	return nil
 }
 
