@@ -134,7 +134,7 @@ func (a *API) pages() (routes []route, err error) {
 	if a.browsers, err = newBrowsers(a.cfg, a.base, a.deps.Sessions); err != nil {
 		return nil, err
 	}
-	login, err := newLoginHandler(a.browsers)
+	login, err := newLoginHandler(a.browsers, a.deps.Accounts)
 	if err != nil {
 		return nil, err
 	}

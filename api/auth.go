@@ -35,6 +35,8 @@ type signIns interface {
 
 // passwordResets is how those who forgot their password come back.
 type passwordResets interface {
+	// MailsResets reports whether the deployment sends e-mail.
+	MailsResets() bool
 	// RequestReset answers alike whether the e-mail has an account or not. It is CodeForbidden where no mail can be sent.
 	RequestReset(ctx context.Context, email string) error
 	// ConfirmReset answers CodeInvalid at /token for one that is wrong, used or expired.

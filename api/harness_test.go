@@ -66,7 +66,7 @@ func newAPITest(t *testing.T, changes ...func(*apiTest)) *apiTest {
 }
 
 func (h *apiTest) deps() Deps {
-	return Deps{Auth: h.auth, Accounts: struct{ accounts }{}, Jobs: h.ledger, Carrier: h.carrier, Audit: h.audit, Sessions: h.auth, Steering: h.ledger, Queues: h.queues, Road: h.road, Redis: h.redis, Schedules: h.schedules, ScheduleLedger: h.scheduleLedger, Tasks: testCatalogue(h.t), Ready: h.ready, WebhookSecrets: h.webhookSecrets,
+	return Deps{Auth: h.auth, Accounts: noAccounts{}, Jobs: h.ledger, Carrier: h.carrier, Audit: h.audit, Sessions: h.auth, Steering: h.ledger, Queues: h.queues, Road: h.road, Redis: h.redis, Schedules: h.schedules, ScheduleLedger: h.scheduleLedger, Tasks: testCatalogue(h.t), Ready: h.ready, WebhookSecrets: h.webhookSecrets,
 		Log: slog.New(slog.NewJSONHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug})), Now: h.clock.now}
 }
 
@@ -331,6 +331,11 @@ func (a *fakeAuth) set(name string, p *account.Principal) {
 	defer a.mu.Unlock()
 	a.principals[name] = p
 }
+
+// noAccounts answers for tests that are not about accounts.
+type noAccounts struct{ accounts }
+
+func (noAccounts) MailsResets() bool { return false }
 
 type fakeAudit struct {
 	mu      sync.Mutex

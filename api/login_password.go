@@ -27,7 +27,7 @@ type passwordHandler struct {
 // passwords replaces passwords. Its mistakes name /current_password, /new_password or /token.
 type passwords interface {
 	ChangePassword(ctx context.Context, caller *account.Principal, current, next string) error
-	ConfirmReset(ctx context.Context, token, password string) error
+	passwordResets
 }
 
 func newPasswordHandler(b *browsers, p passwords) (*passwordHandler, error) {
@@ -49,6 +49,8 @@ func (h *passwordHandler) routes() []route {
 type passwordView struct {
 	Action, Email, Token, Mistake string
 	Required                      bool // an administrator set the password
+	Ask                           bool // for the e-mail address that the link is sent to
+	Sent                          bool
 }
 
 func (h *passwordHandler) show(c *gin.Context) {
@@ -71,17 +73,33 @@ func (h *passwordHandler) change(c *gin.Context) {
 }
 
 func (h *passwordHandler) showReset(c *gin.Context) {
-	h.page.write(c, http.StatusOK, passwordView{Action: resetPage, Token: c.Query("token")})
+	token := c.Query("token")
+	h.page.write(c, http.StatusOK, passwordView{Action: resetPage, Token: token, Ask: token == ""})
 }
 
 func (h *passwordHandler) reset(c *gin.Context) {
-	form, err := readForm(c, "token", "new_password")
-	if err != nil {
+	form, err := readForm(c, "email", "token", "new_password")
+	switch {
+	case err != nil:
 		refuse(c, err)
+		return
+	case form.Has("email"):
+		h.request(c, form.Get("email"))
 		return
 	}
 	err = h.accounts.ConfirmReset(c.Request.Context(), form.Get("token"), form.Get("new_password"))
 	h.answer(c, passwordView{Action: resetPage, Token: form.Get("token")}, err)
+}
+
+// request has the link sent. What the page says does not depend on whether the address has an account.
+func (h *passwordHandler) request(c *gin.Context, email string) {
+	view := passwordView{Action: resetPage, Ask: true}
+	if err := h.accounts.RequestReset(c.Request.Context(), email); err != nil {
+		h.answer(c, view, err)
+		return
+	}
+	view.Sent = true
+	h.page.write(c, http.StatusAccepted, view)
 }
 
 // answer shows the page again with what went wrong.
@@ -94,7 +112,7 @@ func (h *passwordHandler) answer(c *gin.Context, view passwordView, err error) {
 	e := known(err)
 	view.Mistake = sentence(e.Message)
 	for _, f := range e.Fields {
-		name := map[string]string{"/current_password": "The current password ", "/new_password": "The new password ", "/token": "The link "}[f.Pointer]
+		name := map[string]string{"/current_password": "The current password ", "/new_password": "The new password ", "/token": "The link ", "/email": "The e-mail "}[f.Pointer]
 		view.Mistake = name + strings.TrimSuffix(f.Detail, ".") + "."
 		break
 	}

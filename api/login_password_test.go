@@ -62,6 +62,21 @@ func TestABrowserWhosePasswordWasSetChoosesAnotherFirst(t *testing.T) {
 	h.login("ann@example.com", "better horse")
 }
 
+func TestABrowserAsksForAResetWhereMailIsSent(t *testing.T) {
+	t.Parallel()
+	h := newBrowserTest(t)
+	if page := h.submit("GET", "/login", "", "").want(200).body; strings.Contains(page, "/password-reset") {
+		t.Errorf("offered though no mail is sent: %s", page)
+	}
+	if page := h.submit("POST", "/password-reset", "", form("email", "ann@example.com")).want(403).body; !strings.Contains(page, "sends no e-mail") {
+		t.Error(page)
+	}
+	page := h.submit("GET", "/password-reset", "", "").want(200).body
+	if !strings.Contains(page, `name="email"`) || strings.Contains(page, `name="new_password"`) {
+		t.Error(page)
+	}
+}
+
 func TestThePageForAForgottenPasswordSaysWhatIsWrongWithTheLink(t *testing.T) {
 	t.Parallel()
 	h := newBrowserTest(t)

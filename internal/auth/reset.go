@@ -30,11 +30,14 @@ type resetRequest struct {
 	origin Origin
 }
 
+// MailsResets reports whether a password can be reset by e-mail.
+func (s *Service) MailsResets() bool { return s.mailer != nil }
+
 // RequestReset has an e-mail with a password reset sent to the address, if it has an account. The answer comes before
 // anything is looked up: neither it nor its time says whether the address is known. Who asks too often gets
 // job.CodeTooMany; where no mail can be sent it is job.CodeForbidden.
 func (s *Service) RequestReset(ctx context.Context, rawEmail string) error {
-	if s.mailer == nil {
+	if !s.MailsResets() {
 		return &job.Error{Code: job.CodeForbidden, Message: "this deployment sends no e-mail: ask an administrator for another password"}
 	}
 	email, err := checkEmail(rawEmail)
