@@ -75,21 +75,21 @@ func jobFilter(q url.Values, p *account.Principal) (f job.Filter, err error) {
 	return f, err
 }
 
+// ownerParameter is whose things to list; zero: everybody's. The ids of users mean nothing to those who are no viewers.
 func ownerParameter(q url.Values, p *account.Principal) (job.ID, error) {
-	v := q.Get("owner")
-	if v == "" {
-		return p.UserID, nil
-	}
+	v, reads := q.Get("owner"), p.Role.Includes(account.RoleViewer)
 	id, err := job.ParseID(v)
 	switch {
-	case v != "all" && err != nil:
-		return job.ID{}, badParameter("owner", `must be "all" or the id of a user, or be left out for what is yours`)
-	case id == p.UserID:
-		return id, nil
-	case !p.Role.Includes(account.RoleViewer):
+	case v == "":
+		return p.UserID, nil
+	case v == "all" && reads:
+		return job.ID{}, nil
+	case v == "all":
 		return job.ID{}, forbidden("to list what belongs to others needs the role viewer")
+	case err == nil && reads:
+		return id, nil
 	}
-	return id, nil // zero for "all"
+	return job.ID{}, badParameter("owner", `must be "all" (or, for viewers, the id of a user), or be left out for what is yours`)
 }
 
 func labelFilter(q url.Values) (map[string]string, error) {
