@@ -19,7 +19,6 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/waybill/waybill/internal/account"
-	"github.com/waybill/waybill/internal/auth"
 	"github.com/waybill/waybill/internal/job"
 	"github.com/waybill/waybill/tasks"
 )
@@ -340,6 +339,7 @@ func (noAccounts) MailsResets() bool { return false }
 type fakeAudit struct {
 	mu      sync.Mutex
 	entries []account.AuditEntry
+	refused []account.AuditEntry
 }
 
 func (a *fakeAudit) Record(_ context.Context, e account.AuditEntry) {
@@ -348,9 +348,10 @@ func (a *fakeAudit) Record(_ context.Context, e account.AuditEntry) {
 	a.entries = append(a.entries, e)
 }
 
-func (a *fakeAudit) RecordRefused(ctx context.Context, e account.AuditEntry) {
-	e.Action = auth.RequestRefused
-	a.Record(ctx, e)
+func (a *fakeAudit) RecordRefused(_ context.Context, e account.AuditEntry) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.refused = append(a.refused, e)
 }
 
 type fakeCarrier struct {
