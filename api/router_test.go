@@ -6,7 +6,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/waybill/waybill/internal/account"
 	"github.com/waybill/waybill/internal/job"
 )
 
