@@ -229,7 +229,7 @@ func TestAnAdministratorIsMadeFromTheCommandLine(t *testing.T) {
 		{[]string{"--email", "root@example.com", "--password-stdin"}, "password1\n", 1, "common"},
 		{[]string{"--email", "nobody@example.com"}, "", 1, "user not found"},
 	} {
-		code, out, errs = ends(t, database, set.in, append([]string{"waybill", "admin", "password"}, set.args...)...)
+		code, out, errs = ends(t, database, set.in, "waybill", append([]string{"admin", "password"}, set.args...)...)
 		if code != set.code || !strings.Contains(out+errs, set.says) || strings.Contains(out+errs, "another password of mine") {
 			t.Errorf("admin password %v: exit code %d: %s%s", set.args, code, out, errs)
 		}
