@@ -62,6 +62,7 @@ func (s *Store) sessions(ctx context.Context, f account.SignInFilter) (list []*a
 // EndSignIn ends one of a user's sign-ins. Somebody else's is not found.
 func (s *Store) EndSignIn(ctx context.Context, r account.Request, userID, id job.ID) (ended account.Ended, err error) {
 	err = s.alter(ctx, "end sign-in", r, userID, func(ctx context.Context, tx bun.Tx, _ *account.User) error {
+		ended = account.Ended{} // the transaction may be tried again
 		err := tx.NewDelete().Table("refresh_families").Where("id = ?", id).Where("user_id = ?", userID).
 			Returning("id").Scan(ctx, &ended.Families)
 		if ignoreNoRows(err) != nil || len(ended.Families) > 0 {
