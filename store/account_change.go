@@ -30,7 +30,7 @@ func (s *Store) alter(ctx context.Context, doing string, r account.Request, user
 		if err := change(ctx, tx, u); err != nil {
 			return err
 		}
-		return record(ctx, tx, r.Entry)
+		return recordEntry(ctx, tx, r.Entry)
 	}))
 }
 

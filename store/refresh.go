@@ -23,8 +23,8 @@ type familyRow struct {
 	ExpiresAt time.Time `bun:"expires_at"`
 
 	LastUsedAt time.Time `bun:"last_used_at,nullzero"`
-	IP         string    `bun:"ip"`
-	UserAgent  string    `bun:"user_agent"`
+	IP         string    `bun:"ip,nullzero"`
+	UserAgent  string    `bun:"user_agent,nullzero"`
 }
 
 func (r *familyRow) family() *account.Family {
@@ -96,7 +96,7 @@ func (s *Store) EndFamily(ctx context.Context, keyHash []byte, entry func(*accou
 		if err != nil || entry == nil {
 			return err
 		}
-		return record(ctx, tx, entry(row.family()))
+		return recordEntry(ctx, tx, entry(row.family()))
 	})
 	if err != nil {
 		return nil, s.found("refresh token", err)

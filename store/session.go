@@ -67,7 +67,7 @@ func (s *Store) EndSession(ctx context.Context, tokenHash []byte, entry func(*ac
 		if err != nil || entry == nil {
 			return err
 		}
-		return record(ctx, tx, entry(row.session()))
+		return recordEntry(ctx, tx, entry(row.session()))
 	})
 	if err != nil {
 		return nil, s.found("session", err)

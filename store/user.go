@@ -23,7 +23,7 @@ type userRow struct {
 	DisabledAt   time.Time    `bun:"disabled_at,nullzero"`
 	ValidAfter   time.Time    `bun:"valid_after,nullzero"`
 
-	PasswordChangeRequired bool `bun:"password_change_required"`
+	PasswordChangeRequired bool `bun:"password_change_required,nullzero"`
 }
 
 func (r *userRow) user() *account.User {
@@ -61,7 +61,7 @@ func (s *Store) CreateUser(ctx context.Context, r account.Request, u *account.Us
 		case n == 0:
 			return &job.Error{Code: job.CodeConflict, Message: "this e-mail address has an account already"}
 		}
-		return record(ctx, tx, r.Entry)
+		return recordEntry(ctx, tx, r.Entry)
 	}))
 }
 
@@ -116,7 +116,7 @@ func (s *Store) SetPassword(ctx context.Context, r account.Request, c account.Pa
 // writePassword is for a user whose row is locked: no sign-in can be made with the old password meanwhile, so none is left.
 func writePassword(ctx context.Context, tx bun.Tx, c account.PasswordChange, required bool) (account.Ended, error) {
 	_, err := tx.NewUpdate().Table("users").Set("password_hash = ?", c.NewHash).Set("valid_after = ?", c.ValidAfter).
-		Set("password_change_required = ?", required).Where("id = ?", c.UserID).Exec(ctx)
+		Set("password_change_required = ?", bun.NullZero(required)).Where("id = ?", c.UserID).Exec(ctx)
 	if err != nil {
 		return account.Ended{}, err
 	}
@@ -169,7 +169,7 @@ func (s *Store) ChangeUser(ctx context.Context, r account.Request, id job.ID, c 
 		if ended, err = updateUser(ctx, tx, before, changed); err != nil {
 			return err
 		}
-		return record(ctx, tx, r.Entry)
+		return recordEntry(ctx, tx, r.Entry)
 	}))
 	if err != nil {
 		return nil, account.Ended{}, err

@@ -8,7 +8,7 @@ import (
 func TestANoticeIsSentThroughTheMailServerOfTheDeployment(t *testing.T) {
 	t.Parallel()
 	s := (&mailServer{username: "shop", password: "TOPSECRET"}).serve(t, TLSStartTLS)
-	m, err := NewNoticeMailer(config(s, TLSStartTLS))
+	m, err := NewNoticeMailer(config(s, TLSStartTLS), discard())
 	if err != nil {
 		t.Fatal(err)
 	}

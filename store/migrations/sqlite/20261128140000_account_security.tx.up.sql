@@ -1,10 +1,11 @@
--- A password that an administrator set must be changed at the next sign-in.
-ALTER TABLE users ADD COLUMN password_change_required boolean NOT NULL DEFAULT false;
+-- waybill: additive
+-- A password that an administrator set must be changed at the next sign-in. null: it need not.
+ALTER TABLE users ADD COLUMN password_change_required boolean;
 
 -- Where a sign-in was made or last renewed, for the list of one's own sign-ins.
 ALTER TABLE refresh_families ADD COLUMN last_used_at text; -- null: not since it was made
-ALTER TABLE refresh_families ADD COLUMN ip text NOT NULL DEFAULT '' CHECK (length(ip) <= 64);
-ALTER TABLE refresh_families ADD COLUMN user_agent text NOT NULL DEFAULT '' CHECK (length(user_agent) <= 512);
+ALTER TABLE refresh_families ADD COLUMN ip text CHECK (length(ip) <= 64);
+ALTER TABLE refresh_families ADD COLUMN user_agent text CHECK (length(user_agent) <= 512);
 
 -- One row a user: a new request takes the place of the one before it. The token itself is only in the e-mail.
 CREATE TABLE password_resets (
