@@ -224,8 +224,8 @@ func TestAnAdministratorIsMadeFromTheCommandLine(t *testing.T) {
 		code int
 		says string
 	}{
-		{[]string{"--email", "root@example.com", "--password-stdin"}, "another password of mine\n", 0, "password of root@example.com set"},
 		{[]string{"--email", "ROOT@example.com", "--require-change"}, "", 0, "password: "},
+		{[]string{"--email", "root@example.com", "--password-stdin"}, "another password of mine\n", 0, "password of root@example.com set"},
 		{[]string{"--email", "root@example.com", "--password-stdin"}, "password1\n", 1, "common"},
 		{[]string{"--email", "nobody@example.com"}, "", 1, "user not found"},
 	} {
