@@ -16,7 +16,7 @@ func (a *API) recordRefusal(c *gin.Context, v *visit) {
 	if v.caller == nil || c.Writer.Status() != http.StatusForbidden || m == http.MethodGet || m == http.MethodHead {
 		return
 	}
-	e := deed(c, a.deps.Now(), "", m+" "+c.FullPath())
+	e := deed(c, a.deps.LedgerNow(), "", m+" "+c.FullPath())
 	e.Detail = map[string]string{"path": job.CleanText(c.Request.URL.Path, maxLoggedPath), "status": strconv.Itoa(c.Writer.Status()),
 		"role": string(v.caller.Role)}
 	if err := c.Errors.Last(); err != nil {
