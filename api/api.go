@@ -48,6 +48,8 @@ type Deps struct {
 // auditor keeps a record of deeds. It does not fail the deed: what cannot be recorded is logged by the auditor.
 type auditor interface {
 	Record(ctx context.Context, e account.AuditEntry)
+	// RecordRefused writes down that the actor was refused something. It bounds how many such entries one actor causes.
+	RecordRefused(ctx context.Context, e account.AuditEntry)
 }
 
 func (d Deps) validate() error {
@@ -132,7 +134,7 @@ func (a *API) pages() (routes []route, err error) {
 	if a.browsers, err = newBrowsers(a.cfg, a.base, a.deps.Sessions); err != nil {
 		return nil, err
 	}
-	login, err := newLoginHandler(a.browsers)
+	login, err := newLoginHandler(a.browsers, a.deps.Accounts)
 	if err != nil {
 		return nil, err
 	}
@@ -140,7 +142,11 @@ func (a *API) pages() (routes []route, err error) {
 	if err != nil {
 		return nil, err
 	}
-	return slices.Concat(login.routes(), monitor.routes()), nil
+	password, err := newPasswordHandler(a.browsers, a.deps.Accounts)
+	if err != nil {
+		return nil, err
+	}
+	return slices.Concat(login.routes(), password.routes(), monitor.routes()), nil
 }
 
 // Handler is the whole API.

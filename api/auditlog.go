@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"net/url"
 	"regexp"
 	"strings"
@@ -24,6 +25,7 @@ type auditHandler struct{ log auditReader }
 func (h *auditHandler) routes() []route {
 	return []route{
 		{Method: "GET", Path: "/v1/audit", Role: account.RoleAdmin, Scope: account.ScopeAdmin, Handler: h.list},
+		{Method: "GET", Path: "/v1/audit/export", Role: account.RoleAdmin, Scope: account.ScopeAdmin, Raw: h.export},
 	}
 }
 
@@ -58,7 +60,7 @@ func idOrNull(id job.ID) *job.ID {
 }
 
 func (h *auditHandler) list(c *gin.Context) (any, error) {
-	p, err := readPage(c, "audit", "actor", "action", "since")
+	p, err := readPage(c, "audit", auditParameters...)
 	if err != nil {
 		return nil, err
 	}
@@ -73,6 +75,9 @@ func (h *auditHandler) list(c *gin.Context) (any, error) {
 	}
 	return listed(p, entries, newAuditBody, func(e *account.AuditEntry) job.ID { return e.ID }), nil
 }
+
+// auditParameters filter the log, in a list and in an export.
+var auditParameters = []string{"actor", "action", "target", "ip", "since", "until"}
 
 var actionName = regexp.MustCompile(`^[a-z_]{1,31}\.[a-z_]{1,31}$`)
 
@@ -89,10 +94,17 @@ func auditFilter(q url.Values) (f account.AuditFilter, err error) {
 	if f.Action = q.Get("action"); f.Action != "" && !actionName.MatchString(f.Action) {
 		return f, badParameter("action", "must be a noun, a point and a verb, such as user.login")
 	}
-	if v := q.Get("since"); v != "" {
-		if f.Since, err = parseInstant(v); err != nil || f.Since.Before(earliest) {
-			return f, badParameter("since", notAnInstant)
+	f.Target = q.Get("target")
+	if v := q.Get("ip"); v != "" {
+		ip, err := netip.ParseAddr(v)
+		if err != nil {
+			return f, badParameter("ip", "must be an address")
 		}
+		f.IP = ip.Unmap().String()
 	}
-	return f, nil
+	if f.Since, err = instantParameter(q, "since"); err != nil {
+		return f, err
+	}
+	f.Until, err = instantParameter(q, "until")
+	return f, err
 }

@@ -39,7 +39,7 @@ func TestTheAuditLogSaysWhoDidWhatAndFromWhere(t *testing.T) {
 	if got := list(url.Values{"actor": {rootID}, "action": {"user.login"}}); len(got) != 1 {
 		t.Errorf("by id and action: %v", got)
 	}
-	for _, query := range []string{"actor=x", "action=x", "action=user.login'--", "since=yesterday", "since=2026-01-01", "since=0001-01-01T00:00:00Z", "target=x"} {
+	for _, query := range []string{"actor=x", "action=x", "action=user.login'--", "since=yesterday", "since=2026-01-01", "since=0001-01-01T00:00:00Z", "targets=x", "ip=x", "until=x"} {
 		h.call("GET", "/v1/audit?"+query, root, "").want(400)
 	}
 }

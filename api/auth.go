@@ -15,7 +15,9 @@ import (
 // accounts is everything that people may do with accounts. Its errors are a job.Error where the caller may know them.
 type accounts interface {
 	signIns
+	passwordResets
 	ownAccount
+	signInList
 	keyRing
 	userAdmin
 	auditReader
@@ -31,7 +33,20 @@ type signIns interface {
 	Logout(ctx context.Context, refreshToken string) error
 }
 
-type authHandler struct{ signIns signIns }
+// passwordResets is how those who forgot their password come back.
+type passwordResets interface {
+	// MailsResets reports whether the deployment sends e-mail.
+	MailsResets() bool
+	// RequestReset answers alike whether the e-mail has an account or not. It is CodeForbidden where no mail can be sent.
+	RequestReset(ctx context.Context, email string) error
+	// ConfirmReset answers CodeInvalid at /token for one that is wrong, used or expired.
+	ConfirmReset(ctx context.Context, token, password string) error
+}
+
+type authHandler struct {
+	signIns signIns
+	resets  passwordResets
+}
 
 func (h *authHandler) routes() []route {
 	return []route{
@@ -39,6 +54,8 @@ func (h *authHandler) routes() []route {
 		{Method: "POST", Path: "/v1/auth/login", Public: true, Handler: h.login, MaxBody: smallBody},
 		{Method: "POST", Path: "/v1/auth/refresh", Public: true, Handler: h.refresh, MaxBody: smallBody},
 		{Method: "POST", Path: "/v1/auth/logout", Public: true, Handler: h.logout, MaxBody: smallBody},
+		{Method: "POST", Path: "/v1/auth/password-reset", Public: true, Handler: h.requestReset, MaxBody: smallBody},
+		{Method: "POST", Path: "/v1/auth/password-reset/confirm", Public: true, Handler: h.confirmReset, MaxBody: smallBody},
 	}
 }
 
@@ -46,7 +63,7 @@ func (h *authHandler) routes() []route {
 func accountRoutes(a accounts) []route {
 	var all []route
 	for _, h := range []interface{ routes() []route }{
-		&authHandler{a}, &meHandler{a}, &keyHandler{a}, &userHandler{a}, &auditHandler{a},
+		&authHandler{a, a}, &meHandler{a}, &sessionHandler{a}, &keyHandler{a}, &userHandler{a}, &auditHandler{a},
 	} {
 		all = append(all, h.routes()...)
 	}
@@ -103,6 +120,37 @@ func (h *authHandler) logout(c *gin.Context) (any, error) {
 	return nil, nil
 }
 
+// requestReset answers before anything is looked up.
+func (h *authHandler) requestReset(c *gin.Context) (any, error) {
+	var email string
+	if err := bindJSON(c, fields{"email": text(&email)}); err != nil {
+		return nil, err
+	}
+	if err := required("/email", email); err != nil {
+		return nil, err
+	}
+	if err := h.resets.RequestReset(c.Request.Context(), email); err != nil {
+		return nil, fmt.Errorf("request password reset: %w", err)
+	}
+	return reply{Status: http.StatusAccepted, Body: struct {
+		Status string `json:"status"`
+	}{"requested"}}, nil
+}
+
+func (h *authHandler) confirmReset(c *gin.Context) (any, error) {
+	var token, password string
+	if err := bindJSON(c, fields{"token": text(&token), "new_password": text(&password)}); err != nil {
+		return nil, err
+	}
+	if err := required("/token", token, "/new_password", password); err != nil {
+		return nil, err
+	}
+	if err := h.resets.ConfirmReset(c.Request.Context(), token, password); err != nil {
+		return nil, fmt.Errorf("reset password: %w", err)
+	}
+	return nil, nil
+}
+
 func bindRefreshToken(c *gin.Context) (token string, err error) {
 	if err := bindJSON(c, fields{"refresh_token": text(&token)}); err != nil {
 		return "", err
@@ -116,12 +164,15 @@ type tokenBody struct {
 	RefreshToken string `json:"refresh_token"`
 	TokenType    string `json:"token_type"`
 	ExpiresIn    int    `json:"expires_in"` // seconds
+	// PasswordChangeRequired: until then the access token opens nothing else.
+	PasswordChangeRequired bool `json:"password_change_required,omitempty"`
 }
 
 func tokenReply(t auth.Tokens) reply {
 	return reply{
 		Secret: true,
-		Body:   tokenBody{AccessToken: t.Access, RefreshToken: t.Refresh, TokenType: "Bearer", ExpiresIn: int(t.ExpiresIn.Seconds())},
+		Body: tokenBody{AccessToken: t.Access, RefreshToken: t.Refresh, TokenType: "Bearer", ExpiresIn: int(t.ExpiresIn.Seconds()),
+			PasswordChangeRequired: t.PasswordChangeRequired},
 	}
 }
 

@@ -320,7 +320,10 @@ type benchPeople struct {
 
 func (p *benchPeople) User(context.Context, job.ID) (*account.User, error) { return &p.user, nil }
 func (p *benchPeople) Key(context.Context, job.ID) (*account.Key, error)   { return p.key, nil }
-func (p *benchPeople) CreateKey(_ context.Context, k *account.Key, _ int) error {
+func (p *benchPeople) Family(context.Context, job.ID) (*account.Family, error) {
+	return &account.Family{UserID: p.user.ID, CreatedAt: time.Now()}, nil
+}
+func (p *benchPeople) CreateKey(_ context.Context, _ account.Request, k *account.Key, _ int) error {
 	p.key = k
 	return nil
 }

@@ -52,6 +52,9 @@ func (r *route) again(ctx context.Context, auth authenticator, authorization []s
 }
 
 func (r *route) allows(p *account.Principal) error {
+	if p.PasswordChangeRequired && !r.OldPassword {
+		return &job.Error{Code: codePasswordChange, Message: "the password was set by an administrator: change it first, at POST /v1/me/password"}
+	}
 	if !p.Role.Includes(r.role()) {
 		return forbidden(fmt.Sprintf("this needs the role %s", r.role()))
 	}

@@ -45,6 +45,7 @@ type jobHandler struct {
 	network  func(*visit) network
 	stopping context.Context
 	maxBatch int64
+	viewing  viewing
 	deps     Deps
 }
 
@@ -52,7 +53,8 @@ func newJobHandler(a *API) *jobHandler {
 	cfg, deps := a.cfg, a.deps
 	return &jobHandler{
 		check: checker{tasks: deps.Tasks, queues: cfg.Queues}, jobs: deps.Jobs, carrier: deps.Carrier, audit: deps.Audit,
-		quota: newQuota(cfg.Quota, deps.Jobs, deps.Now), network: a.network, stopping: a.stopping, maxBatch: cfg.MaxBatchBody, deps: deps,
+		quota: newQuota(cfg.Quota, deps.Jobs, deps.Now), network: a.network, stopping: a.stopping, maxBatch: cfg.MaxBatchBody,
+		viewing: viewing{deps.Tasks}, deps: deps,
 	}
 }
 

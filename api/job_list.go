@@ -39,7 +39,7 @@ func (h *jobHandler) list(c *gin.Context) (any, error) {
 		return nil, fmt.Errorf("list jobs: %w", err)
 	}
 	jobs, more := cutPage(jobs, limit)
-	page := jobPage{jobs: jobs}
+	page := jobPage{jobs: h.viewing.jobs(p, jobs)}
 	if more {
 		page.next = cursorAfter(jobs[limit-1].ID, mark)
 	}
@@ -75,18 +75,21 @@ func jobFilter(q url.Values, p *account.Principal) (f job.Filter, err error) {
 	return f, err
 }
 
+// ownerParameter is whose things to list; zero: everybody's. The ids of users mean nothing to those who are no viewers.
 func ownerParameter(q url.Values, p *account.Principal) (job.ID, error) {
-	switch q.Get("owner") {
-	case "":
+	v, reads := q.Get("owner"), p.Role.Includes(account.RoleViewer)
+	id, err := job.ParseID(v)
+	switch {
+	case v == "":
 		return p.UserID, nil
-	case "all":
-		if !p.Role.Includes(account.RoleViewer) {
-			return job.ID{}, forbidden("to list everybody's jobs needs the role viewer")
-		}
+	case v == "all" && reads:
 		return job.ID{}, nil
-	default:
-		return job.ID{}, badParameter("owner", `must be "all", or be left out for your own jobs`)
+	case v == "all":
+		return job.ID{}, forbidden("to list what belongs to others needs the role viewer")
+	case err == nil && reads:
+		return id, nil
 	}
+	return job.ID{}, badParameter("owner", `must be "all" (or, for viewers, the id of a user), or be left out for what is yours`)
 }
 
 func labelFilter(q url.Values) (map[string]string, error) {

@@ -91,6 +91,11 @@ func TestEverybodysJobsAreForViewers(t *testing.T) {
 		if ids, _ := h.call("GET", "/v1/jobs", token, "").page(); len(ids) != 0 {
 			t.Errorf("%s's own: %v", token, ids)
 		}
+		path := "/v1/jobs?owner=" + h.auth.principals[alice].UserID.String()
+		if ids, _ := h.call("GET", path, token, "").page(); len(ids) != 1 {
+			t.Errorf("%s: alice's: %v", token, ids)
+		}
+		h.call("GET", path, bob, "").want(400)
 	}
 }
 

@@ -30,7 +30,7 @@ func (h *jobHandler) get(c *gin.Context) (any, error) {
 		return nil, err
 	}
 	if wait == 0 || j.State.Finished() {
-		return jobBody{j}, nil
+		return h.viewing.job(caller(c), j), nil
 	}
 	if err := h.await(c, j, wait); err != nil {
 		return nil, fmt.Errorf("wait for job %s: %w", j.ID, err)
@@ -38,7 +38,7 @@ func (h *jobHandler) get(c *gin.Context) (any, error) {
 	if j, err = h.jobs.Job(c.Request.Context(), j.ID); err != nil {
 		return nil, fmt.Errorf("read job again: %w", err)
 	}
-	return jobBody{j}, nil
+	return h.viewing.job(caller(c), j), nil
 }
 
 // errStopping ends the waits of a process that stops.

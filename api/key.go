@@ -13,25 +13,27 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// keyRing is what callers may do with their own API keys.
+// keyRing is what callers may do with their own API keys, and administrators with those of others.
 type keyRing interface {
-	// Keys lists the caller's keys, newest first: at most limit of those made before the id before; zero: from the newest on.
-	Keys(ctx context.Context, caller *account.Principal, before job.ID, limit int) ([]*account.Key, error)
+	// Keys lists a user's keys, newest first: at most limit of those made before the id before; zero: from the newest on.
+	Keys(ctx context.Context, userID, before job.ID, limit int) ([]*account.Key, error)
 	// CreateKey also answers the key's text, this once. It is CodeConflict where the caller has too many.
 	CreateKey(ctx context.Context, caller *account.Principal, n auth.NewKey) (*account.Key, string, error)
-	// RevokeKey answers CodeNotFound for somebody else's key.
-	RevokeKey(ctx context.Context, caller *account.Principal, id job.ID) error
+	// RevokeKey answers CodeNotFound for a key that is not the user's.
+	RevokeKey(ctx context.Context, caller *account.Principal, userID, id job.ID) error
 }
 
 type keyHandler struct{ keys keyRing }
 
 // routes take no API key: a key that leaks must not be able to make others.
 func (h *keyHandler) routes() []route {
-	user := account.RoleUser
+	const user, admin = account.RoleUser, account.RoleAdmin
 	return []route{
 		{Method: "GET", Path: "/v1/api-keys", Role: user, Handler: h.list},
 		{Method: "POST", Path: "/v1/api-keys", Role: user, Handler: h.create, MaxBody: smallBody},
-		{Method: "DELETE", Path: "/v1/api-keys/:id", Role: user, Handler: h.revoke, MaxBody: smallBody},
+		{Method: "DELETE", Path: "/v1/api-keys/:id", Role: user, Handler: h.revokeOwn, MaxBody: smallBody},
+		{Method: "GET", Path: "/v1/users/:id/api-keys", Role: admin, Handler: h.list},
+		{Method: "DELETE", Path: "/v1/users/:id/api-keys/:key", Role: admin, Handler: h.revokeOf, MaxBody: smallBody},
 	}
 }
 
@@ -60,11 +62,15 @@ type madeKeyBody struct {
 }
 
 func (h *keyHandler) list(c *gin.Context) (any, error) {
-	p, err := readPage(c, "api-keys")
+	userID, err := whose(c)
 	if err != nil {
 		return nil, err
 	}
-	keys, err := h.keys.Keys(c.Request.Context(), caller(c), p.before, p.ask())
+	p, err := readPage(c, "api-keys "+userID.String())
+	if err != nil {
+		return nil, err
+	}
+	keys, err := h.keys.Keys(c.Request.Context(), userID, p.before, p.ask())
 	if err != nil {
 		return nil, fmt.Errorf("list API keys: %w", err)
 	}
@@ -102,12 +108,24 @@ func (s *scanner) scopes(to *[]account.Scope) {
 	}
 }
 
-func (h *keyHandler) revoke(c *gin.Context) (any, error) {
-	id, err := job.ParseID(c.Param("id"))
+func (h *keyHandler) revokeOwn(c *gin.Context) (any, error) {
+	return h.revoke(c, caller(c).UserID, c.Param("id"))
+}
+
+func (h *keyHandler) revokeOf(c *gin.Context) (any, error) {
+	userID, err := whose(c)
+	if err != nil {
+		return nil, err
+	}
+	return h.revoke(c, userID, c.Param("key"))
+}
+
+func (h *keyHandler) revoke(c *gin.Context, userID job.ID, key string) (any, error) {
+	id, err := job.ParseID(key)
 	if err != nil {
 		return nil, job.NotFound("API key")
 	}
-	if err := h.keys.RevokeKey(c.Request.Context(), caller(c), id); err != nil {
+	if err := h.keys.RevokeKey(c.Request.Context(), caller(c), userID, id); err != nil {
 		return nil, fmt.Errorf("revoke API key: %w", err)
 	}
 	return nil, nil

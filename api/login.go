@@ -17,12 +17,13 @@ import (
 // loginHandler is the sign-in page. It works without a script.
 type loginHandler struct {
 	browsers *browsers
+	resets   passwordResets
 	page     *page
 }
 
-func newLoginHandler(b *browsers) (*loginHandler, error) {
+func newLoginHandler(b *browsers, r passwordResets) (*loginHandler, error) {
 	p, err := newPage("login", loginFrame, b.base)
-	return &loginHandler{browsers: b, page: p}, err
+	return &loginHandler{browsers: b, resets: r, page: p}, err
 }
 
 func (h *loginHandler) routes() []route {
@@ -36,6 +37,7 @@ func (h *loginHandler) routes() []route {
 // loginView is what the page shows.
 type loginView struct {
 	Email, Next, Mistake string
+	Resets               bool // a forgotten password can be reset by e-mail
 }
 
 func (h *loginHandler) show(c *gin.Context) {
@@ -44,7 +46,7 @@ func (h *loginHandler) show(c *gin.Context) {
 		h.browsers.base.redirect(c, http.StatusSeeOther, next)
 		return
 	}
-	h.page.write(c, http.StatusOK, loginView{Next: next})
+	h.page.write(c, http.StatusOK, loginView{Next: next, Resets: h.resets.MailsResets()})
 }
 
 // signIn makes a new session, so that one that somebody else put into this browser is worth nothing, and ends the old one.
@@ -71,7 +73,7 @@ func (h *loginHandler) signIn(c *gin.Context) {
 
 // again shows the page with what went wrong. Which of e-mail and password it was is not said, nor whether there is such a user.
 func (h *loginHandler) again(c *gin.Context, form url.Values, e *job.Error) {
-	view := loginView{Email: form.Get("email"), Next: h.browsers.localNext(form.Get("next"))}
+	view := loginView{Email: form.Get("email"), Next: h.browsers.localNext(form.Get("next")), Resets: h.resets.MailsResets()}
 	switch e.Code {
 	case job.CodeUnauthenticated, job.CodeInvalid: // a password that nobody can have is a wrong one
 		e = &job.Error{Code: job.CodeUnauthenticated, Message: "The e-mail or the password is wrong.", Err: e}

@@ -106,7 +106,14 @@ func (b *browsers) authenticate(r route) gin.HandlerFunc {
 			return
 		case err == nil:
 			visitOf(c).caller = p
-			if !p.Role.Includes(r.role()) {
+			if p.PasswordChangeRequired && !r.OldPassword {
+				if asksForPage(c) {
+					b.base.redirect(c, http.StatusSeeOther, passwordPage)
+					c.Abort()
+					return
+				}
+				err = r.allows(p)
+			} else if !p.Role.Includes(r.role()) {
 				err = forbidden("this needs the role " + string(r.role()))
 			}
 		}

@@ -20,6 +20,9 @@ var loginFrame string
 //go:embed page/notice.html
 var noticeFrame string
 
+//go:embed page/password.html
+var passwordFrame string
+
 //go:embed page/login.css
 var loginStyle string
 

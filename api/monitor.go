@@ -59,6 +59,7 @@ type monitor struct {
 	operator *monitorPage
 	helm     *helm
 	charts   *charts
+	viewing  viewing
 }
 
 func newMonitor(cfg Config, deps Deps, b *browsers) (*monitor, error) {
@@ -72,7 +73,7 @@ func newMonitor(cfg Config, deps Deps, b *browsers) (*monitor, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &monitor{browsers: b, base: b.base, reader: reader, viewer: viewer, operator: operator, charts: charts, helm: newHelm(cfg, deps)}, nil
+	return &monitor{browsers: b, base: b.base, reader: reader, viewer: viewer, operator: operator, charts: charts, helm: newHelm(cfg, deps), viewing: viewing{deps.Tasks}}, nil
 }
 
 func (m *monitor) routes() []route {
@@ -147,7 +148,12 @@ func (m *monitor) read(c *gin.Context) {
 	text := strings.TrimSpace(got.body.String())
 	switch {
 	case got.status < 400:
-		write(c, got.status, "application/json", got.body.Bytes())
+		body, err := m.viewing.hideInMonitor(c.Request.URL.Path, got.body.Bytes(), !caller(c).Role.Includes(account.RoleOperator))
+		if err != nil {
+			m.browsers.fail(c, err)
+			return
+		}
+		write(c, got.status, "application/json", body)
 	case got.status == http.StatusNotFound || strings.Contains(text, "not found"):
 		m.browsers.fail(c, &job.Error{Code: job.CodeNotFound, Message: "redis has no such queue or task", Err: errors.New(text)})
 	default:

@@ -24,6 +24,7 @@ const (
 	codeURITooLong      job.Code = "uri_too_long"
 	codeHeadersTooLarge job.Code = "headers_too_large"
 	codeTimeout         job.Code = "request_timeout"
+	codePasswordChange  job.Code = "password_change_required"
 )
 
 var (
@@ -70,6 +71,8 @@ func kind(code job.Code) (status int, title string) {
 
 func transportKind(code job.Code) (status int, title string) {
 	switch code {
+	case codePasswordChange:
+		return http.StatusForbidden, "The password must be changed first"
 	case codeMediaType:
 		return http.StatusUnsupportedMediaType, "The body's type is not understood"
 	case codeTooLarge:

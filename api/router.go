@@ -21,6 +21,8 @@ type route struct {
 	Role    account.Role  // the least role; empty: admin
 	Scope   account.Scope // what an API key must carry; empty: no API key will do
 	AnyKey  bool          // any API key will do, whatever its scopes
+	// OldPassword: callers who must change their password first may use it too.
+	OldPassword bool
 
 	MaxBody   int64 // bytes of the body; 0: Config.MaxBody
 	Unbounded bool  // answered even when too many requests are in flight: health, metrics

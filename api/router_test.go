@@ -6,7 +6,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/waybill/waybill/internal/account"
 	"github.com/waybill/waybill/internal/job"
 )
 
@@ -20,7 +19,7 @@ func TestEveryRouteRefusesStrangersAndKeysWithoutItsScope(t *testing.T) {
 		t.Run(r.Method+" "+r.Path, func(t *testing.T) {
 			h := *h
 			h.t = t
-			path := strings.NewReplacer(":id", job.NewID().String(), ":type", "debug.echo").Replace(r.Path)
+			path := strings.NewReplacer(":id", job.NewID().String(), ":type", "debug.echo", ":session", job.NewID().String(), ":key", job.NewID().String()).Replace(r.Path)
 			if r.Public {
 				if got := h.call(r.Method, path, "", "{}").status; got == 401 || got == 403 {
 					t.Errorf("a public route answers strangers %d", got)
@@ -32,8 +31,10 @@ func TestEveryRouteRefusesStrangersAndKeysWithoutItsScope(t *testing.T) {
 			if !r.AnyKey {
 				h.call(r.Method, path, bareKey, "{}").want(403)
 			}
-			if r.role() != account.RoleUser {
-				h.call(r.Method, path, alice, "{}").want(403)
+			for _, name := range []string{alice, viewer, operator} {
+				if !h.auth.principals[name].Role.Includes(r.role()) {
+					h.call(r.Method, path, name, "{}").want(403)
+				}
 			}
 		})
 	}
@@ -98,7 +99,7 @@ func TestRoutesAndDescriptionNameTheSameOperations(t *testing.T) {
 		if r.Browser { // pages for people, no API
 			continue
 		}
-		path := strings.NewReplacer(":id", "{id}", ":type", "{type}", ":name", "{name}").Replace(r.Path)
+		path := strings.NewReplacer(":id", "{id}", ":type", "{type}", ":name", "{name}", ":session", "{session}", ":key", "{key}").Replace(r.Path)
 		routed = append(routed, r.Method+" "+path)
 	}
 	ref, err := readReference(openapi)

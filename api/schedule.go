@@ -42,12 +42,13 @@ type scheduleHandler struct {
 	ledger    scheduleLedger
 	audit     auditor
 	quota     *quota
+	viewing   viewing
 	now       func() time.Time
 }
 
 func newScheduleHandler(cfg Config, deps Deps, q *quota) *scheduleHandler {
 	return &scheduleHandler{check: checker{tasks: deps.Tasks, queues: cfg.Queues}, schedules: deps.Schedules, ledger: deps.ScheduleLedger,
-		audit: deps.Audit, quota: q, now: deps.LedgerNow}
+		audit: deps.Audit, quota: q, viewing: viewing{deps.Tasks}, now: deps.LedgerNow}
 }
 
 func (h *scheduleHandler) routes() []route {
@@ -136,7 +137,7 @@ func (h *scheduleHandler) get(c *gin.Context) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return scheduleBody{sch}, nil
+	return h.viewing.schedule(caller(c), sch), nil
 }
 
 func (h *scheduleHandler) delete(c *gin.Context) (any, error) {

@@ -42,10 +42,13 @@ type userBody struct {
 	Role       account.Role `json:"role"`
 	CreatedAt  time.Time    `json:"created_at"`
 	DisabledAt *time.Time   `json:"disabled_at"`
+
+	PasswordChangeRequired bool `json:"password_change_required"`
 }
 
 func newUserBody(u *account.User) userBody {
-	return userBody{ID: u.ID, Email: u.Email, Name: u.Name, Role: u.Role, CreatedAt: u.CreatedAt, DisabledAt: timeOrNull(u.DisabledAt)}
+	return userBody{ID: u.ID, Email: u.Email, Name: u.Name, Role: u.Role, CreatedAt: u.CreatedAt, DisabledAt: timeOrNull(u.DisabledAt),
+		PasswordChangeRequired: u.PasswordChangeRequired}
 }
 
 func timeOrNull(t time.Time) *time.Time {
@@ -88,10 +91,12 @@ func (h *userHandler) change(c *gin.Context) (any, error) {
 	}
 	var in account.Change
 	err = bindJSON(c, fields{"name": optional(&in.Name, (*scanner).anyString), "disabled": optional(&in.Disabled, (*scanner).boolean),
-		"role": optional(&in.Role, func(s *scanner, r *account.Role) { s.anyString((*string)(r)) })})
+		"role":     optional(&in.Role, func(s *scanner, r *account.Role) { s.anyString((*string)(r)) }),
+		"password": optional(&in.Password, (*scanner).anyString)})
 	if err != nil {
 		return nil, err
 	}
+	in.RequireChange = in.Password != nil
 	u, err := h.users.ChangeUser(c.Request.Context(), caller(c), id, in)
 	if err != nil {
 		return nil, fmt.Errorf("change user: %w", err)

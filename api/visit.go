@@ -91,6 +91,7 @@ func (a *API) leave(c *gin.Context, v *visit) {
 	}
 	if v.whole {
 		a.logAccess(c, v, took)
+		a.recordRefusal(c, v)
 	}
 }
 

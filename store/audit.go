@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -31,6 +32,10 @@ func (r *auditRow) entry() *account.AuditEntry {
 		Target: r.Target, IP: r.IP, UserAgent: r.UserAgent, RequestID: r.RequestID, Detail: r.Detail}
 }
 
+// auditSlack is how far an entry's id may be from its time: the two are made one after the other, and by different clocks
+// where the entry was made by the ledger.
+const auditSlack = 10 * time.Minute
+
 // Lengths in bytes that the columns of audit_log hold for sure.
 const (
 	maxAuditActor  = 254
@@ -43,6 +48,19 @@ const (
 // Record writes one entry of the audit log. Texts from outside are cleaned and cut rather than refused: a deed with an odd
 // user agent must not go unrecorded.
 func (s *Store) Record(ctx context.Context, e account.AuditEntry) error {
+	return s.wrap("insert audit entry", recordEntry(ctx, s.db, e))
+}
+
+// recordEntry is Record within the transaction of the deed. An entry without an action is none.
+func recordEntry(ctx context.Context, db bun.IDB, e account.AuditEntry) error {
+	if e.Action == "" {
+		return nil
+	}
+	_, err := db.NewInsert().Model(newAuditRow(e)).Exec(ctx)
+	return err
+}
+
+func newAuditRow(e account.AuditEntry) *auditRow {
 	row := &auditRow{ID: e.ID, At: e.At, ActorID: e.ActorID, Actor: job.CleanText(e.Actor, maxAuditActor), KeyID: e.KeyID,
 		Action: e.Action, Target: job.CleanText(e.Target, maxAuditTarget), IP: job.CleanText(e.IP, maxAuditIP),
 		UserAgent: job.CleanText(e.UserAgent, maxAuditAgent), RequestID: job.CleanText(e.RequestID, maxAuditIP)}
@@ -52,8 +70,7 @@ func (s *Store) Record(ctx context.Context, e account.AuditEntry) error {
 		}
 		row.Detail[job.CleanText(name, maxAuditIP)] = job.CleanText(value, maxAuditDetail)
 	}
-	_, err := s.db.NewInsert().Model(row).Exec(ctx)
-	return s.wrap("insert audit entry", err)
+	return row
 }
 
 // AuditEntries lists what f lets through, newest first.
@@ -69,8 +86,17 @@ func (s *Store) AuditEntries(ctx context.Context, f account.AuditFilter) ([]*acc
 	if f.Action != "" {
 		q.Where("action = ?", f.Action)
 	}
+	if f.Target != "" {
+		q.Where("target = ?", f.Target)
+	}
+	if f.IP != "" {
+		q.Where("ip = ?", f.IP)
+	}
+	if !f.Until.IsZero() {
+		q.Where("id < ?", job.FirstIDAt(f.Until.Add(auditSlack))).Where("at < ?", f.Until)
+	}
 	if !f.Since.IsZero() {
-		q.Where("id >= ?", job.FirstIDAt(f.Since)).Where("at >= ?", f.Since)
+		q.Where("id >= ?", job.FirstIDAt(f.Since.Add(-auditSlack))).Where("at >= ?", f.Since)
 	}
 	if !f.Before.IsZero() {
 		q.Where("id < ?", f.Before)
@@ -83,4 +109,14 @@ func (s *Store) AuditEntries(ctx context.Context, f account.AuditFilter) ([]*acc
 		entries[i] = rows[i].entry()
 	}
 	return entries, nil
+}
+
+// PurgeAudit deletes at most limit entries from before the given time, and answers how many. It walks the ids, which rise
+// with time.
+func (s *Store) PurgeAudit(ctx context.Context, before time.Time, limit int) (int, error) {
+	old := s.db.NewSelect().Table("audit_log").Column("id").Where("id < ?", job.FirstIDAt(before)).Where("at < ?", before).
+		OrderExpr("id").Limit(int64(limit))
+	return s.affected("purge audit entries", func() (sql.Result, error) {
+		return s.db.NewDelete().Table("audit_log").Where("id IN (?)", old).Exec(ctx)
+	})
 }

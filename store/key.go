@@ -43,16 +43,14 @@ func joinScopes(scopes []account.Scope) string {
 	return strings.Join(words, " ")
 }
 
-// CreateKey writes an API key, unless its user has limit of them: job.CodeConflict.
-func (s *Store) CreateKey(ctx context.Context, k *account.Key, limit int) error {
+// CreateKey writes an API key, unless its user has limit of them: job.CodeConflict. The user's row is locked: two keys at
+// once would each see room for one more.
+func (s *Store) CreateKey(ctx context.Context, r account.Request, k *account.Key, limit int) error {
 	row := &keyRow{ID: k.ID, UserID: k.UserID, Name: k.Name, Scopes: joinScopes(k.Scopes), SecretHash: k.SecretHash,
 		CreatedAt: k.CreatedAt, ExpiresAt: k.ExpiresAt}
-	return s.wrap("insert API key", s.inTx(ctx, func(ctx context.Context, tx bun.Tx) error {
-		// Locks the user's row: two keys at once would each see room for one more.
-		if n, err := s.affected("lock user", func() (sql.Result, error) {
-			return tx.NewRaw("UPDATE users SET name = name WHERE id = ?", k.UserID).Exec(ctx)
-		}); err != nil || n == 0 {
-			return orNotFound(err, "user")
+	return s.alter(ctx, "insert API key", r, k.UserID, func(ctx context.Context, tx bun.Tx, u *account.User) error {
+		if !u.DisabledAt.IsZero() {
+			return signedOut()
 		}
 		var ids []job.ID
 		if err := tx.NewSelect().Table("api_keys").Column("id").Where("user_id = ?", k.UserID).Limit(int64(limit)).Scan(ctx, &ids); err != nil {
@@ -63,7 +61,7 @@ func (s *Store) CreateKey(ctx context.Context, k *account.Key, limit int) error 
 		}
 		_, err := tx.NewInsert().Model(row).Exec(ctx)
 		return err
-	}))
+	})
 }
 
 func orNotFound(err error, what string) error {
@@ -100,14 +98,16 @@ func (s *Store) Keys(ctx context.Context, userID, before job.ID, limit int) ([]*
 }
 
 // DeleteKey revokes a user's API key for good. Somebody else's is not found.
-func (s *Store) DeleteKey(ctx context.Context, userID, id job.ID) error {
-	n, err := s.affected("delete API key", func() (sql.Result, error) {
-		return s.db.NewDelete().Table("api_keys").Where("id = ?", id).Where("user_id = ?", userID).Exec(ctx)
+func (s *Store) DeleteKey(ctx context.Context, r account.Request, userID, id job.ID) error {
+	return s.alter(ctx, "delete API key", r, userID, func(ctx context.Context, tx bun.Tx, _ *account.User) error {
+		n, err := s.affected("delete API key", func() (sql.Result, error) {
+			return tx.NewDelete().Table("api_keys").Where("id = ?", id).Where("user_id = ?", userID).Exec(ctx)
+		})
+		if err == nil && n == 0 {
+			return job.NotFound("API key")
+		}
+		return err
 	})
-	if err == nil && n == 0 {
-		return job.NotFound("API key")
-	}
-	return err
 }
 
 // TouchKeys notes that the keys were used at the time given. Times only move forward; keys that are gone are passed over.

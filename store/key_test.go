@@ -20,7 +20,7 @@ func TestAKeyComesBackAsWrittenUntilItIsDeleted(t *testing.T) {
 	forEachEngine(t, func(t *testing.T, s *Store) {
 		owner, stranger := createUser(t, s, account.RoleUser), createUser(t, s, account.RoleUser)
 		k := newKey(owner.ID)
-		must(t, s.CreateKey(t.Context(), k, 100))
+		must(t, s.CreateKey(t.Context(), account.Request{}, k, 100))
 		got, err := s.Key(t.Context(), k.ID)
 		must(t, err)
 		list, err := s.Keys(t.Context(), owner.ID, job.ID{}, 10)
@@ -28,12 +28,12 @@ func TestAKeyComesBackAsWrittenUntilItIsDeleted(t *testing.T) {
 		if !reflect.DeepEqual(got, k) || len(list) != 1 || !reflect.DeepEqual(list[0], k) {
 			t.Errorf("wrote %+v\nread  %+v\nlist  %+v", k, got, list)
 		}
-		wantCode(t, s.DeleteKey(t.Context(), stranger.ID, k.ID), job.CodeNotFound)
-		must(t, s.DeleteKey(t.Context(), owner.ID, k.ID))
-		wantCode(t, s.DeleteKey(t.Context(), owner.ID, k.ID), job.CodeNotFound)
+		wantCode(t, s.DeleteKey(t.Context(), account.Request{}, stranger.ID, k.ID), job.CodeNotFound)
+		must(t, s.DeleteKey(t.Context(), account.Request{}, owner.ID, k.ID))
+		wantCode(t, s.DeleteKey(t.Context(), account.Request{}, owner.ID, k.ID), job.CodeNotFound)
 		_, err = s.Key(t.Context(), k.ID)
 		wantCode(t, err, job.CodeNotFound)
-		wantCode(t, s.CreateKey(t.Context(), newKey(job.NewID()), 100), job.CodeNotFound)
+		wantCode(t, s.CreateKey(t.Context(), account.Request{}, newKey(job.NewID()), 100), job.CodeNotFound)
 	})
 }
 
@@ -44,7 +44,7 @@ func TestNobodyGetsMoreKeysThanAllowedHoweverManyAtOnce(t *testing.T) {
 		var all sync.WaitGroup
 		for range 10 {
 			all.Go(func() {
-				if err := s.CreateKey(t.Context(), newKey(owner.ID), limit); err != nil && !errors.Is(err, job.ErrConflict) {
+				if err := s.CreateKey(t.Context(), account.Request{}, newKey(owner.ID), limit); err != nil && !errors.Is(err, job.ErrConflict) {
 					t.Error(err)
 				}
 			})
@@ -66,7 +66,7 @@ func TestNobodyGetsMoreKeysThanAllowedHoweverManyAtOnce(t *testing.T) {
 func TestTheLastUseOfAKeyOnlyMovesForward(t *testing.T) {
 	forEachEngine(t, func(t *testing.T, s *Store) {
 		k := newKey(createUser(t, s, account.RoleUser).ID)
-		must(t, s.CreateKey(t.Context(), k, 100))
+		must(t, s.CreateKey(t.Context(), account.Request{}, k, 100))
 		at := microsecond()
 		must(t, s.TouchKeys(t.Context(), nil, at))
 		for _, moment := range []time.Time{at, at.Add(-time.Hour)} {

@@ -21,18 +21,35 @@ type familyRow struct {
 	TokenHash []byte    `bun:"token_hash"`
 	CreatedAt time.Time `bun:"created_at"`
 	ExpiresAt time.Time `bun:"expires_at"`
+
+	LastUsedAt time.Time `bun:"last_used_at,nullzero"`
+	IP         string    `bun:"ip,nullzero"`
+	UserAgent  string    `bun:"user_agent,nullzero"`
 }
 
 func (r *familyRow) family() *account.Family {
 	return &account.Family{ID: r.ID, UserID: r.UserID, KeyHash: r.KeyHash, TokenHash: r.TokenHash,
-		CreatedAt: utc(r.CreatedAt), ExpiresAt: utc(r.ExpiresAt)}
+		CreatedAt: utc(r.CreatedAt), ExpiresAt: utc(r.ExpiresAt), LastUsedAt: utc(r.LastUsedAt), IP: r.IP, UserAgent: r.UserAgent}
 }
 
-// CreateFamily writes down a sign-in with its first refresh token.
-func (s *Store) CreateFamily(ctx context.Context, f *account.Family) error {
-	row := &familyRow{ID: f.ID, UserID: f.UserID, KeyHash: f.KeyHash, TokenHash: f.TokenHash, CreatedAt: f.CreatedAt, ExpiresAt: f.ExpiresAt}
-	_, err := s.db.NewInsert().Model(row).Exec(ctx)
-	return s.wrap("insert refresh family", err)
+// CreateFamily writes down a sign-in with its first refresh token, for a user whose password hash is still the one given.
+// Else it answers job.CodeConflict.
+func (s *Store) CreateFamily(ctx context.Context, f *account.Family, hash string, e account.AuditEntry) error {
+	row := &familyRow{ID: f.ID, UserID: f.UserID, KeyHash: f.KeyHash, TokenHash: f.TokenHash, CreatedAt: f.CreatedAt, ExpiresAt: f.ExpiresAt,
+		IP: job.CleanText(f.IP, maxAuditIP), UserAgent: job.CleanText(f.UserAgent, maxAuditAgent)}
+	return s.signIn(ctx, "insert refresh family", f.UserID, hash, e, func(ctx context.Context, tx bun.Tx) error {
+		_, err := tx.NewInsert().Model(row).Exec(ctx)
+		return err
+	})
+}
+
+// Family answers one family, whoever owns it, expired or not.
+func (s *Store) Family(ctx context.Context, id job.ID) (*account.Family, error) {
+	row := new(familyRow)
+	if err := s.db.NewSelect().Model(row).Where("id = ?", id).Scan(ctx); err != nil {
+		return nil, s.found("sign-in", err)
+	}
+	return row.family(), nil
 }
 
 // Rotate replaces the good refresh token of a family in one conditional update, so of several callers with the same token
@@ -44,8 +61,8 @@ func (s *Store) Rotate(ctx context.Context, r account.Rotation) (account.Rotated
 		return done, s.wrap("rotate refresh token", err)
 	}
 	// A token never becomes good again, so what was not good a moment ago is not good here.
-	f, err := s.EndFamily(ctx, r.KeyHash)
-	if err == nil && !f.ExpiresAt.After(r.At) { // it had run out by itself
+	f, err := s.EndFamily(ctx, r.KeyHash, nil)
+	if err == nil && (!f.ExpiresAt.After(r.At) || !f.CreatedAt.After(r.CreatedAfter)) { // it had run out by itself
 		err = job.NotFound("refresh token")
 	}
 	return account.Rotated{Family: f}, err
@@ -56,8 +73,10 @@ func (s *Store) rotate(ctx context.Context, r account.Rotation) (done account.Ro
 	err = s.inTx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		row := new(familyRow)
 		err := tx.NewUpdate().Model(row).Set("token_hash = ?", r.NewHash).Set("expires_at = ?", r.ExpiresAt).
+			Set("last_used_at = ?", r.At).Set("ip = ?", job.CleanText(r.IP, maxAuditIP)).
+			Set("user_agent = ?", job.CleanText(r.UserAgent, maxAuditAgent)).
 			Where("key_hash = ?", r.KeyHash).Where("token_hash = ?", r.OldHash).Where("expires_at > ?", r.At).
-			Returning("?Columns").Scan(ctx)
+			Where("created_at > ?", r.CreatedAfter).Returning("?Columns").Scan(ctx)
 		if err != nil {
 			return err
 		}
@@ -68,18 +87,28 @@ func (s *Store) rotate(ctx context.Context, r account.Rotation) (done account.Ro
 	return done, err
 }
 
-// EndFamily revokes the family under the key and answers what it was.
-func (s *Store) EndFamily(ctx context.Context, keyHash []byte) (*account.Family, error) {
+// EndFamily revokes the family under the key and answers what it was. The audit entry, if there is to be one, is made of it
+// and committed with it.
+func (s *Store) EndFamily(ctx context.Context, keyHash []byte, entry func(*account.Family) account.AuditEntry) (*account.Family, error) {
 	row := new(familyRow)
-	if err := s.db.NewDelete().Model(row).Where("key_hash = ?", keyHash).Returning("?Columns").Scan(ctx); err != nil {
+	err := s.inTx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		err := tx.NewDelete().Model(row).Where("key_hash = ?", keyHash).Returning("?Columns").Scan(ctx)
+		if err != nil || entry == nil {
+			return err
+		}
+		return recordEntry(ctx, tx, entry(row.family()))
+	})
+	if err != nil {
 		return nil, s.found("refresh token", err)
 	}
 	return row.family(), nil
 }
 
-// PurgeFamilies deletes at most limit of those that had expired at the time given, and answers how many.
-func (s *Store) PurgeFamilies(ctx context.Context, at time.Time, limit int) (int, error) {
-	old := s.db.NewSelect().Table("refresh_families").Column("id").Where("expires_at <= ?", at).Order("expires_at").Limit(int64(limit))
+// PurgeFamilies deletes at most limit of those that had expired at the time given or were made before createdBefore, by
+// their ids, and answers how many.
+func (s *Store) PurgeFamilies(ctx context.Context, at, createdBefore time.Time, limit int) (int, error) {
+	old := s.db.NewSelect().Table("refresh_families").Column("id").
+		Where("expires_at <= ? OR id < ?", at, job.FirstIDAt(createdBefore)).Limit(int64(limit))
 	return s.affected("purge refresh families", func() (sql.Result, error) {
 		return s.db.NewDelete().Table("refresh_families").Where("id IN (?)", old).Exec(ctx)
 	})

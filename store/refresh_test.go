@@ -22,7 +22,7 @@ func createFamily(t *testing.T, s *Store, userID job.ID) *account.Family {
 	t.Helper()
 	f := &account.Family{ID: job.NewID(), UserID: userID, CreatedAt: microsecond(), ExpiresAt: microsecond().Add(time.Hour)}
 	f.KeyHash, f.TokenHash = sum("key "+f.ID.String()), sum("token "+f.ID.String())
-	must(t, s.CreateFamily(t.Context(), f))
+	must(t, s.CreateFamily(t.Context(), f, someHash, account.AuditEntry{}))
 	return f
 }
 
@@ -73,7 +73,7 @@ func TestOfManyRefreshesAtOnceOneAtMostWins(t *testing.T) {
 		if winners != 1 {
 			t.Errorf("%d won", winners)
 		}
-		_, err := s.EndFamily(t.Context(), f.KeyHash)
+		_, err := s.EndFamily(t.Context(), f.KeyHash, nil)
 		wantCode(t, err, job.CodeNotFound) // the others gave it away
 	})
 }
@@ -154,7 +154,7 @@ func TestPurgingTakesWhatHasExpiredAndNoMoreThanAsked(t *testing.T) {
 		must(t, err)
 		at := live.Family.CreatedAt.Add(2 * time.Hour)
 		for _, want := range []int{3, 1, 0} {
-			n, err := s.PurgeFamilies(t.Context(), at, 3)
+			n, err := s.PurgeFamilies(t.Context(), at, time.Time{}, 3)
 			must(t, err)
 			if n != want {
 				t.Errorf("purged %d families, want %d", n, want)

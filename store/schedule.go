@@ -49,7 +49,8 @@ type scheduleRow struct {
 	PauseReason string    `bun:"pause_reason,nullzero"`
 	DeletedAt   time.Time `bun:"deleted_at,nullzero"`
 
-	Now time.Time `bun:"now,scanonly"` // the database's clock, where it was asked for
+	Now           time.Time `bun:"now,scanonly"`            // the database's clock, where it was asked for
+	OwnerDisabled bool      `bun:"owner_disabled,scanonly"` // where it was asked for
 }
 
 func newScheduleRow(s *job.Schedule) *scheduleRow {

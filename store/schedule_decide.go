@@ -49,7 +49,7 @@ func (s *Store) decide(ctx context.Context, limit int, only []job.ID, judge func
 		var decisions []job.ScheduleDecision
 		for _, r := range rows {
 			due = append(due, r.ID)
-			if d, ok := judge(utc(r.Now), &job.DueSchedule{Schedule: r.schedule(), Open: open[r.ID]}); ok {
+			if d, ok := judge(utc(r.Now), &job.DueSchedule{Schedule: r.schedule(), Open: open[r.ID], OwnerDisabled: r.OwnerDisabled}); ok {
 				decisions = append(decisions, d)
 			}
 		}
@@ -81,7 +81,7 @@ func (s *Store) ChangeSchedule(ctx context.Context, id job.ID, judge func(now ti
 		if err != nil {
 			return err
 		}
-		d, err := judge(utc(row.Now), &job.DueSchedule{Schedule: row.schedule(), Open: open[id]})
+		d, err := judge(utc(row.Now), &job.DueSchedule{Schedule: row.schedule(), Open: open[id], OwnerDisabled: row.OwnerDisabled})
 		if err != nil {
 			return err
 		}
@@ -95,8 +95,11 @@ func (s *Store) ChangeSchedule(ctx context.Context, id job.ID, judge func(now ti
 	return out, nil
 }
 
+// ownerDisabled is asked with every decision: a schedule submits for as long as its owner may.
+const ownerDisabled = "EXISTS (SELECT 1 FROM users u WHERE u.id = s.owner_id AND u.disabled_at IS NOT NULL) AS owner_disabled"
+
 func (s *Store) selectSchedules(tx bun.Tx, model any) *bun.SelectQuery {
-	return tx.NewSelect().Model(model).ColumnExpr("?TableColumns").ColumnExpr("? AS now", s.clock())
+	return tx.NewSelect().Model(model).ColumnExpr("?TableColumns").ColumnExpr("? AS now", s.clock()).ColumnExpr(ownerDisabled)
 }
 
 func (s *Store) lockDue(ctx context.Context, tx bun.Tx, limit int, only []job.ID) ([]*scheduleRow, error) {

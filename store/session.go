@@ -29,12 +29,15 @@ func (r *sessionRow) session() *account.Session {
 		ExpiresAt: utc(r.ExpiresAt), IP: r.IP, UserAgent: r.UserAgent}
 }
 
-// CreateSession writes down a browser that signed in.
-func (s *Store) CreateSession(ctx context.Context, b *account.Session) error {
+// CreateSession writes down a browser that signed in, for a user whose password hash is still the one given. Else it
+// answers job.CodeConflict.
+func (s *Store) CreateSession(ctx context.Context, b *account.Session, hash string, e account.AuditEntry) error {
 	row := &sessionRow{ID: b.ID, UserID: b.UserID, TokenHash: b.TokenHash, CreatedAt: b.CreatedAt, SeenAt: b.SeenAt,
-		ExpiresAt: b.ExpiresAt, IP: b.IP, UserAgent: b.UserAgent}
-	_, err := s.db.NewInsert().Model(row).Exec(ctx)
-	return s.wrap("insert session", err)
+		ExpiresAt: b.ExpiresAt, IP: job.CleanText(b.IP, maxAuditIP), UserAgent: job.CleanText(b.UserAgent, maxAuditAgent)}
+	return s.signIn(ctx, "insert session", b.UserID, hash, e, func(ctx context.Context, tx bun.Tx) error {
+		_, err := tx.NewInsert().Model(row).Exec(ctx)
+		return err
+	})
 }
 
 // Session answers the session under a token's hash, expired or not.
@@ -55,10 +58,18 @@ func (s *Store) TouchSessions(ctx context.Context, ids []job.ID, at time.Time) e
 	return s.wrap("touch sessions", err)
 }
 
-// EndSession deletes the session under a token's hash and answers what it was.
-func (s *Store) EndSession(ctx context.Context, tokenHash []byte) (*account.Session, error) {
+// EndSession deletes the session under a token's hash and answers what it was. The audit entry is made of it and committed
+// with it.
+func (s *Store) EndSession(ctx context.Context, tokenHash []byte, entry func(*account.Session) account.AuditEntry) (*account.Session, error) {
 	row := new(sessionRow)
-	if err := s.db.NewDelete().Model(row).Where("token_hash = ?", tokenHash).Returning("?Columns").Scan(ctx); err != nil {
+	err := s.inTx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		err := tx.NewDelete().Model(row).Where("token_hash = ?", tokenHash).Returning("?Columns").Scan(ctx)
+		if err != nil || entry == nil {
+			return err
+		}
+		return recordEntry(ctx, tx, entry(row.session()))
+	})
+	if err != nil {
 		return nil, s.found("session", err)
 	}
 	return row.session(), nil

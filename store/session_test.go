@@ -14,7 +14,7 @@ func createSession(t *testing.T, s *Store, userID job.ID) *account.Session {
 	now := microsecond()
 	b := &account.Session{ID: job.NewID(), UserID: userID, CreatedAt: now, SeenAt: now, ExpiresAt: now.Add(time.Hour), IP: "::1", UserAgent: "test"}
 	b.TokenHash = sum(b.ID.String())
-	must(t, s.CreateSession(t.Context(), b))
+	must(t, s.CreateSession(t.Context(), b, someHash, account.AuditEntry{}))
 	return b
 }
 
@@ -29,14 +29,14 @@ func TestASessionLivesUntilItIsEnded(t *testing.T) {
 		seen := b.SeenAt.Add(time.Minute)
 		must(t, s.TouchSessions(t.Context(), []job.ID{b.ID}, seen))
 		must(t, s.TouchSessions(t.Context(), []job.ID{b.ID}, b.SeenAt))
-		ended, err := s.EndSession(t.Context(), b.TokenHash)
+		ended, err := s.EndSession(t.Context(), b.TokenHash, nil)
 		must(t, err)
 		if !ended.SeenAt.Equal(seen) {
 			t.Errorf("seen at %s, want %s", ended.SeenAt, seen)
 		}
 		_, err = s.Session(t.Context(), b.TokenHash)
 		wantCode(t, err, job.CodeNotFound)
-		_, err = s.EndSession(t.Context(), b.TokenHash)
+		_, err = s.EndSession(t.Context(), b.TokenHash, nil)
 		wantCode(t, err, job.CodeNotFound)
 	})
 }

@@ -2,7 +2,7 @@ package store
 
 import (
 	"context"
-	"errors"
+	"database/sql"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -22,11 +22,14 @@ type userRow struct {
 	CreatedAt    time.Time    `bun:"created_at"`
 	DisabledAt   time.Time    `bun:"disabled_at,nullzero"`
 	ValidAfter   time.Time    `bun:"valid_after,nullzero"`
+
+	PasswordChangeRequired bool `bun:"password_change_required,nullzero"`
 }
 
 func (r *userRow) user() *account.User {
 	return &account.User{ID: r.ID, Email: r.Email, Name: r.Name, Role: r.Role, PasswordHash: r.PasswordHash,
-		CreatedAt: utc(r.CreatedAt), DisabledAt: utc(r.DisabledAt), ValidAfter: utc(r.ValidAfter)}
+		CreatedAt: utc(r.CreatedAt), DisabledAt: utc(r.DisabledAt), ValidAfter: utc(r.ValidAfter),
+		PasswordChangeRequired: r.PasswordChangeRequired}
 }
 
 // utc gives times one zone, whichever the driver chose; the zero time stays zero.
@@ -38,16 +41,28 @@ func utc(t time.Time) time.Time {
 }
 
 // CreateUser writes an account whose e-mail is in lower case. It answers job.CodeConflict where the e-mail is taken.
-func (s *Store) CreateUser(ctx context.Context, u *account.User) error {
-	row := &userRow{ID: u.ID, Email: u.Email, Name: u.Name, Role: u.Role, PasswordHash: u.PasswordHash, CreatedAt: u.CreatedAt}
-	res, err := s.db.NewInsert().Model(row).On("CONFLICT (email) DO NOTHING").Exec(ctx)
-	if err != nil {
-		return s.wrap("insert user", err)
-	}
-	if n, err := res.RowsAffected(); err != nil || n == 1 {
-		return s.wrap("insert user", err)
-	}
-	return &job.Error{Code: job.CodeConflict, Message: "this e-mail address has an account already"}
+func (s *Store) CreateUser(ctx context.Context, r account.Request, u *account.User) error {
+	row := &userRow{ID: u.ID, Email: u.Email, Name: u.Name, Role: u.Role, PasswordHash: u.PasswordHash, CreatedAt: u.CreatedAt,
+		PasswordChangeRequired: u.PasswordChangeRequired}
+	return s.wrap("insert user", s.inTx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		users, err := s.lockUsers(ctx, tx, r.Actor.UserID)
+		if err != nil {
+			return err
+		}
+		if err := s.askAgain(ctx, tx, r.Actor, users[r.Actor.UserID]); err != nil {
+			return err
+		}
+		n, err := s.affected("insert user", func() (sql.Result, error) {
+			return tx.NewInsert().Model(row).On("CONFLICT (email) DO NOTHING").Exec(ctx)
+		})
+		switch {
+		case err != nil:
+			return err
+		case n == 0:
+			return &job.Error{Code: job.CodeConflict, Message: "this e-mail address has an account already"}
+		}
+		return recordEntry(ctx, tx, r.Entry)
+	}))
 }
 
 // User answers one account.
@@ -85,23 +100,35 @@ func (s *Store) Users(ctx context.Context, before job.ID, limit int) ([]*account
 	return users, nil
 }
 
-// SetPassword replaces the password hash and ends every refresh family and browser session, all or nothing. Access tokens
-// issued before validAfter are refused from then on. The hash must still be oldHash: of two changes at once one answers
-// job.CodeConflict.
-func (s *Store) SetPassword(ctx context.Context, id job.ID, oldHash, newHash string, validAfter time.Time) error {
-	return s.wrap("set password", s.inTx(ctx, func(ctx context.Context, tx bun.Tx) error {
-		res, err := tx.NewUpdate().Table("users").Set("password_hash = ?", newHash).Set("valid_after = ?", validAfter).
-			Where("id = ?", id).Where("password_hash = ?", oldHash).Exec(ctx)
-		if err != nil {
-			return err
-		}
-		if n, err := res.RowsAffected(); err != nil {
-			return err
-		} else if n == 0 {
+// SetPassword replaces the password hash of an enabled user and ends every sign-in, all or nothing. The hash must still be
+// c.OldHash where that is given: of two changes at once one answers job.CodeConflict.
+func (s *Store) SetPassword(ctx context.Context, r account.Request, c account.PasswordChange) (ended account.Ended, err error) {
+	err = s.alter(ctx, "set password", r, c.UserID, func(ctx context.Context, tx bun.Tx, u *account.User) (err error) {
+		if c.OldHash != "" && c.OldHash != u.PasswordHash {
 			return &job.Error{Code: job.CodeConflict, Message: "the password was changed by somebody else meanwhile"}
 		}
-		return endSignIns(ctx, tx, id)
-	}))
+		ended, err = writePassword(ctx, tx, c, false)
+		return err
+	})
+	return ended, err
+}
+
+// writePassword is for a user whose row is locked: no sign-in can be made with the old password meanwhile, so none is left.
+func writePassword(ctx context.Context, tx bun.Tx, c account.PasswordChange, required bool) (account.Ended, error) {
+	_, err := tx.NewUpdate().Table("users").Set("password_hash = ?", c.NewHash).Set("valid_after = ?", c.ValidAfter).
+		Set("password_change_required = ?", bun.NullZero(required)).Where("id = ?", c.UserID).Exec(ctx)
+	if err != nil {
+		return account.Ended{}, err
+	}
+	return endAccess(ctx, tx, c.UserID)
+}
+
+// endAccess ends every sign-in of a user, and the way back that an e-mail may have opened.
+func endAccess(ctx context.Context, tx bun.Tx, userID job.ID) (account.Ended, error) {
+	if _, err := tx.NewDelete().Table("password_resets").Where("user_id = ?", userID).Exec(ctx); err != nil {
+		return account.Ended{}, err
+	}
+	return endSignIns(ctx, tx, userID, job.ID{})
 }
 
 // Rehash replaces a password hash by one of the same password. Nothing happens where oldHash is not the hash any more.
@@ -111,32 +138,43 @@ func (s *Store) Rehash(ctx context.Context, id job.ID, oldHash, newHash string) 
 	return s.wrap("rehash password", err)
 }
 
-// ChangeUser applies c and answers the account as it is then. Disabling ends every refresh family and browser session, and
-// refuses access tokens issued before at. The last enabled administrator can be neither disabled nor demoted: job.CodeConflict.
-func (s *Store) ChangeUser(ctx context.Context, id job.ID, c account.Change, at time.Time) (*account.User, error) {
+// ChangeUser applies c, whose Password is a hash, and answers the account as it is then. Disabling, and another password,
+// end every sign-in; those made before at are refused. The last enabled administrator can be neither disabled nor demoted:
+// job.CodeConflict.
+func (s *Store) ChangeUser(ctx context.Context, r account.Request, id job.ID, c account.Change, at time.Time) (*account.User, account.Ended, error) {
 	var changed *account.User
-	err := s.inTx(ctx, func(ctx context.Context, tx bun.Tx) (err error) {
+	var ended account.Ended
+	err := s.wrap("change user", s.inTx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		// The guard comes first: it makes changes wait for each other, and each sees what the one before it committed.
 		if _, err := tx.NewRaw("UPDATE admin_guard SET id = 1").Exec(ctx); err != nil {
 			return err
 		}
-		before, err := s.selectUser(ctx, tx, "id = ?", id)
+		users, err := s.lockUsers(ctx, tx, id, r.Actor.UserID)
 		if err != nil {
 			return err
 		}
-		after := apply(*before, c, at)
-		if enabledAdmin(before) && !enabledAdmin(after) {
+		if err := s.askAgain(ctx, tx, r.Actor, users[r.Actor.UserID]); err != nil {
+			return err
+		}
+		before := users[id]
+		if before == nil {
+			return job.NotFound("user")
+		}
+		changed = apply(*before, c, at)
+		if enabledAdmin(before) && !enabledAdmin(changed) {
 			if err := anotherAdmin(ctx, tx, id); err != nil {
 				return err
 			}
 		}
-		changed = after
-		return updateUser(ctx, tx, before, after)
-	})
+		if ended, err = updateUser(ctx, tx, before, changed); err != nil {
+			return err
+		}
+		return recordEntry(ctx, tx, r.Entry)
+	}))
 	if err != nil {
-		return nil, s.wrap("change user", err)
+		return nil, account.Ended{}, err
 	}
-	return changed, nil
+	return changed, ended, nil
 }
 
 func enabledAdmin(u *account.User) bool { return u.Role == account.RoleAdmin && u.DisabledAt.IsZero() }
@@ -147,6 +185,9 @@ func apply(u account.User, c account.Change, at time.Time) *account.User {
 	}
 	if c.Role != nil {
 		u.Role = *c.Role
+	}
+	if c.Password != nil {
+		u.PasswordHash, u.PasswordChangeRequired, u.ValidAfter = *c.Password, c.RequireChange, at
 	}
 	switch {
 	case c.Disabled == nil:
@@ -166,23 +207,14 @@ func anotherAdmin(ctx context.Context, tx bun.Tx, id job.ID) error {
 	return err
 }
 
-// updateUser writes what differs and nothing else: a password may be changed at the same moment, past the guard.
-func updateUser(ctx context.Context, tx bun.Tx, before, after *account.User) error {
-	row := &userRow{ID: after.ID, Name: after.Name, Role: after.Role, DisabledAt: after.DisabledAt, ValidAfter: after.ValidAfter}
-	columns := []string{"name", "role", "disabled_at"}
-	disabling := before.DisabledAt.IsZero() && !after.DisabledAt.IsZero()
-	if disabling {
-		columns = append(columns, "valid_after")
+// updateUser writes a user whose row is locked, and ends the sign-ins where that is part of the change.
+func updateUser(ctx context.Context, tx bun.Tx, before, after *account.User) (account.Ended, error) {
+	row := &userRow{ID: after.ID, Name: after.Name, Role: after.Role, PasswordHash: after.PasswordHash, DisabledAt: after.DisabledAt,
+		ValidAfter: after.ValidAfter, PasswordChangeRequired: after.PasswordChangeRequired}
+	_, err := tx.NewUpdate().Model(row).
+		Column("name", "role", "password_hash", "disabled_at", "valid_after", "password_change_required").WherePK().Exec(ctx)
+	if err != nil || after.ValidAfter.Equal(before.ValidAfter) {
+		return account.Ended{}, err
 	}
-	_, err := tx.NewUpdate().Model(row).Column(columns...).WherePK().Exec(ctx)
-	if err != nil || !disabling {
-		return err
-	}
-	return endSignIns(ctx, tx, after.ID)
-}
-
-func endSignIns(ctx context.Context, tx bun.Tx, id job.ID) error {
-	_, err1 := tx.NewDelete().Table("refresh_families").Where("user_id = ?", id).Exec(ctx)
-	_, err2 := tx.NewDelete().Table("sessions").Where("user_id = ?", id).Exec(ctx)
-	return errors.Join(err1, err2)
+	return endAccess(ctx, tx, after.ID)
 }

@@ -20,7 +20,7 @@ func createUser(t *testing.T, s *Store, role account.Role) *account.User {
 	t.Helper()
 	id := job.NewID()
 	u := &account.User{ID: id, Email: id.String() + "@example.com", Name: "Ann", Role: role, PasswordHash: someHash, CreatedAt: microsecond()}
-	if err := s.CreateUser(t.Context(), u); err != nil {
+	if err := s.CreateUser(t.Context(), account.Request{}, u); err != nil {
 		t.Fatal(err)
 	}
 	return u
@@ -73,7 +73,7 @@ func TestOneEmailHasOneAccountHoweverManyAsk(t *testing.T) {
 		var all sync.WaitGroup
 		for i := range errs {
 			all.Go(func() {
-				errs[i] = s.CreateUser(t.Context(), &account.User{ID: job.NewID(), Email: "ann@example.com", Role: account.RoleUser,
+				errs[i] = s.CreateUser(t.Context(), account.Request{}, &account.User{ID: job.NewID(), Email: "ann@example.com", Role: account.RoleUser,
 					PasswordHash: someHash, CreatedAt: microsecond()})
 			})
 		}
@@ -106,7 +106,7 @@ func TestTheDatabaseItselfRefusesWrongUsers(t *testing.T) {
 		} {
 			u := &account.User{ID: job.NewID(), Email: "ann@example.com", Role: account.RoleUser, PasswordHash: someHash, CreatedAt: microsecond()}
 			change(u)
-			if err := s.CreateUser(t.Context(), u); err == nil {
+			if err := s.CreateUser(t.Context(), account.Request{}, u); err == nil {
 				t.Errorf("%s: was written", name)
 			}
 		}
@@ -149,28 +149,28 @@ func TestDisablingEndsEverySignIn(t *testing.T) {
 		f, b := createFamily(t, s, u.ID), createSession(t, s, u.ID)
 		others := createFamily(t, s, other.ID)
 		at, disabled := microsecond(), true
-		got, err := s.ChangeUser(t.Context(), u.ID, account.Change{Disabled: &disabled}, at)
+		got, _, err := s.ChangeUser(t.Context(), account.Request{}, u.ID, account.Change{Disabled: &disabled}, at)
 		must(t, err)
 		read, err := s.User(t.Context(), u.ID)
 		must(t, err)
 		if *read != *got || !read.DisabledAt.Equal(at) || !read.ValidAfter.Equal(at) {
 			t.Errorf("answered %+v, wrote %+v", got, read)
 		}
-		_, err = s.EndFamily(t.Context(), f.KeyHash)
+		_, err = s.EndFamily(t.Context(), f.KeyHash, nil)
 		wantCode(t, err, job.CodeNotFound)
 		_, err = s.Session(t.Context(), b.TokenHash)
 		wantCode(t, err, job.CodeNotFound)
-		if _, err := s.EndFamily(t.Context(), others.KeyHash); err != nil {
+		if _, err := s.EndFamily(t.Context(), others.KeyHash, nil); err != nil {
 			t.Errorf("somebody else's sign-in ended too: %v", err)
 		}
 
 		disabled = false
-		got, err = s.ChangeUser(t.Context(), u.ID, account.Change{Disabled: &disabled}, microsecond())
+		got, _, err = s.ChangeUser(t.Context(), account.Request{}, u.ID, account.Change{Disabled: &disabled}, microsecond())
 		must(t, err)
 		if !got.DisabledAt.IsZero() || !got.ValidAfter.Equal(at) {
 			t.Errorf("enabled again: %+v", got)
 		}
-		_, err = s.ChangeUser(t.Context(), job.NewID(), account.Change{Disabled: &disabled}, at)
+		_, _, err = s.ChangeUser(t.Context(), account.Request{}, job.NewID(), account.Change{Disabled: &disabled}, at)
 		wantCode(t, err, job.CodeNotFound)
 	})
 }
@@ -189,7 +189,7 @@ func TestTheLastEnabledAdministratorStays(t *testing.T) {
 			if i%2 == 0 {
 				change = account.Change{Disabled: &disabled}
 			}
-			all.Go(func() { _, errs[i] = s.ChangeUser(t.Context(), a.ID, change, microsecond()) })
+			all.Go(func() { _, _, errs[i] = s.ChangeUser(t.Context(), account.Request{}, a.ID, change, microsecond()) })
 		}
 		all.Wait()
 		refused := 0
@@ -213,19 +213,26 @@ func TestTheLastEnabledAdministratorStays(t *testing.T) {
 	})
 }
 
+// setPassword replaces someHash.
+func setPassword(t *testing.T, s *Store, id job.ID, hash string, at time.Time) error {
+	t.Helper()
+	_, err := s.SetPassword(t.Context(), account.Request{}, account.PasswordChange{UserID: id, OldHash: someHash, NewHash: hash, ValidAfter: at})
+	return err
+}
+
 func TestAPasswordIsReplacedOnceAndEndsEverySignIn(t *testing.T) {
 	forEachEngine(t, func(t *testing.T, s *Store) {
 		u := createUser(t, s, account.RoleUser)
 		f, b := createFamily(t, s, u.ID), createSession(t, s, u.ID)
 		at := microsecond()
-		must(t, s.SetPassword(t.Context(), u.ID, someHash, someHash+"2", at))
-		wantCode(t, s.SetPassword(t.Context(), u.ID, someHash, someHash+"3", at), job.CodeConflict)
+		must(t, setPassword(t, s, u.ID, someHash+"2", at))
+		wantCode(t, setPassword(t, s, u.ID, someHash+"3", at), job.CodeConflict)
 		read, err := s.User(t.Context(), u.ID)
 		must(t, err)
 		if read.PasswordHash != someHash+"2" || !read.ValidAfter.Equal(at) {
 			t.Errorf("after the change: %+v", read)
 		}
-		_, err = s.EndFamily(t.Context(), f.KeyHash)
+		_, err = s.EndFamily(t.Context(), f.KeyHash, nil)
 		wantCode(t, err, job.CodeNotFound)
 		_, err = s.Session(t.Context(), b.TokenHash)
 		wantCode(t, err, job.CodeNotFound)
@@ -243,7 +250,7 @@ func TestRehashingKeepsSignInsAndNeverBringsAnOldPasswordBack(t *testing.T) {
 		if read.PasswordHash != someHash+"2" {
 			t.Errorf("the hash is %s", read.PasswordHash)
 		}
-		_, err = s.EndFamily(t.Context(), f.KeyHash)
+		_, err = s.EndFamily(t.Context(), f.KeyHash, nil)
 		must(t, err)
 	})
 }

@@ -73,7 +73,7 @@ func endsIn(t *testing.T, dir string, environ []string, input, name string, args
 	return cmd.ProcessState.ExitCode(), out.String(), errs.String()
 }
 
-const signingKey = "WAYBILL_JWT_KEYS=k:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+const signingKey = "WAYBILL_JWT_KEYS=k:2mDxd0/Ozr4FBknwd8i0ibHBtNjMme00r3UfsgJU60U="
 
 func takenPort(t *testing.T) string {
 	t.Helper()
@@ -217,6 +217,22 @@ func TestAnAdministratorIsMadeFromTheCommandLine(t *testing.T) {
 	}
 	if code, out, errs = ends(t, database, "", "waybill", "admin", "create", "--email", "root@example.com"); code == 0 {
 		t.Errorf("a second one of the same e-mail: %s%s", out, errs)
+	}
+	for _, set := range []struct {
+		args []string
+		in   string
+		code int
+		says string
+	}{
+		{[]string{"--email", "ROOT@example.com", "--require-change"}, "", 0, "password: "},
+		{[]string{"--email", "root@example.com", "--password-stdin"}, "another password of mine\n", 0, "password of root@example.com set"},
+		{[]string{"--email", "root@example.com", "--password-stdin"}, "password1\n", 1, "common"},
+		{[]string{"--email", "nobody@example.com"}, "", 1, "user not found"},
+	} {
+		code, out, errs = ends(t, database, set.in, "waybill", append([]string{"admin", "password"}, set.args...)...)
+		if code != set.code || !strings.Contains(out+errs, set.says) || strings.Contains(out+errs, "another password of mine") {
+			t.Errorf("admin password %v: exit code %d: %s%s", set.args, code, out, errs)
+		}
 	}
 	if code, out, _ = ends(t, database, "", "waybill", "migrate", "status"); code != 0 || strings.Contains(out, "pending") || !strings.Contains(out, "applied") {
 		t.Errorf("exit code %d: %s", code, out)

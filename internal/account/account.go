@@ -71,8 +71,10 @@ type User struct {
 	PasswordHash string
 	CreatedAt    time.Time
 	DisabledAt   time.Time // zero: enabled
-	// ValidAfter: access tokens issued before it are refused (password change, disabling).
+	// ValidAfter: sign-ins that were made before it are refused (password change, disabling).
 	ValidAfter time.Time
+	// PasswordChangeRequired: an administrator set the password, and it opens nothing but the way to another one.
+	PasswordChangeRequired bool
 }
 
 // Principal is who stands behind one request.
@@ -83,6 +85,10 @@ type Principal struct {
 	// KeyID is set where an API key was used; then Scopes are all that it may do. Account routes (passwords, keys) take no key.
 	KeyID  job.ID
 	Scopes []Scope
+	// SignInID is the sign-in (a refresh family or a browser session) that the request came with; zero for API keys.
+	SignInID job.ID
+	// PasswordChangeRequired: routes other than the one that changes the password are refused. It is never set for API keys.
+	PasswordChangeRequired bool
 }
 
 // Allows reports whether p may use a route that needs role and scope.

@@ -15,6 +15,10 @@ type Family struct {
 	TokenHash []byte // SHA-256 of the one that is good
 	CreatedAt time.Time
 	ExpiresAt time.Time // moves with each rotation
+	// LastUsedAt is when it was rotated last; zero: not yet. IP and UserAgent are of that moment, or of the sign-in.
+	LastUsedAt time.Time
+	IP         string
+	UserAgent  string
 }
 
 // Rotation asks to replace the refresh token OldHash by NewHash, in the family that KeyHash names.
@@ -24,6 +28,10 @@ type Rotation struct {
 	NewHash   []byte
 	At        time.Time
 	ExpiresAt time.Time
+	// CreatedAfter: a family that is as old as this or older has come to its absolute end.
+	CreatedAfter time.Time
+	IP           string
+	UserAgent    string
 }
 
 // Key is an API key, without its secret.
@@ -55,4 +63,40 @@ type Session struct {
 type Rotated struct {
 	Family *Family
 	User   *User
+}
+
+// SignInKind says how somebody is signed in.
+type SignInKind string
+
+const (
+	SignInToken   SignInKind = "token"   // access and refresh tokens
+	SignInBrowser SignInKind = "browser" // the cookie of the sign-in page
+)
+
+// SignIn is a refresh family or a browser session as its owner sees it.
+type SignIn struct {
+	ID         job.ID
+	Kind       SignInKind
+	CreatedAt  time.Time
+	LastUsedAt time.Time
+	ExpiresAt  time.Time
+	IP         string
+	UserAgent  string
+}
+
+// SignInFilter picks a user's sign-ins that are open, newest first.
+type SignInFilter struct {
+	UserID job.ID
+	At     time.Time // what has expired at this time is left out
+	// CreatedAfter and SeenAfter leave out families that are too old, and browser sessions that are idle.
+	CreatedAfter time.Time
+	SeenAfter    time.Time
+	Before       job.ID // the last id of the page before
+	Limit        int
+}
+
+// Ended names the sign-ins that a change has ended, so that copies of them can be dropped.
+type Ended struct {
+	Families []job.ID
+	Sessions [][]byte // hashes of their tokens
 }

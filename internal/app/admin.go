@@ -43,14 +43,28 @@ func newDevKey() auth.NewKey {
 
 // CreateAdmin makes an administrator in a ledger, for the command line.
 func CreateAdmin(ctx context.Context, s *store.Store, email, password string) (*account.User, error) {
-	throwaway := make([]byte, config.MinKey) // signs nothing: no token is made here
-	_, _ = rand.Read(throwaway)
-	log := obs.Logger(os.Stderr, slog.LevelWarn, "text")
-	who, err := auth.New(auth.Config{Keys: []auth.SigningKey{{ID: "none", Secret: throwaway}}}, auth.Deps{Ledger: s, Log: log, LedgerNow: s.Clock().Now})
+	who, err := offlineAuth(s)
 	if err != nil {
 		return nil, err
 	}
 	return who.CreateAdmin(ctx, email, password)
+}
+
+// SetPassword gives an account another password and ends its sign-ins, for the command line.
+func SetPassword(ctx context.Context, s *store.Store, email, password string, requireChange bool) (*account.User, error) {
+	who, err := offlineAuth(s)
+	if err != nil {
+		return nil, err
+	}
+	return who.SetPassword(ctx, email, password, requireChange)
+}
+
+// offlineAuth changes accounts in a ledger without serving anybody.
+func offlineAuth(s *store.Store) (*auth.Service, error) {
+	throwaway := make([]byte, config.MinKey) // signs nothing: no token is made here
+	_, _ = rand.Read(throwaway)
+	log := obs.Logger(os.Stderr, slog.LevelWarn, "text")
+	return auth.New(auth.Config{Keys: []auth.SigningKey{{ID: "none", Secret: throwaway}}}, auth.Deps{Ledger: s, Log: log, LedgerNow: s.Clock().Now})
 }
 
 // OpenStore opens the ledger alone, for commands that need nothing else and change no jobs.

@@ -45,8 +45,16 @@ func (a *App) newAuth() (*auth.Service, error) {
 	for i, k := range a.cfg.JWTKeys {
 		keys[i] = auth.SigningKey{ID: k.ID, Secret: []byte(k.Secret.Reveal())}
 	}
-	return auth.New(auth.Config{Keys: keys, Issuer: string(a.cfg.PublicURL), Open: a.cfg.RegistrationOpen()},
-		auth.Deps{Ledger: a.store, Redis: a.redis, Log: a.log, LedgerNow: a.store.Clock().Now})
+	deps := auth.Deps{Ledger: a.store, Redis: a.redis, Log: a.log, LedgerNow: a.store.Clock().Now}
+	if a.cfg.SMTPAddr != "" {
+		m, err := tasks.NewNoticeMailer(taskConfig(a.cfg).SMTP, a.log)
+		if err != nil {
+			return nil, err
+		}
+		deps.Mailer = m
+	}
+	return auth.New(auth.Config{Keys: keys, Issuer: string(a.cfg.PublicURL), Open: a.cfg.RegistrationOpen(), SignInTTL: a.cfg.SignInTTL,
+		AuditRetention: a.cfg.AuditRetention, PublicURL: string(a.cfg.PublicURL)}, deps)
 }
 
 // ready names what an API needs: a ledger that can be written to. That Redis answers is not among it: without it jobs are accepted all the same. That it is another deployment's

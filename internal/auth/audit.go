@@ -17,6 +17,12 @@ const (
 	SignInFailed    = "user.login_failed"
 	UserSignedOut   = "user.logout"
 	PasswordChanged = "user.password_change"
+	PasswordSet     = "user.password_set" // by somebody else
+	ResetRequested  = "user.password_reset_request"
+	PasswordReset   = "user.password_reset"
+	SignInEnded     = "user.sign_in_end"
+	SignInsEnded    = "user.sign_ins_end"
+	RequestRefused  = "request.refuse"
 	PasswordWrong   = "user.password_wrong"
 	RefreshReused   = "refresh.reuse"
 	KeyCreated      = "key.create"
@@ -52,6 +58,23 @@ func (s *Service) fill(ctx context.Context, e *account.AuditEntry) {
 // AuditEntries lists what f lets through, newest first.
 func (s *Service) AuditEntries(ctx context.Context, f account.AuditFilter) ([]*account.AuditEntry, error) {
 	return s.ledger.AuditEntries(ctx, f)
+}
+
+// entry is complete, for the transaction of what it tells of.
+func (s *Service) entry(ctx context.Context, caller *account.Principal, action, target string, detail map[string]string) account.AuditEntry {
+	e := by(caller, action, target, detail)
+	s.fill(ctx, &e)
+	return e
+}
+
+// request is what the ledger needs to know of a change that caller asks for: who he is, so that his rights are looked up
+// again in the transaction that makes it, and what the audit log shall say. Without a caller it is the command line's.
+func (s *Service) request(ctx context.Context, caller *account.Principal, least account.Role, action, target string, detail map[string]string) account.Request {
+	r := account.Request{Entry: s.entry(ctx, caller, action, target, detail)}
+	if caller != nil {
+		r.Actor = account.Actor{UserID: caller.UserID, Role: least, SignInID: caller.SignInID}
+	}
+	return r
 }
 
 // by is an entry about what somebody did who proved who he is; nil: the operator, at the command line.

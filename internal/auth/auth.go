@@ -22,7 +22,9 @@ import (
 // How long things hold.
 const (
 	AccessTTL   = 15 * time.Minute    // of an access token
-	RefreshTTL  = 30 * 24 * time.Hour // of a refresh token; each rotation starts it anew
+	RefreshTTL  = 30 * 24 * time.Hour // of a refresh token that nobody uses; each rotation starts it anew
+	SignInTTL   = 30 * 24 * time.Hour // of a family of refresh tokens, however often they are rotated, where Config says nothing
+	ResetTTL    = 30 * time.Minute    // of a password reset
 	SessionTTL  = 12 * time.Hour      // of a browser session, however busy
 	SessionIdle = time.Hour           // after which a browser session that nobody used ends
 	MaxKeys     = 100                 // API keys of one user
@@ -44,6 +46,12 @@ type Config struct {
 	PasswordCost Cost
 	// Limits say how many failures are taken; zero: DefaultLimits.
 	Limits Limits
+	// SignInTTL is the absolute life of a family of refresh tokens; zero: the constant of that name.
+	SignInTTL time.Duration
+	// AuditRetention is how long entries of the audit log are kept; zero: for ever.
+	AuditRetention time.Duration
+	// PublicURL is where people reach the sign-in page, for e-mails; empty: not known.
+	PublicURL string
 }
 
 // Deps is what the service calls. Redis may be nil: then what it would hold is held by this process alone. A client that is
@@ -56,6 +64,8 @@ type Deps struct {
 	// LedgerNow is the ledger's time: what is written into the ledger or into tokens, and compared with what other processes wrote
 	// there. nil: Now.
 	LedgerNow func() time.Time
+	// Mailer sends password resets. nil: no password can be reset by e-mail.
+	Mailer Mailer
 }
 
 // Service is safe for concurrent use. Run must run beside it.
@@ -69,9 +79,14 @@ type Service struct {
 	throttle *throttle
 	users    *tier[userState]
 	keys     *tier[keyState]
+	families *tier[familyState]
 	browsers *cache[digest, browser]
 	usedKeys *uses
 	usedTabs *uses
+	mailer   Mailer
+	resets   chan resetRequest
+	failures *auditLimit // entries about failed sign-ins
+	refusals *auditLimit // entries about refused requests
 }
 
 // New builds the service. It refuses to start without a signing key.
@@ -88,6 +103,9 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if cfg.Limits == (Limits{}) {
 		cfg.Limits = DefaultLimits()
 	}
+	if cfg.SignInTTL == 0 {
+		cfg.SignInTTL = SignInTTL
+	}
 	if err := cfg.Limits.validate(); err != nil {
 		return nil, fmt.Errorf("build auth: %w", err)
 	}
@@ -99,7 +117,8 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("build auth: %w", err)
 	}
-	s := &Service{cfg: cfg, ledger: deps.Ledger, log: deps.Log, now: deps.LedgerNow, hasher: hasher, signer: signer}
+	s := &Service{cfg: cfg, ledger: deps.Ledger, log: deps.Log, now: deps.LedgerNow, hasher: hasher, signer: signer,
+		mailer: deps.Mailer, resets: make(chan resetRequest, maxResets), failures: newAuditLimit(deps.Now), refusals: newAuditLimit(deps.Now)}
 	return s, s.build(deps)
 }
 
@@ -114,6 +133,7 @@ func (s *Service) build(deps Deps) error {
 	s.throttle = newThrottle(road, deps.Now)
 	s.users = newTier("user", macKey, road, deps.LedgerNow, deps.Now, s.loadUser)
 	s.keys = newTier("key", macKey, road, deps.LedgerNow, deps.Now, s.loadKey)
+	s.families = newTier("family", macKey, road, deps.LedgerNow, deps.Now, s.loadFamily)
 	s.browsers = newCache[digest, browser](maxCached, deps.Now)
 	s.usedKeys = newUses(deps.LedgerNow, deps.Now, s.ledger.TouchKeys)
 	s.usedTabs = newUses(deps.LedgerNow, deps.Now, s.ledger.TouchSessions)
@@ -126,10 +146,13 @@ type userState struct {
 	Role       account.Role
 	Disabled   bool
 	ValidAfter time.Time
+
+	PasswordChangeRequired bool
 }
 
 func stateOf(u *account.User) *userState {
-	return &userState{Email: u.Email, Role: u.Role, Disabled: !u.DisabledAt.IsZero(), ValidAfter: u.ValidAfter}
+	return &userState{Email: u.Email, Role: u.Role, Disabled: !u.DisabledAt.IsZero(), ValidAfter: u.ValidAfter,
+		PasswordChangeRequired: u.PasswordChangeRequired}
 }
 
 func (s *Service) loadUser(ctx context.Context, id job.ID) (*userState, error) {

@@ -46,16 +46,24 @@ func isToken68(s string) bool {
 	return s != ""
 }
 
+// tokenPrincipal takes an access token for as long as the sign-in that it was made from is open.
 func (s *Service) tokenPrincipal(ctx context.Context, token string) (*account.Principal, error) {
 	c, err := s.signer.verify(token)
 	if err != nil {
 		return nil, unauthenticated()
 	}
-	return s.userPrincipal(ctx, c.Subject, c.IssuedAt.time())
+	f, err := s.families.get(ctx, c.Family)
+	if err != nil {
+		return nil, err
+	}
+	if f == nil || f.UserID != c.Subject {
+		return nil, unauthenticated()
+	}
+	return s.userPrincipal(ctx, c.Subject, c.Family, f.CreatedAt)
 }
 
-// userPrincipal is a user who proved who he is by something that began at since, and ends with his password.
-func (s *Service) userPrincipal(ctx context.Context, id job.ID, since time.Time) (*account.Principal, error) {
+// userPrincipal is a user who proved who he is by a sign-in that began at since, and ends with his password.
+func (s *Service) userPrincipal(ctx context.Context, id, signIn job.ID, since time.Time) (*account.Principal, error) {
 	u, err := s.enabledUser(ctx, id)
 	if err != nil {
 		return nil, err
@@ -63,7 +71,8 @@ func (s *Service) userPrincipal(ctx context.Context, id job.ID, since time.Time)
 	if since.Before(u.ValidAfter) {
 		return nil, unauthenticated()
 	}
-	return &account.Principal{UserID: id, Email: u.Email, Role: u.Role}, nil
+	return &account.Principal{UserID: id, Email: u.Email, Role: u.Role, SignInID: signIn,
+		PasswordChangeRequired: u.PasswordChangeRequired}, nil
 }
 
 func (s *Service) enabledUser(ctx context.Context, id job.ID) (*userState, error) {

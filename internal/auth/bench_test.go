@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/waybill/waybill/internal/account"
-	"github.com/waybill/waybill/internal/job"
 	"github.com/waybill/waybill/store"
 )
 
@@ -22,7 +21,7 @@ func BenchmarkAuthenticate(b *testing.B) {
 	must(b, err)
 	u, err := s.CreateAdmin(b.Context(), "ann@example.com", goodPassword)
 	must(b, err)
-	tokens, err := s.tokens(u, job.NewID(), newRefresh())
+	tokens, err := s.Login(b.Context(), u.Email, goodPassword)
 	must(b, err)
 	_, key, err := s.CreateKey(b.Context(), principalOf(u), NewKey{Name: "ci", Scopes: []account.Scope{account.ScopeJobsWrite}})
 	must(b, err)

@@ -20,14 +20,14 @@ type claims struct {
 	ID        job.ID       `json:"jti"`
 	Expires   instant      `json:"exp"`
 	NotBefore instant      `json:"nbf"`
-	// IssuedAt has milliseconds: a token made in the same second as a change of password may be from before or after it.
-	IssuedAt instant `json:"iat"`
+	IssuedAt  instant      `json:"iat"`
 }
 
-// instant is a NumericDate (RFC 7519, section 2): seconds since 1970, perhaps with a fraction. 0 means that it is missing.
+// instant is a NumericDate (RFC 7519, section 2): seconds since 1970. Fractions are read, since earlier releases wrote
+// them, and not written: many libraries take whole numbers only. 0 means that it is missing.
 type instant float64
 
-func instantOf(t time.Time) instant { return instant(float64(t.UnixMilli()) / 1000) }
+func instantOf(t time.Time) instant { return instant(t.Unix()) }
 
 func (i instant) time() time.Time { return time.UnixMilli(int64(math.Round(float64(i) * 1000))).UTC() }
 

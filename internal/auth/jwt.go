@@ -64,15 +64,11 @@ func newSigner(keys []SigningKey, issuer string, now, pace func() time.Time) (*s
 	return s, nil
 }
 
-// issue makes an access token. It is never older than the user's ValidAfter, even if that was set by a clock ahead of ours.
+// issue makes an access token of a sign-in. It is good for as long as the sign-in is open, and AccessTTL at most.
 func (s *signer) issue(u *account.User, family job.ID) (string, error) {
 	now := s.now()
-	issued := now
-	if issued.Before(u.ValidAfter) {
-		issued = u.ValidAfter
-	}
 	t := jwt.NewWithClaims(jwt.SigningMethodHS256, &claims{Issuer: s.issuer, Audience: audience, Subject: u.ID, Role: u.Role,
-		Family: family, ID: job.NewID(), IssuedAt: instantOf(issued), NotBefore: instantOf(now.Add(-skew)), Expires: instantOf(now.Add(AccessTTL))})
+		Family: family, ID: job.NewID(), IssuedAt: instantOf(now), NotBefore: instantOf(now.Add(-skew)), Expires: instantOf(now.Add(AccessTTL))})
 	t.Header["typ"], t.Header["kid"] = tokenType, s.current.ID
 	signed, err := t.SignedString(s.current.Secret)
 	if err != nil {
@@ -97,8 +93,8 @@ func (s *signer) verify(token string) (*claims, error) {
 	if _, err := s.parser.ParseWithClaims(token, c, s.keyFor); err != nil {
 		return nil, fmt.Errorf("verify access token: %w", err)
 	}
-	if c.Subject.IsZero() || c.IssuedAt <= 0 || c.IssuedAt.time().After(s.now().Add(skew)) {
-		return nil, errors.New("verify access token: it lacks a subject, or was issued later than now")
+	if c.Subject.IsZero() || c.Family.IsZero() || c.IssuedAt <= 0 || c.IssuedAt.time().After(s.now().Add(skew)) {
+		return nil, errors.New("verify access token: it lacks a subject or a sign-in, or was issued later than now")
 	}
 	s.verified.put(sum, c, c.Expires.time().Sub(s.now()))
 	return c, nil

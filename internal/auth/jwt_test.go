@@ -34,14 +34,14 @@ func forge(header, claims any, secret []byte) string {
 
 // forger makes tokens that are good but for what a test changes.
 type forger struct {
-	now    time.Time
-	user   job.ID
-	secret []byte
+	now          time.Time
+	user, signIn job.ID
+	secret       []byte
 }
 
 func (f forger) token(header, claims object) string {
 	h := object{"alg": "HS256", "typ": "at+jwt", "kid": "k1"}
-	c := object{"iss": "waybill", "aud": "waybill", "sub": f.user, "role": "user", "sid": job.NewID(), "jti": job.NewID(),
+	c := object{"iss": "waybill", "aud": "waybill", "sub": f.user, "role": "user", "sid": f.signIn, "jti": job.NewID(),
 		"exp": f.now.Add(time.Minute).Unix(), "nbf": f.now.Unix(), "iat": f.now.Unix()}
 	for _, m := range []struct{ to, from object }{{h, header}, {c, claims}} {
 		maps.Copy(m.to, m.from)
@@ -57,11 +57,15 @@ func TestWrongAccessTokensAreRefused(t *testing.T) {
 	tokens := b.login(u.Email)
 	b.clock.pass(time.Second)
 	now := b.clock.now()
-	f := forger{now, u.ID, testConfig().Keys[0].Secret}
+	c, err := b.signer.verify(tokens.Access)
+	must(t, err)
+	other, err := b.signer.verify(b.login(b.user("bob@example.com", account.RoleUser).Email).Access)
+	must(t, err)
+	f := forger{now, u.ID, c.Family, testConfig().Keys[0].Secret}
 	if _, err := b.authenticate(f.token(nil, nil)); err != nil {
 		t.Fatalf("the pattern itself is refused: %v", err)
 	}
-	old := forger{now, u.ID, testConfig().Keys[1].Secret}
+	old := forger{now, u.ID, c.Family, testConfig().Keys[1].Secret}
 	if _, err := b.authenticate(old.token(object{"kid": "k0"}, nil)); err != nil {
 		t.Fatalf("an older key does not verify: %v", err)
 	}
@@ -103,7 +107,9 @@ func TestWrongAccessTokensAreRefused(t *testing.T) {
 		"sub missing":           f.token(nil, object{"sub": nil}),
 		"sub of nobody":         f.token(nil, object{"sub": job.NewID()}),
 		"sub that is no id":     f.token(nil, object{"sub": "1 OR 1=1"}),
-		"issued before cut":     f.token(nil, object{"iat": 1}),
+		"sid missing":           f.token(nil, object{"sid": nil}),
+		"sid of nothing":        f.token(nil, object{"sid": job.NewID()}),
+		"sid of another user":   f.token(nil, object{"sid": other.Family}),
 		"typ missing":           f.token(object{"typ": nil}, nil),
 		"typ of another kind":   f.token(object{"typ": "JWT"}, nil),
 		"kid missing":           f.token(object{"kid": nil}, nil),
@@ -117,7 +123,7 @@ func TestWrongAccessTokensAreRefused(t *testing.T) {
 		"jwk":                   f.token(object{"jwk": object{"kty": "oct", "k": "AAAA"}}, nil),
 		"x5u":                   f.token(object{"x5u": "https://evil.example/cert"}, nil),
 		"crit":                  f.token(object{"crit": []string{"exp"}}, nil),
-		"signed with no secret": forger{now, u.ID, nil}.token(nil, nil),
+		"signed with no secret": forger{now, u.ID, c.Family, nil}.token(nil, nil),
 		"body is an array":      forge(object{"alg": "HS256", "typ": "at+jwt", "kid": "k1"}, []int{1}, f.secret),
 		"body is null":          forge(object{"alg": "HS256", "typ": "at+jwt", "kid": "k1"}, nil, f.secret),
 		"RS256":                 rsaToken(t, u.ID, now),
@@ -127,8 +133,6 @@ func TestWrongAccessTokensAreRefused(t *testing.T) {
 		wrong["alg "+none] = text
 		wrong["alg "+none+" unsigned"] = text[:strings.LastIndex(text, ".")+1]
 	}
-	must(t, b.ledger.SetPassword(t.Context(), u.ID, u.PasswordHash, u.PasswordHash, time.Unix(100, 0)))
-	b.users.changed(t.Context(), u.ID)
 	for name, token := range wrong {
 		start := time.Now()
 		_, err := b.authenticate(token)
@@ -173,12 +177,29 @@ func TestATokenThatWasVerifiedOnceStillExpires(t *testing.T) {
 		_, err := b.authenticate(tokens.Access)
 		must(t, err)
 	}
-	b.clock.pass(AccessTTL - time.Millisecond)
-	_, err := b.authenticate(tokens.Access)
+	c, err := b.signer.verify(tokens.Access)
+	must(t, err)
+	b.clock.pass(c.Expires.time().Sub(b.clock.now()) - time.Millisecond)
+	_, err = b.authenticate(tokens.Access)
 	must(t, err)
 	b.clock.pass(time.Millisecond)
 	_, err = b.authenticate(tokens.Access)
 	wantCode(t, err, job.CodeUnauthenticated)
+}
+
+func TestTheTimesInATokenAreWholeSeconds(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.clock.pass(123456 * time.Microsecond)
+	body, err := base64.RawURLEncoding.DecodeString(strings.Split(b.login(b.user("ann@example.com", account.RoleUser).Email).Access, ".")[1])
+	must(t, err)
+	var times struct{ Exp, Nbf, Iat json.Number }
+	must(t, json.Unmarshal(body, &times))
+	for name, text := range map[string]json.Number{"exp": times.Exp, "nbf": times.Nbf, "iat": times.Iat} {
+		if _, err := text.Int64(); err != nil {
+			t.Errorf("%s is %s", name, text)
+		}
+	}
 }
 
 func TestHeadersThatNameNobodyAreRefused(t *testing.T) {

@@ -45,10 +45,10 @@ func (s *Service) CreateKey(ctx context.Context, caller *account.Principal, n Ne
 	text, secret := newKey(id)
 	k := &account.Key{ID: id, UserID: caller.UserID, Name: n.Name, Scopes: n.Scopes, SecretHash: hashOf(secret),
 		CreatedAt: s.stamp(), ExpiresAt: n.ExpiresAt}
-	if err := s.ledger.CreateKey(ctx, k, MaxKeys); err != nil {
+	r := s.request(ctx, caller, account.RoleUser, KeyCreated, id.String(), map[string]string{"name": k.Name})
+	if err := s.ledger.CreateKey(ctx, r, k, MaxKeys); err != nil {
 		return nil, "", err
 	}
-	s.Record(ctx, by(caller, KeyCreated, id.String(), map[string]string{"name": k.Name}))
 	return k, text, nil
 }
 
@@ -77,21 +77,35 @@ func (n *NewKey) check(now time.Time) error {
 	return m.err()
 }
 
-// Keys lists the caller's API keys, newest first.
-func (s *Service) Keys(ctx context.Context, caller *account.Principal, before job.ID, limit int) ([]*account.Key, error) {
-	return s.ledger.Keys(ctx, caller.UserID, before, limit)
+// Keys lists the API keys of a user, newest first.
+func (s *Service) Keys(ctx context.Context, userID, before job.ID, limit int) ([]*account.Key, error) {
+	return s.ledger.Keys(ctx, userID, before, limit)
 }
 
-// RevokeKey ends one of the caller's API keys: in this process at once, in the others within seconds.
-func (s *Service) RevokeKey(ctx context.Context, caller *account.Principal, id job.ID) error {
-	err := s.ledger.DeleteKey(ctx, caller.UserID, id)
+// RevokeKey ends an API key of a user, who is the caller or, for an administrator, anybody: in this process at once, in the
+// others within seconds.
+func (s *Service) RevokeKey(ctx context.Context, caller *account.Principal, userID, id job.ID) error {
+	r := s.request(ctx, caller, leastFor(caller, userID), KeyRevoked, id.String(), ofUser(caller, userID))
+	err := s.ledger.DeleteKey(ctx, r, userID, id)
 	if isNotFound(err) {
 		return err
 	}
 	s.keys.changed(ctx, id) // after an error too: the row may be gone, and it costs one look-up
-	if err != nil {
-		return err
+	return err
+}
+
+// leastFor is the role that a change of the user's account needs: for one's own any, for another's that of an administrator.
+func leastFor(caller *account.Principal, userID job.ID) account.Role {
+	if caller.UserID == userID {
+		return account.RoleUser
 	}
-	s.Record(ctx, by(caller, KeyRevoked, id.String(), nil))
-	return nil
+	return account.RoleAdmin
+}
+
+// ofUser says in the audit log whose the thing was, where it was not the caller's own.
+func ofUser(caller *account.Principal, userID job.ID) map[string]string {
+	if caller.UserID == userID {
+		return nil
+	}
+	return map[string]string{"user_id": userID.String()}
 }

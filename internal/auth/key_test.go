@@ -88,14 +88,14 @@ func TestAKeyEndsWhenItIsRevokedOrExpires(t *testing.T) {
 	b.clock.pass(time.Second) // the copy in this process is younger than that
 	_, err = b.authenticate(shortText)
 	wantCode(t, err, job.CodeUnauthenticated)
-	wantCode(t, b.RevokeKey(t.Context(), principalOf(stranger), long.ID), job.CodeNotFound)
+	wantCode(t, b.RevokeKey(t.Context(), principalOf(stranger), stranger.ID, long.ID), job.CodeNotFound)
 	_, err = b.authenticate(longText)
 	must(t, err)
-	must(t, b.RevokeKey(t.Context(), principalOf(u), long.ID))
+	must(t, b.RevokeKey(t.Context(), principalOf(u), u.ID, long.ID))
 	_, err = b.authenticate(longText)
 	wantCode(t, err, job.CodeUnauthenticated)
-	wantCode(t, b.RevokeKey(t.Context(), principalOf(u), long.ID), job.CodeNotFound)
-	left, err := b.Keys(t.Context(), principalOf(u), job.ID{}, 10)
+	wantCode(t, b.RevokeKey(t.Context(), principalOf(u), u.ID, long.ID), job.CodeNotFound)
+	left, err := b.Keys(t.Context(), u.ID, job.ID{}, 10)
 	must(t, err)
 	if len(left) != 1 || left[0].ID != short.ID {
 		t.Errorf("left are %v", left)
@@ -163,7 +163,7 @@ func TestNothingThatIsLoggedOrKeptHoldsASecret(t *testing.T) {
 	_, _ = b.Refresh(t.Context(), tokens.Refresh)
 	_, err = b.Login(t.Context(), "wrong horse", goodPassword) // a password typed into the wrong field
 	wantCode(t, err, job.CodeUnauthenticated)
-	must(t, b.RevokeKey(t.Context(), principalOf(u), k.ID))
+	must(t, b.RevokeKey(t.Context(), principalOf(u), u.ID, k.ID))
 	must(t, b.EndSession(t.Context(), tab))
 	everything := log.String()
 	for _, e := range b.audit() {

@@ -2,6 +2,7 @@ package auth
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/waybill/waybill/internal/account"
@@ -13,23 +14,28 @@ type Tokens struct {
 	Access    string
 	Refresh   string
 	ExpiresIn time.Duration // of Access
+	// PasswordChangeRequired: until the password is changed, the access token opens nothing else.
+	PasswordChangeRequired bool
 }
 
 // Login exchanges an e-mail and password for tokens. An unknown user, a wrong password and a disabled account get the same
 // answer, after the same time. Who fails often gets job.CodeTooMany.
 func (s *Service) Login(ctx context.Context, email, password string) (Tokens, error) {
-	u, err := s.signIn(ctx, email, password)
+	refresh, id := newRefresh(), job.NewID()
+	u, err := s.signIn(ctx, email, password, func(u *account.User) error {
+		now, o := s.stamp(), OriginOf(ctx)
+		f := &account.Family{ID: id, UserID: u.ID, KeyHash: refresh.keyHash(), TokenHash: refresh.tokenHash(),
+			CreatedAt: later(now, u.ValidAfter), ExpiresAt: now.Add(RefreshTTL), IP: o.IP, UserAgent: o.UserAgent}
+		return s.ledger.CreateFamily(ctx, f, u.PasswordHash, s.signedIn(ctx, u, "password"))
+	})
 	if err != nil {
 		return Tokens{}, err
 	}
-	now, refresh := s.stamp(), newRefresh()
-	f := &account.Family{ID: job.NewID(), UserID: u.ID, KeyHash: refresh.keyHash(), TokenHash: refresh.tokenHash(),
-		CreatedAt: later(now, u.ValidAfter), ExpiresAt: now.Add(RefreshTTL)}
-	if err := s.ledger.CreateFamily(ctx, f); err != nil {
-		return Tokens{}, err
-	}
-	s.Record(ctx, by(principalOf(u), UserSignedIn, u.ID.String(), map[string]string{"by": "password"}))
-	return s.tokens(u, f.ID, refresh)
+	return s.tokens(u, id, refresh)
+}
+
+func (s *Service) signedIn(ctx context.Context, u *account.User, by string) account.AuditEntry {
+	return s.entry(ctx, principalOf(u), UserSignedIn, u.ID.String(), map[string]string{"by": by})
 }
 
 func (s *Service) tokens(u *account.User, family job.ID, refresh refreshToken) (Tokens, error) {
@@ -37,7 +43,7 @@ func (s *Service) tokens(u *account.User, family job.ID, refresh refreshToken) (
 	if err != nil {
 		return Tokens{}, err
 	}
-	return Tokens{Access: access, Refresh: refresh.String(), ExpiresIn: AccessTTL}, nil
+	return Tokens{Access: access, Refresh: refresh.String(), ExpiresIn: AccessTTL, PasswordChangeRequired: u.PasswordChangeRequired}, nil
 }
 
 // later keeps what begins after a change of password from being taken for what began before it, when two clocks disagree.
@@ -48,8 +54,10 @@ func later(a, b time.Time) time.Time {
 	return a
 }
 
-// signIn checks an e-mail and password. Whether there is such a user may not show: not in the answer, nor in its time.
-func (s *Service) signIn(ctx context.Context, rawEmail, password string) (*account.User, error) {
+// signIn checks an e-mail and password, and opens the sign-in. Whether there is such a user may not show: not in the answer,
+// nor in its time. To compare a password takes long: open must answer job.CodeConflict where the account was changed
+// meanwhile, and the password is compared with what stands there then.
+func (s *Service) signIn(ctx context.Context, rawEmail, password string, open func(*account.User) error) (*account.User, error) {
 	if err := checkPassword("/password", password); err != nil {
 		return nil, err
 	}
@@ -58,8 +66,17 @@ func (s *Service) signIn(ctx context.Context, rawEmail, password string) (*accou
 	if err != nil {
 		return nil, err
 	}
-	u, ok, err := s.compare(ctx, email, valid, password)
+	u, ok, err := (*account.User)(nil), false, errChanged
+	for n := 0; n < maxChanges && isConflict(err); n++ {
+		u, ok, err = s.compare(ctx, email, valid, password)
+		if err == nil && ok {
+			err = open(u)
+		}
+	}
 	switch {
+	case isConflict(err):
+		err = job.Unavailable("the account is being changed: try again", err)
+		fallthrough
 	case err != nil: // undecided
 		try.undo(ctx)
 		return nil, err
@@ -70,6 +87,13 @@ func (s *Service) signIn(ctx context.Context, rawEmail, password string) (*accou
 	try.succeeded(ctx)
 	return u, nil
 }
+
+// maxChanges is how often a password is compared anew because the account was changed meanwhile.
+const maxChanges = 3
+
+var errChanged error = &job.Error{Code: job.CodeConflict, Message: "not compared yet"}
+
+func isConflict(err error) bool { return errors.Is(err, job.ErrConflict) }
 
 // compare answers the user, if there is one, and whether he may come in with that password.
 func (s *Service) compare(ctx context.Context, email string, valid bool, password string) (*account.User, bool, error) {
@@ -101,10 +125,13 @@ func (s *Service) rehash(ctx context.Context, u *account.User, password string) 
 	}
 	if err != nil {
 		s.log.WarnContext(ctx, "password not rehashed", "user_id", u.ID, "err", err)
+		return
 	}
+	u.PasswordHash = hash
 }
 
-// recordFailure names the account, if there is one. What was typed instead is not kept: it may be a password.
+// recordFailure names the account, if there is one. What was typed instead is not kept: it may be a password. Entries are
+// bounded: who fails all the time does not fill the ledger.
 func (s *Service) recordFailure(ctx context.Context, u *account.User) {
 	e := by(nil, SignInFailed, "", map[string]string{"reason": "no such account"})
 	if u != nil {
@@ -113,5 +140,5 @@ func (s *Service) recordFailure(ctx context.Context, u *account.User) {
 			e.Detail["reason"] = "account disabled"
 		}
 	}
-	s.Record(ctx, e)
+	s.recordBounded(ctx, s.failures, OriginOf(ctx).network(), e)
 }

@@ -10,7 +10,7 @@ import (
 
 // Rename gives the caller's account another name.
 func (s *Service) Rename(ctx context.Context, caller *account.Principal, name string) (*account.User, error) {
-	return s.ChangeUser(ctx, caller, caller.UserID, account.Change{Name: &name})
+	return s.change(ctx, caller, account.RoleUser, caller.UserID, account.Change{Name: &name})
 }
 
 // ChangePassword replaces the caller's password. It ends every sign-in, this one too; API keys stay. Wrong current passwords
@@ -18,7 +18,10 @@ func (s *Service) Rename(ctx context.Context, caller *account.Principal, name st
 func (s *Service) ChangePassword(ctx context.Context, caller *account.Principal, current, next string) error {
 	var m mistakes
 	m.add(checkPassword("/current_password", current))
-	m.add(checkNewPassword("/new_password", next))
+	m.add(checkNewPassword("/new_password", next, caller.Email))
+	if next == current {
+		m.add(job.Invalid("/new_password", "must not be the password of before"))
+	}
 	if err := m.err(); err != nil {
 		return err
 	}
@@ -26,17 +29,23 @@ func (s *Service) ChangePassword(ctx context.Context, caller *account.Principal,
 	if err != nil {
 		return err
 	}
-	u, ok, err := s.fits(ctx, caller.UserID, current)
+	ok, err := false, errChanged
+	for n := 0; n < maxChanges && isConflict(err); n++ { // a sign-in may bring the hash up to date at this moment
+		var u *account.User
+		if u, ok, err = s.fits(ctx, caller.UserID, current); err == nil && ok {
+			err = s.setPassword(ctx, caller, u, next)
+		}
+	}
 	if err != nil {
 		try.undo(ctx)
 		return err
 	}
 	if !ok {
-		s.Record(ctx, by(caller, PasswordWrong, caller.UserID.String(), nil))
+		s.recordBounded(ctx, s.failures, caller.UserID.String(), by(caller, PasswordWrong, caller.UserID.String(), nil))
 		return job.Invalid("/current_password", "is wrong")
 	}
 	try.undo(ctx)
-	return s.setPassword(ctx, caller, u, next)
+	return nil
 }
 
 func (s *Service) fits(ctx context.Context, id job.ID, password string) (*account.User, bool, error) {
@@ -53,17 +62,14 @@ func (s *Service) setPassword(ctx context.Context, caller *account.Principal, u 
 	if err != nil {
 		return err
 	}
-	err = s.ledger.SetPassword(ctx, u.ID, u.PasswordHash, hash, s.cut())
-	s.users.changed(ctx, u.ID) // after an error too: the change may have been made
-	if err != nil {
-		return err
-	}
-	s.Record(ctx, by(caller, PasswordChanged, u.ID.String(), nil))
-	return nil
+	ended, err := s.ledger.SetPassword(ctx, s.request(ctx, caller, account.RoleUser, PasswordChanged, u.ID.String(), nil),
+		account.PasswordChange{UserID: u.ID, OldHash: u.PasswordHash, NewHash: hash, ValidAfter: s.cut()})
+	s.forget(ctx, u.ID, ended) // after an error too: the change may have been made
+	return err
 }
 
-// cut is the time before which access tokens are refused from now on. Tokens know when they were issued to the millisecond, so
-// it is the next one: none that exists escapes.
+// cut is the time before which sign-ins are refused from now on. It lies a millisecond ahead, so that one which was made at
+// this very moment does not escape; the sign-ins that the ledger knows of are ended there in any case.
 func (s *Service) cut() time.Time {
 	return s.now().UTC().Truncate(time.Millisecond).Add(time.Millisecond)
 }

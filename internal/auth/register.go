@@ -23,7 +23,7 @@ func (n *NewUser) check() error {
 	m.add(err)
 	name, err := checkLabel("/name", n.Name, 0)
 	m.add(err)
-	m.add(checkNewPassword("/password", n.Password))
+	m.add(checkNewPassword("/password", n.Password, email))
 	if _, err := account.ParseRole(string(n.Role)); err != nil {
 		m.add(job.Invalid("/role", "must be user, viewer, operator or admin"))
 	}
@@ -48,26 +48,27 @@ func (s *Service) Register(ctx context.Context, n NewUser) (*account.User, error
 	if err != nil {
 		return nil, err
 	}
-	u, err := s.create(ctx, n)
+	u, err := s.create(ctx, n, func(u *account.User) account.Request {
+		return s.request(ctx, nil, "", UserRegistered, u.ID.String(), map[string]string{"account": "new"})
+	})
 	known := errors.Is(err, job.ErrConflict)
 	if err != nil && !known {
 		try.undo(ctx)
 		return nil, err
 	}
-	e := by(nil, UserRegistered, u.ID.String(), map[string]string{"account": "new"})
 	if known {
-		e.Target, e.Detail["account"] = u.Email, "existed before: nothing was changed"
+		s.Record(ctx, by(nil, UserRegistered, u.Email, map[string]string{"account": "existed before: nothing was changed"}))
 	}
-	s.Record(ctx, e)
 	return u, nil
 }
 
-// create writes the account. After job.CodeConflict it answers what would have been written.
-func (s *Service) create(ctx context.Context, n NewUser) (*account.User, error) {
+// create writes the account together with the audit entry of what request answers. After job.CodeConflict it answers what
+// would have been written.
+func (s *Service) create(ctx context.Context, n NewUser, request func(*account.User) account.Request) (*account.User, error) {
 	hash, err := s.hasher.hash(ctx, n.Password)
 	if err != nil {
 		return nil, err
 	}
 	u := &account.User{ID: job.NewID(), Email: n.Email, Name: n.Name, Role: n.Role, PasswordHash: hash, CreatedAt: s.stamp()}
-	return u, s.ledger.CreateUser(ctx, u)
+	return u, s.ledger.CreateUser(ctx, request(u), u)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"time"
 )
 
@@ -15,9 +16,12 @@ const (
 	lastFlush  = 3 * time.Second // at the end
 )
 
-// Run writes down when keys and sessions were used, and removes what has expired, until ctx ends; then it writes down the rest.
+// Run writes down when keys and sessions were used, sends password resets, and removes what has expired, until ctx ends; then it writes down the rest.
 // What fails is logged, and tried again later.
 func (s *Service) Run(ctx context.Context) error {
+	var mails sync.WaitGroup
+	mails.Go(func() { s.sendResets(ctx) })
+	defer mails.Wait()
 	purged := time.Now()
 	for wait(ctx, jitter(flushEvery)) {
 		if err := s.flush(ctx); err != nil {
@@ -47,8 +51,12 @@ func (s *Service) flush(ctx context.Context) error {
 func (s *Service) purge(ctx context.Context) error {
 	now := s.stamp()
 	for _, step := range []func() (int, error){
-		func() (int, error) { return s.ledger.PurgeFamilies(ctx, now, purgeBatch) },
+		func() (int, error) {
+			return s.ledger.PurgeFamilies(ctx, now, now.Add(-s.cfg.SignInTTL), purgeBatch)
+		},
 		func() (int, error) { return s.ledger.PurgeSessions(ctx, now, idleSince(now), purgeBatch) },
+		func() (int, error) { return s.ledger.PurgeResets(ctx, now, purgeBatch) },
+		func() (int, error) { return s.purgeAudit(ctx, now) },
 	} {
 		for n := purgeBatch; n == purgeBatch; {
 			var err error
@@ -58,6 +66,14 @@ func (s *Service) purge(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// purgeAudit deletes a batch of the entries that are older than their retention.
+func (s *Service) purgeAudit(ctx context.Context, now time.Time) (int, error) {
+	if s.cfg.AuditRetention == 0 {
+		return 0, nil
+	}
+	return s.ledger.PurgeAudit(ctx, now.Add(-s.cfg.AuditRetention), purgeBatch)
 }
 
 // jitter spreads what all processes do, so that they don't do it together.

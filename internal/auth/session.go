@@ -10,18 +10,16 @@ import (
 
 // CreateSession signs a browser in and answers the token for its cookie. It fails as Login does.
 func (s *Service) CreateSession(ctx context.Context, email, password string) (token string, err error) {
-	u, err := s.signIn(ctx, email, password)
-	if err != nil {
-		return "", err
-	}
 	token = newSessionToken()
-	now, o := s.stamp(), OriginOf(ctx)
-	err = s.ledger.CreateSession(ctx, &account.Session{ID: job.NewID(), UserID: u.ID, TokenHash: hashOf(token),
-		CreatedAt: later(now, u.ValidAfter), SeenAt: now, ExpiresAt: now.Add(SessionTTL), IP: o.IP, UserAgent: o.UserAgent})
+	_, err = s.signIn(ctx, email, password, func(u *account.User) error {
+		now, o := s.stamp(), OriginOf(ctx)
+		b := &account.Session{ID: job.NewID(), UserID: u.ID, TokenHash: hashOf(token), CreatedAt: later(now, u.ValidAfter), SeenAt: now,
+			ExpiresAt: now.Add(SessionTTL), IP: o.IP, UserAgent: o.UserAgent}
+		return s.ledger.CreateSession(ctx, b, u.PasswordHash, s.signedIn(ctx, u, "browser"))
+	})
 	if err != nil {
 		return "", err
 	}
-	s.Record(ctx, by(principalOf(u), UserSignedIn, u.ID.String(), map[string]string{"by": "browser"}))
 	return token, nil
 }
 
@@ -39,7 +37,7 @@ func (s *Service) SessionPrincipal(ctx context.Context, token string) (*account.
 	if b == nil || !now.Before(b.ExpiresAt) || now.Sub(b.SeenAt) >= SessionIdle {
 		return nil, unauthenticated()
 	}
-	p, err := s.userPrincipal(ctx, b.UserID, b.CreatedAt)
+	p, err := s.userPrincipal(ctx, b.UserID, b.ID, b.CreatedAt)
 	if err != nil {
 		return nil, err
 	}
@@ -78,14 +76,13 @@ func (s *Service) EndSession(ctx context.Context, token string) error {
 		return nil
 	}
 	d := digestOf(token)
-	b, err := s.ledger.EndSession(ctx, d[:])
+	_, err := s.ledger.EndSession(ctx, d[:], func(b *account.Session) account.AuditEntry {
+		return s.entry(ctx, &account.Principal{UserID: b.UserID}, UserSignedOut, b.UserID.String(), map[string]string{"session": b.ID.String()})
+	})
 	if err != nil && !isNotFound(err) {
 		return err
 	}
 	s.browsers.put(d, browser{ended: true}, 2*loadPatience)
-	if b != nil {
-		s.Record(ctx, by(&account.Principal{UserID: b.UserID}, UserSignedOut, b.UserID.String(), map[string]string{"session": b.ID.String()}))
-	}
 	return nil
 }
 

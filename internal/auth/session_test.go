@@ -73,6 +73,6 @@ func TestWhatHasExpiredIsPurged(t *testing.T) {
 	_, err = b.ledger.Session(t.Context(), hashOf(token))
 	wantCode(t, err, job.CodeNotFound)
 	r, _ := parseRefresh(tokens.Refresh)
-	_, err = b.ledger.EndFamily(t.Context(), r.keyHash())
+	_, err = b.ledger.EndFamily(t.Context(), r.keyHash(), nil)
 	wantCode(t, err, job.CodeNotFound)
 }

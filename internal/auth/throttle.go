@@ -40,8 +40,9 @@ func (l Limits) validate() error {
 const knownFor = 30 * 24 * time.Hour
 
 // throttle slows down who guesses. It counts failures only: a try is counted before the password is looked at, so that many at
-// once don't slip through, and taken back when it was right. Nobody is ever locked out of an account by others: from an
-// address that signed in to it lately, tries are counted in a bucket of their own.
+// once don't slip through, and taken back when it was right. A user is never locked out by others, be it by those who guess
+// his password from elsewhere or by those who share his address: where the account was signed in to from the address
+// lately, tries for this pair are counted in a bucket of their own.
 type throttle struct {
 	buckets *buckets
 	known   *cache[string, struct{}]
@@ -66,12 +67,13 @@ type held struct {
 // signIn counts a try to sign in to the account of email. The error is job.CodeTooMany and says when to come back.
 func (t *throttle) signIn(ctx context.Context, l Limits, email, network string) (*try, error) {
 	y := &try{t: t, pair: throttleName("known", email+"\x00"+network)}
+	var err error
 	if network != "" {
-		if err := y.take(ctx, throttleName("network", network), l.Network); err != nil {
-			return nil, err
-		}
+		err = y.take(ctx, throttleName("network", network), l.Network)
 	}
-	err := y.take(ctx, throttleName("account", email), l.Account)
+	if err == nil {
+		err = y.take(ctx, throttleName("account", email), l.Account)
+	}
 	if err != nil && network != "" && t.isKnown(ctx, y.pair) {
 		err = y.take(ctx, throttleName("pair", email+"\x00"+network), l.Account)
 	}

@@ -75,6 +75,34 @@ func TestAnAddressThatFailsWithManyAccountsIsSlowedDown(t *testing.T) {
 	})
 }
 
+func TestAUserKnownAtAnAddressIsNotLockedOutByOthersThere(t *testing.T) {
+	forEachRoad(t, func(t *testing.T, with func(*Config, *Deps)) {
+		b := setup(t, with)
+		office := from(t, "192.0.2.1")
+		u, stranger := b.user("ann@example.com", account.RoleUser), b.user("bob@example.com", account.RoleUser)
+		_, err := b.Login(office, u.Email, goodPassword)
+		must(t, err)
+		for i := range b.cfg.Limits.Network.Burst + 5 {
+			_, err := b.Login(office, fmt.Sprintf("u%d@example.com", i), "wrong horse")
+			if code := job.CodeOf(err); code != job.CodeUnauthenticated && code != job.CodeTooMany {
+				t.Fatal(err)
+			}
+		}
+		for range 3 {
+			_, err = b.Login(office, u.Email, goodPassword)
+			must(t, err)
+		}
+		_, err = b.Login(office, stranger.Email, goodPassword) // who never came in from there
+		wantCode(t, err, job.CodeTooMany)
+		for range b.cfg.Limits.Account.Burst { // and the pair is no way to guess either
+			_, err = b.Login(office, u.Email, "wrong horse")
+			wantCode(t, err, job.CodeUnauthenticated)
+		}
+		_, err = b.Login(office, u.Email, goodPassword)
+		wantCode(t, err, job.CodeTooMany)
+	})
+}
+
 func TestManyGuessesAtOnceDoNotSlipThrough(t *testing.T) {
 	forEachRoad(t, func(t *testing.T, with func(*Config, *Deps)) {
 		b := setup(t, with)

@@ -106,15 +106,27 @@ func (t *tier[V]) keep(id job.ID, v *V, epoch uint64) bool {
 }
 
 // changed makes this process look again at once, and the others within localTTL + remoteTTL at the latest.
-func (t *tier[V]) changed(ctx context.Context, id job.ID) {
+func (t *tier[V]) changed(ctx context.Context, ids ...job.ID) {
+	if len(ids) == 0 {
+		return
+	}
 	t.mu.Lock()
 	t.epoch++
-	t.local.drop(id)
-	t.direct.put(id, struct{}{}, 2*remoteTTL)
+	for _, id := range ids {
+		t.local.drop(id)
+		t.direct.put(id, struct{}{}, 2*remoteTTL)
+	}
 	t.mu.Unlock()
-	t.flights.Forget(id.String())
-	_, _ = ask(ctx, t.road, func(ctx context.Context, c redis.UniversalClient) (int64, error) {
-		return c.Del(ctx, t.key(id)).Result()
+	for _, id := range ids {
+		t.flights.Forget(id.String())
+	}
+	_, _ = ask(ctx, t.road, func(ctx context.Context, c redis.UniversalClient) ([]redis.Cmder, error) {
+		return c.Pipelined(ctx, func(p redis.Pipeliner) error { // in a cluster each key has a node of its own
+			for _, id := range ids {
+				p.Del(ctx, t.key(id))
+			}
+			return nil
+		})
 	})
 }
 

@@ -52,7 +52,7 @@ func TestAnOlderCopyInRedisDoesNotUndoAChangeMadeHere(t *testing.T) {
 	must(t, err)
 	stale, err := client.Get(t.Context(), b.keys.key(k.ID)).Bytes()
 	must(t, err)
-	must(t, b.RevokeKey(t.Context(), p, k.ID))
+	must(t, b.RevokeKey(t.Context(), p, p.UserID, k.ID))
 	must(t, client.Set(t.Context(), b.keys.key(k.ID), stale, remoteTTL).Err()) // by a process that read it a moment earlier
 	_, err = b.authenticate(key)
 	wantCode(t, err, job.CodeUnauthenticated)
@@ -106,7 +106,7 @@ func TestEverythingWorksWithRedisGoneAndNobodyWaitsForIt(t *testing.T) {
 			b := setup(t, withRedis(patientClient(t, server)), func(_ *Config, d *Deps) { d.Now = time.Now })
 			u := b.user("ann@example.com", account.RoleUser)
 			tokens := b.login(u.Email)
-			b.throttle.buckets.road.patience = redisPatience
+			b.throttle.buckets.road.patience = time.Second // so that waiting each time would take more than the limit below
 			ask := func() error {
 				b.users.local.drop(u.ID)
 				_, err := b.authenticate(tokens.Access)
@@ -121,7 +121,7 @@ func TestEverythingWorksWithRedisGoneAndNobodyWaitsForIt(t *testing.T) {
 			must(t, err)
 			_, err = b.Login(t.Context(), u.Email, "wrong horse")
 			wantCode(t, err, job.CodeUnauthenticated)
-			if took := time.Since(start); took > 2*time.Second {
+			if took := time.Since(start); took > time.Minute {
 				t.Errorf("took %s", took)
 			}
 			if b.throttle.buckets.road.closedUntil.Load() == 0 {

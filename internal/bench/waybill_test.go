@@ -37,7 +37,7 @@ func TestMain(m *testing.M) {
 func deployed(t *testing.T, redisURL string) Deployment {
 	t.Helper()
 	cfg, err := config.Parse([]string{"DATABASE_URL=" + testenv.Postgres(t), "REDIS_URL=" + redisURL, "WAYBILL_METRICS_ADDR=127.0.0.1:0",
-		"WAYBILL_JWT_KEYS=k:" + base64.StdEncoding.EncodeToString(make([]byte, 32))}, "DATABASE_URL", "REDIS_URL")
+		"WAYBILL_JWT_KEYS=k:" + base64.StdEncoding.EncodeToString([]byte("a signing key that only tests use"))}, "DATABASE_URL", "REDIS_URL")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -94,6 +94,10 @@ func (c Config) check(m *mistakes) {
 	if c.Retention != 0 {
 		between(m, "WAYBILL_RETENTION", c.Retention, time.Minute, 100*365*24*time.Hour)
 	}
+	between(m, "WAYBILL_SIGN_IN_TTL", c.SignInTTL, time.Hour, 10*365*24*time.Hour)
+	if c.AuditRetention != 0 {
+		between(m, "WAYBILL_AUDIT_RETENTION", c.AuditRetention, 24*time.Hour, 100*365*24*time.Hour)
+	}
 	if c.CancelGrace > c.ShutdownGrace && !m.has("WAYBILL_SHUTDOWN_GRACE") {
 		m.add("WAYBILL_CANCEL_GRACE", "want no more than WAYBILL_SHUTDOWN_GRACE, %v", c.ShutdownGrace)
 	}

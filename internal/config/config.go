@@ -24,21 +24,24 @@ type Config struct {
 	OTLPTracesEndpoint BaseURL `env:"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"`
 	OTLPHeaders        Headers `env:"OTEL_EXPORTER_OTLP_HEADERS"`
 
-	Addr           string   `env:"WAYBILL_ADDR" envDefault:":8080"`
-	PublicURL      BaseURL  `env:"WAYBILL_PUBLIC_URL"`     // where clients reach the API; empty: not known
-	JWTKeys        Keys     `env:"WAYBILL_JWT_KEYS"`       // the first signs, all verify
-	PrometheusURL  BaseURL  `env:"WAYBILL_PROMETHEUS_URL"` // for the monitor's metrics page; empty: it has none
-	Registration   string   `env:"WAYBILL_REGISTRATION" envDefault:"closed"`
-	TrustedProxies Networks `env:"WAYBILL_TRUSTED_PROXIES"` // whose X-Forwarded-For is believed
-	CORSOrigins    Origins  `env:"WAYBILL_CORS_ORIGINS"`
-	RatePerSecond  float64  `env:"WAYBILL_RATE_PER_SECOND" envDefault:"20000"` // jobs submitted per user and API process
-	MaxBody        int64    `env:"WAYBILL_MAX_BODY_BYTES" envDefault:"1048576"`
-	MaxBatchBody   int64    `env:"WAYBILL_MAX_BATCH_BODY_BYTES" envDefault:"33554432"`
-	BodyMemory     int64    `env:"WAYBILL_BODY_MEMORY_BYTES" envDefault:"100663296"` // of all large bodies and answers at once
-	MaxConns       int      `env:"WAYBILL_MAX_CONNS" envDefault:"12000"`             // connections to one API process
-	PeerConns      int      `env:"WAYBILL_PEER_CONNS" envDefault:"4096"`             // connections of one address
-	PeerRequests   int      `env:"WAYBILL_PEER_REQUESTS" envDefault:"1024"`          // requests that one address has begun and not sent whole
-	MaxWaiting     int      `env:"WAYBILL_MAX_WAITING" envDefault:"10000"`           // requests that wait for a job; one address may have a fifth
+	Addr          string  `env:"WAYBILL_ADDR" envDefault:":8080"`
+	PublicURL     BaseURL `env:"WAYBILL_PUBLIC_URL"`     // where clients reach the API; empty: not known
+	JWTKeys       Keys    `env:"WAYBILL_JWT_KEYS"`       // the first signs, all verify
+	PrometheusURL BaseURL `env:"WAYBILL_PROMETHEUS_URL"` // for the monitor's metrics page; empty: it has none
+	Registration  string  `env:"WAYBILL_REGISTRATION" envDefault:"closed"`
+	// SignInTTL is the absolute life of a sign-in, however often its refresh token is used.
+	SignInTTL      time.Duration `env:"WAYBILL_SIGN_IN_TTL" envDefault:"720h"`
+	AuditRetention time.Duration `env:"WAYBILL_AUDIT_RETENTION" envDefault:"9600h"` // of the audit log; 0: for ever
+	TrustedProxies Networks      `env:"WAYBILL_TRUSTED_PROXIES"`                    // whose X-Forwarded-For is believed
+	CORSOrigins    Origins       `env:"WAYBILL_CORS_ORIGINS"`
+	RatePerSecond  float64       `env:"WAYBILL_RATE_PER_SECOND" envDefault:"20000"` // jobs submitted per user and API process
+	MaxBody        int64         `env:"WAYBILL_MAX_BODY_BYTES" envDefault:"1048576"`
+	MaxBatchBody   int64         `env:"WAYBILL_MAX_BATCH_BODY_BYTES" envDefault:"33554432"`
+	BodyMemory     int64         `env:"WAYBILL_BODY_MEMORY_BYTES" envDefault:"100663296"` // of all large bodies and answers at once
+	MaxConns       int           `env:"WAYBILL_MAX_CONNS" envDefault:"12000"`             // connections to one API process
+	PeerConns      int           `env:"WAYBILL_PEER_CONNS" envDefault:"4096"`             // connections of one address
+	PeerRequests   int           `env:"WAYBILL_PEER_REQUESTS" envDefault:"1024"`          // requests that one address has begun and not sent whole
+	MaxWaiting     int           `env:"WAYBILL_MAX_WAITING" envDefault:"10000"`           // requests that wait for a job; one address may have a fifth
 	// MinScheduleInterval is the shortest time that may lie between two planned times of a schedule.
 	MinScheduleInterval time.Duration `env:"WAYBILL_MIN_SCHEDULE_INTERVAL" envDefault:"1s"`
 

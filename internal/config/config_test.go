@@ -1,6 +1,9 @@
 package config_test
 
 import (
+	"bytes"
+	"crypto/rand"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"log/slog"
@@ -22,6 +25,31 @@ const (
 )
 
 // mistakes of an environment, by variable.
+func TestSigningKeysThatCanBeGuessedAreRefused(t *testing.T) {
+	t.Parallel()
+	counting := make([]byte, 32)
+	for i := range counting {
+		counting[i] = byte(i)
+	}
+	for name, key := range map[string][]byte{
+		"zeros": make([]byte, 32), "one byte": bytes.Repeat([]byte{0xa5}, 64), "four bytes": bytes.Repeat([]byte("abcd"), 8),
+		"twice the same": bytes.Repeat([]byte("0123456789abcdef"), 2), "counting": counting, "few values": append(bytes.Repeat([]byte{0}, 27), 1, 2, 3, 4, 5),
+	} {
+		encoded := base64.StdEncoding.EncodeToString(key)
+		_, err := config.Parse([]string{"WAYBILL_JWT_KEYS=k1:" + encoded})
+		if err == nil || !strings.Contains(err.Error(), "WAYBILL_JWT_KEYS: key 1: want random bytes") || strings.Contains(err.Error(), encoded) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for range 1000 {
+		key := make([]byte, config.MinKey)
+		_, _ = rand.Read(key)
+		if _, err := config.Parse([]string{"WAYBILL_JWT_KEYS=k1:" + base64.StdEncoding.EncodeToString(key)}); err != nil {
+			t.Fatalf("a random key is refused: %v", err)
+		}
+	}
+}
+
 func mistakes(t *testing.T, environ []string, required ...string) map[string]string {
 	t.Helper()
 	_, err := config.Parse(environ, required...)
@@ -46,7 +74,7 @@ func TestAnEmptyEnvironmentGivesTheDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := config.Config{
-		DatabaseMaxConns: 20, LogFormat: "json", Addr: ":8080", Registration: "closed", RatePerSecond: 20_000,
+		DatabaseMaxConns: 20, LogFormat: "json", Addr: ":8080", Registration: "closed", SignInTTL: 720 * time.Hour, AuditRetention: 9600 * time.Hour, RatePerSecond: 20_000,
 		MaxOpenJobs: 2_000_000, MaxBody: 1 << 20, MaxBatchBody: 32 << 20, MinScheduleInterval: time.Second,
 		Queues:      config.Queues{{Name: "critical", Weight: 6}, {Name: "default", Weight: 3}, {Name: "low", Weight: 1}},
 		Concurrency: 256, MetricsAddr: ":9464", ShutdownGrace: 30 * time.Second, CancelGrace: 5 * time.Second,

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -51,7 +52,31 @@ func parseKey(item string) (Key, error) {
 	if len(raw) < MinKey {
 		return Key{}, fmt.Errorf("want %d bytes or more, got %d", MinKey, len(raw))
 	}
+	if isWeak(raw) {
+		return Key{}, errors.New("want random bytes (openssl rand -base64 32), got a pattern that can be guessed")
+	}
 	return Key{ID: id, Secret: NewSecret(string(raw))}, nil
+}
+
+// isWeak finds keys that nobody drew at random: a few bytes over and over, one that is repeated, or counting up or down.
+// Of 32 random bytes one in 10^27 has fewer than minDistinct values.
+func isWeak(key []byte) bool {
+	const minDistinct = 8
+	distinct := make(map[byte]bool)
+	counts := true
+	for i, b := range key {
+		distinct[b] = true
+		counts = counts && (i < 2 || b-key[i-1] == key[1]-key[0])
+	}
+	if counts || len(distinct) < minDistinct {
+		return true
+	}
+	for period := 1; period <= len(key)/2; period++ {
+		if bytes.Equal(key[period:], key[:len(key)-period]) {
+			return true
+		}
+	}
+	return false
 }
 
 // decode64 reads the standard and the URL alphabet, padded or not.

@@ -108,6 +108,8 @@ type Tick struct {
 type DueSchedule struct {
 	Schedule
 	Open []ID
+	// OwnerDisabled: its owner may submit nothing.
+	OwnerDisabled bool
 }
 
 // PlannedTick is a decision on one planned time. Job, where there is one, is written together with the tick, or neither is.

@@ -46,10 +46,12 @@ type decision struct {
 	now    time.Time
 	open   []job.ID
 	left   *budget
+
+	ownerDisabled bool
 }
 
 func newDecision(due *job.DueSchedule, t *timing, now time.Time, left *budget) *decision {
-	return &decision{ScheduleDecision: job.ScheduleDecision{Schedule: due.Schedule}, timing: t, now: now, open: due.Open, left: left}
+	return &decision{ScheduleDecision: job.ScheduleDecision{Schedule: due.Schedule}, timing: t, now: now, open: due.Open, left: left, ownerDisabled: due.OwnerDisabled}
 }
 
 // decide gives a buffered time its job, if nothing stands in its way, and then says of each due time what becomes of it. The next time

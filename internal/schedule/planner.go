@@ -62,10 +62,21 @@ func (p *planner) decide(due *job.DueSchedule, now time.Time, left *budget) job.
 	if !d.due() && due.BufferedAt.IsZero() {
 		return d.ScheduleDecision
 	}
+	if due.OwnerDisabled {
+		return d.misfit(ownerDisabled)
+	}
 	if known.misfit != nil {
 		return d.misfit(reason(known.misfit))
 	}
 	return d.decide()
+}
+
+// ownerDisabled is why a schedule is paused whose owner was disabled. It stays so when he is enabled again: whoever does
+// that resumes what shall go on, and nothing starts by surprise.
+const ownerDisabled = "the account of its owner is disabled"
+
+func errOwnerDisabled() error {
+	return &job.Error{Code: job.CodeConflict, Message: ownerDisabled}
 }
 
 // reason is err in one line, with the first of the values that are wrong.

@@ -129,12 +129,15 @@ func (s *Service) Pause(ctx context.Context, id job.ID, by, reason string) (*job
 }
 
 // Resume plans from now on; what lay in the pause was never planned. It answers job.CodeInvalid where the schedule's job could not be
-// run, and changes nothing about a schedule that is not paused.
+// run, job.CodeConflict where its owner is disabled, and changes nothing about a schedule that is not paused.
 func (s *Service) Resume(ctx context.Context, id job.ID) (*job.Schedule, error) {
 	return s.change(ctx, id, func(d *decision) error {
 		sch := &d.Schedule
 		if sch.PausedAt.IsZero() {
 			return nil
+		}
+		if d.ownerDisabled {
+			return errOwnerDisabled()
 		}
 		t, err := s.check(sch)
 		if err != nil {
@@ -205,6 +208,9 @@ func betweenSeconds(now time.Time) time.Time {
 
 // byHand begins a decision that somebody asked for: one that cannot be carried out is an error, not a pause.
 func (s *Service) byHand(now time.Time, due *job.DueSchedule) (*decision, error) {
+	if due.OwnerDisabled {
+		return nil, errOwnerDisabled()
+	}
 	known := s.plan.plan(&due.Schedule)
 	if known.timing == nil {
 		return nil, &job.Error{Code: job.CodeConflict, Message: "this process cannot read the schedule", Err: known.misfit}
@@ -230,7 +236,7 @@ func (s *Service) change(ctx context.Context, id job.ID, apply func(*decision) e
 				return job.ScheduleDecision{}, errUncounted
 			}
 			decided := s.plan.decide(due, now, left)
-			d := &decision{ScheduleDecision: decided, now: now, left: fullBudget()}
+			d := &decision{ScheduleDecision: decided, now: now, left: fullBudget(), ownerDisabled: due.OwnerDisabled}
 			if done = !d.due(); !done {
 				return decided, nil
 			}

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	people "github.com/waybill/waybill/internal/account"
 	"github.com/waybill/waybill/internal/job"
 	"github.com/waybill/waybill/internal/testenv"
 	"github.com/waybill/waybill/store"
@@ -586,4 +587,66 @@ func TestWhatIsWrongIsNamed(t *testing.T) {
 	if _, err := b.Create(t.Context(), spec(func(s *job.Schedule) { s.OwnerID = mine.OwnerID })); !errors.Is(err, job.ErrConflict) {
 		t.Errorf("the same name: %v", err)
 	}
+}
+
+// disable disables the account of an owner, who is made first where there is none.
+func (b *bench) disable(owner job.ID, disabled bool) {
+	b.t.Helper()
+	u := &people.User{ID: owner, Email: owner.String() + "@example.com", Role: people.RoleUser, PasswordHash: "$argon2id$x", CreatedAt: time.Now()}
+	if err := b.store.CreateUser(b.t.Context(), people.Request{}, u); err != nil && !errors.Is(err, job.ErrConflict) {
+		b.t.Fatal(err)
+	}
+	if _, _, err := b.store.ChangeUser(b.t.Context(), people.Request{}, owner, people.Change{Disabled: &disabled}, time.Now().UTC()); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func TestASchedulePausesWhenItIsDueAndItsOwnerIsDisabled(t *testing.T) {
+	forEachEngine(t, func(t *testing.T, b *bench) {
+		s := b.create(missed(job.MissedAll))
+		b.disable(s.OwnerID, true)
+		b.rewind(s, 3*time.Hour)
+		if _, err := b.pass(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		got, err := b.store.Schedule(t.Context(), s.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got.PausedBy != job.ByItself || got.PauseReason != ownerDisabled || !got.NextAt.IsZero() {
+			t.Errorf("the schedule is %+v", got)
+		}
+		ticks, err := b.store.Ticks(t.Context(), job.TickFilter{ScheduleID: s.ID, Limit: 100})
+		if err != nil || len(ticks) < 3 {
+			t.Fatalf("%d ticks, %v", len(ticks), err)
+		}
+		for _, tick := range ticks {
+			if tick.Outcome != job.Missed || !tick.JobID.IsZero() {
+				t.Errorf("a tick is %+v", tick)
+			}
+		}
+		for what, act := range map[string]func() error{
+			"trigger": func() error { _, _, err := b.Trigger(t.Context(), s.ID, ""); return err },
+			"resume":  func() error { _, err := b.Resume(t.Context(), s.ID); return err },
+			"backfill": func() error {
+				_, err := b.Backfill(t.Context(), s.ID, Backfill{From: s.CreatedAt.Add(-2 * time.Hour), To: s.CreatedAt, Spacing: time.Second})
+				return err
+			},
+		} {
+			if err := act(); !errors.Is(err, job.ErrConflict) {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+		b.disable(s.OwnerID, false)
+		if _, err := b.pass(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if n := len(everyJob(t, b.store)); n != 0 { // nothing starts by surprise
+			t.Errorf("%d jobs were made", n)
+		}
+		after, err := b.Resume(t.Context(), s.ID)
+		if err != nil || after.NextAt.Before(time.Now().Add(-time.Second)) {
+			t.Errorf("resumed to %+v, %v", after, err)
+		}
+	})
 }
