@@ -77,7 +77,7 @@ func (b *browsers) sameOrigin(c *gin.Context) {
 func (b *browsers) foreign(c *gin.Context) string {
 	const plain = "the request comes from another site"
 	origin := c.GetHeader("Origin")
-	if u, err := url.Parse(origin); err != nil || u.Host == "" || c.GetHeader("Sec-Fetch-Site") == "cross-site" && b.own != "" {
+	if u, err := url.Parse(origin); err != nil || u.Host == "" || c.GetHeader("Sec-Fetch-Site") == "cross-site" && b.own != "" || c.GetHeader("Sec-Fetch-Site") == "same-site" {
 		return plain
 	}
 	origin = job.CleanText(origin, maxPathShown)

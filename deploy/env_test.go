@@ -109,7 +109,7 @@ func TestTheNumberOfWorkersStandsInTheEnvironmentFile(t *testing.T) {
 			Deploy struct{ Replicas string }
 		}
 	}{}
-	if err := yaml.Unmarshal([]byte(read(t, "../docker-compose.yml")), &compose); err != nil {
+	if err := yaml.UnmarshalWithOptions([]byte(read(t, "../docker-compose.yml")), &compose, yaml.AllowDuplicateMapKey()); err != nil {
 		t.Fatal(err)
 	}
 	if got := compose.Services["worker"].Deploy.Replicas; got != "${WORKER_REPLICAS:-1}" {

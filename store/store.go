@@ -90,5 +90,5 @@ func (s *Store) CheckSessions(ctx context.Context) error {
 	if errors.Is(err, ErrNoSessions) {
 		return err
 	}
-	return s.wrap("look for a pooler", err)
+	return s.wrap("connect", err)
 }

@@ -320,7 +320,7 @@ func TestDevHasNothingToComplainOfOnACleanStart(t *testing.T) {
 			if d.redis != kind {
 				t.Fatalf("its Redis is %s", d.redis)
 			}
-			d.call("POST", "/v1/jobs", `{"type":"debug.echo"}`)
+			d.call("POST", "/v1/jobs", `{"type":"debug.echo","payload":{}}`)
 			testenv.EventuallyNoError(t, time.Minute, func() error {
 				text := d.call("GET", "/metrics", "")
 				if !regexp.MustCompile(`(?m)^waybill_redis_memory_used_bytes [1-9]`).MatchString(text) {

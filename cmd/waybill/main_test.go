@@ -121,7 +121,7 @@ func TestWhatKeepsAProgramFromStartingIsOneClearLine(t *testing.T) {
 			"DATABASE_URL=")}, nil, 1, "DATABASE_URL"},
 		"dev, no address":          {"waybill", []string{"dev", "--addr", "", "--data", t.TempDir()}, nil, 1, "--addr"},
 		"dev, no data folder":      {"waybill", []string{"dev", "--addr", "127.0.0.1:0", "--data", ""}, nil, 1, "--data"},
-		"api, no such database":    {"api", nil, []string{missing, redis, signingKey, free}, 1, "(DATABASE_URL): read applied migrations: "},
+		"api, no such database":    {"api", nil, []string{missing, redis, signingKey, free}, 1, "(DATABASE_URL): connect: "},
 		"worker, no such role":     {"worker", nil, []string{stranger, redis}, 1, "(DATABASE_URL)"},
 		"api, no such folder":      {"api", nil, []string{"DATABASE_URL=sqlite:/no/such/folder/waybill.db", redis, signingKey, free}, 1, "(DATABASE_URL)"},
 		"migrate, no such role":    {"waybill", []string{"migrate", "status"}, []string{stranger}, 1, "(DATABASE_URL)"},

@@ -111,6 +111,12 @@ func TestDownUndoesOneMigrationAndNoneThatHoldsData(t *testing.T) {
 		if code == 0 && strings.Count(out, "undone ") == 1 && strings.Count(out, "\n") == 1 {
 			continue
 		}
+		if code == 1 && strings.Contains(errs, "1 rows of deployment ") { // which every database has
+			if code, out, errs := ends(t, environ, "", "waybill", "migrate", "down", "--destroy-data"); code != 0 {
+				t.Fatal(out, errs)
+			}
+			continue
+		}
 		if code != 1 || out != "" || undone == 0 || !strings.Contains(errs, "1 rows of users") || !strings.Contains(errs, "--destroy-data") {
 			t.Errorf("after %d: exit code %d: %s%s", undone, code, out, errs)
 		}

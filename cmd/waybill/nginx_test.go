@@ -44,7 +44,6 @@ func startNginx(t *testing.T, path string) *behindNginx {
 	base := fmt.Sprintf("https://%s:%d%s", publicHost, port, path)
 	api := startAPI(t, "WAYBILL_PUBLIC_URL="+base, "WAYBILL_TRUSTED_PROXIES=127.0.0.1", "WAYBILL_LOG_LEVEL=info")
 	dir := t.TempDir()
-	_ = os.Chmod(dir, 0o755) // nginx may leave root
 	certificate(t, dir)
 	config := docsBlock(t, "deployment.md", "nginx")
 	for old, now := range map[string]string{
@@ -56,7 +55,11 @@ func startNginx(t *testing.T, path string) *behindNginx {
 		}
 		config = strings.ReplaceAll(config, old, now)
 	}
-	whole := fmt.Sprintf("daemon off; pid %[1]s/pid; error_log stderr; worker_processes 1;\nevents { worker_connections 1000; }\nhttp {\naccess_log off;\n"+
+	user := ""
+	if os.Geteuid() == 0 {
+		user = "user root; " // another could not enter the test's folder
+	}
+	whole := user + fmt.Sprintf("daemon off; pid %[1]s/pid; error_log stderr; worker_processes 1;\nevents { worker_connections 1000; }\nhttp {\naccess_log off;\n"+
 		"client_body_temp_path %[1]s/b; proxy_temp_path %[1]s/p; fastcgi_temp_path %[1]s/f; uwsgi_temp_path %[1]s/u; scgi_temp_path %[1]s/s;\n%[2]s\n}\n", dir, config)
 	file := filepath.Join(dir, "nginx.conf")
 	if err := os.WriteFile(file, []byte(whole), 0o644); err != nil {

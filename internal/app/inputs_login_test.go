@@ -122,9 +122,10 @@ func TestARefreshTokenIsGoodOnce(t *testing.T) {
 		b.login(ann.Email, "another password").want(b, 200)
 	})
 	for name, token := range map[string]string{"junk": "junk", "an access token": b.token(b.admin), "an API key": b.admin.key,
-		"cut off": b.admin.refresh[:len(b.admin.refresh)-1], "long": strings.Repeat("a", 500_000)} {
+		"cut off": b.admin.refresh[:len(b.admin.refresh)-1]} {
 		t.Run(name, func(t *testing.T) { b.in(t).refresh(token).want(b.in(t), 401) })
 	}
+	b.refresh(strings.Repeat("a", 500_000)).want(b, 413)
 	b.refresh("").want(b, 422)
 	b.refresh(b.admin.refresh).want(b, 200)
 }

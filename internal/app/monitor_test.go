@@ -107,7 +107,7 @@ func TestWhatOperatorsDoInTheMonitorReachesTheLedgerAndRedisFollows(t *testing.T
 		t.Errorf("after a run it is %+v", v)
 	}
 	tab.do("POST", "queues/default/retry_tasks/"+id+".2:archive", "", 204, nil)
-	if v := b.becomes(id, job.Archived); !strings.Contains(fmt.Sprint(v.Errors), "{archived by olga@example.com in the monitor false}") {
+	if v := b.becomes(id, job.Archived); !strings.Contains(fmt.Sprint(v.Errors), "archived by olga@example.com in the monitor false}") {
 		t.Errorf("archived, its errors are %v", v.Errors)
 	}
 	tab.shows("default", "archived", id+".2")

@@ -37,7 +37,7 @@ func TestProcessesWhoseClocksDifferTakeEachOthersSignIns(t *testing.T) {
 		}
 	}
 	must(t, all[0].ChangePassword(t.Context(), principalOf(u), goodPassword, goodPassword+" anew"))
-	if _, err := all[1].signIn(t.Context(), u.Email, goodPassword+" anew"); err != nil {
+	if _, err := all[1].Login(t.Context(), u.Email, goodPassword+" anew"); err != nil {
 		t.Errorf("the new password is refused: %v", err)
 	}
 }
