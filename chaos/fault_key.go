@@ -1,0 +1,122 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/waybill/waybill/internal/testenv/server"
+)
+
+// loseKeys deletes and spoils asynq's and Waybill's keys one by one, as a mistaken script would, while jobs wait under them.
+func loseKeys(ctx context.Context, w *world) error {
+	w.flood(ctx, "ahead", 1, 500, 100, `,"delay":"14s"`)
+	const q = "asynq:{default}:"
+	steps := []func() error{
+		func() error { return w.rdb.Del(ctx, q+"pending").Err() },
+		func() error { return w.deleteTasks(ctx, "scheduled", 0, 99) },
+		func() error { return w.loseMessages(ctx, 100, 199) },
+		func() error { return w.rdb.Del(ctx, q+"active").Err() },
+		func() error { return w.rdb.Del(ctx, q+"lease").Err() },
+		func() error { return w.anotherType(ctx, q+"retry") },
+		func() error { return w.anotherType(ctx, "waybill:{default}:watermark") },
+		func() error { w.flood(ctx, "backlog", 2, 1000, 100); return w.deleteWaiting(ctx) },
+		func() error { return w.rdb.Del(ctx, q+"pending").Err() },
+	}
+	for _, step := range steps {
+		if err := step(); err != nil {
+			return err
+		}
+		sleep(ctx, time.Second)
+	}
+	return nil
+}
+
+func taskKey(id string) string { return "asynq:{default}:t:" + id }
+
+func (w *world) deleteTasks(ctx context.Context, set string, from, to int64) error {
+	ids, err := w.rdb.ZRange(ctx, "asynq:{default}:"+set, from, to).Result()
+	if err != nil {
+		return err
+	}
+	return w.deleteKeys(ctx, ids)
+}
+
+func (w *world) deleteWaiting(ctx context.Context) error {
+	ids, err := w.rdb.LRange(ctx, "asynq:{default}:pending", 0, 99).Result()
+	if err != nil {
+		return err
+	}
+	return w.deleteKeys(ctx, ids)
+}
+
+func (w *world) deleteKeys(ctx context.Context, ids []string) error {
+	w.note(fmt.Sprintf("%d tasks deleted", len(ids)))
+	var errs []error
+	for _, id := range ids {
+		errs = append(errs, w.rdb.Del(ctx, taskKey(id)).Err())
+	}
+	return errors.Join(errs...)
+}
+
+// loseMessages takes what asynq would have to decode out of scheduled tasks.
+func (w *world) loseMessages(ctx context.Context, from, to int64) error {
+	ids, err := w.rdb.ZRange(ctx, "asynq:{default}:scheduled", from, to).Result()
+	for _, id := range ids {
+		err = errors.Join(err, w.rdb.HDel(ctx, taskKey(id), "msg").Err())
+	}
+	return err
+}
+
+// anotherType replaces a key by one of a type that no command for it accepts.
+func (w *world) anotherType(ctx context.Context, key string) error {
+	pipe := w.rdb.TxPipeline()
+	pipe.Del(ctx, key)
+	pipe.SAdd(ctx, key, "of another type")
+	_, err := pipe.Exec(ctx)
+	return err
+}
+
+// secondDeployment starts an API and a worker that have a database of their own and the Redis of this deployment. Both must refuse, and say why.
+func secondDeployment(ctx context.Context, w *world) error {
+	name := w.name + "_other"
+	if err := w.s.sql(ctx, "postgres", fmt.Sprintf("CREATE DATABASE %s TEMPLATE %s", name, template)); err != nil {
+		return err
+	}
+	if err := w.s.sql(ctx, name, "UPDATE deployment SET id = gen_random_uuid()::text"); err != nil {
+		return err
+	}
+	for _, role := range []string{"api", "worker"} {
+		if err := w.refused(ctx, role, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// refused starts a process and waits until it ended with an error that names the cause.
+func (w *world) refused(ctx context.Context, role, database string) error {
+	port, err := server.FreePort()
+	if err != nil {
+		return err
+	}
+	addr, log := fmt.Sprintf("127.0.0.1:%d", port), filepath.Join(w.dir, "other-"+role+".log")
+	n := newNode("other "+role, filepath.Join(w.s.bin, role), log, []string{"DATABASE_URL=" + databaseURL(w.s.pg.Addr(), database),
+		"REDIS_URL=" + w.redis.URL(), "WAYBILL_JWT_KEYS=" + jwtKeys, "WAYBILL_ADDR=" + addr, "WAYBILL_METRICS_ADDR=" + addr})
+	if err := n.start(); err != nil {
+		return err
+	}
+	defer n.kill()
+	if err := await(ctx, n.done, 30*time.Second, "the end of the "+n.name); err != nil {
+		return err
+	}
+	text, err := os.ReadFile(log)
+	if err == nil && (n.cmd.ProcessState.ExitCode() == 0 || !strings.Contains(string(text), "belongs to another Waybill deployment")) {
+		err = fmt.Errorf("the %s ended with code %d: %.500s", n.name, n.cmd.ProcessState.ExitCode(), text)
+	}
+	return err
+}
