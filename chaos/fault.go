@@ -39,7 +39,6 @@ func faults() []fault {
 		{name: "database-read-only", about: "the database made read-only for some seconds", short: true, refuses: true, interrupts: 1, strike: readOnlyDatabase},
 		{name: "columns-added", about: "a column added to every table, as a newer release's migration would", short: true, strike: addColumns, check: ticked},
 		{name: "odd-errors", about: "SQL errors of rare classes at every table of jobs", refuses: true, interrupts: 1, drain: 60 * time.Second, strike: oddErrors},
-		{name: "redis-keys-lost", about: "lists, sets and tasks deleted one by one, keys made of another type", interrupts: 1, drain: 60 * time.Second, strike: loseKeys},
 		{name: "second-deployment", about: "API and worker of another database started on the same Redis", strike: secondDeployment},
 		{name: "open-transaction", about: "FLUSHALL while another program holds a transaction open", strike: flushUnderTransaction},
 		{name: "worker-without-ledger", about: "one of two workers cut off from PostgreSQL only", interrupts: 1, strike: worksElsewhere},
