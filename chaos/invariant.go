@@ -86,7 +86,7 @@ func (e *evidence) noPhantom() {
 		if _, ok := asked[r.Ref]; !ok {
 			e.broken(name, id, "a job that nobody asked for: ref %q", r.Ref)
 		}
-		if other := byRef[r.Ref]; other != "" {
+		if other := byRef[r.Ref]; other != "" && !asked[r.Ref].many {
 			e.broken(name, id, "one submission made two jobs, %s and %s", other, id)
 		}
 		byRef[r.Ref] = id

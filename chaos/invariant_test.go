@@ -60,6 +60,16 @@ func TestAnInterruptionIsNoBreach(t *testing.T) {
 	}
 }
 
+func TestASchedulesJobsShareALabel(t *testing.T) {
+	t.Parallel()
+	e := flawless()
+	e.orders[0].many = true
+	e.rows["b"], e.history["b"] = e.rows["a"], e.history["a"]
+	if b := e.verify(); len(b) > 0 {
+		t.Errorf("%+v", b)
+	}
+}
+
 func TestEachInvariantIsNoticedWhenBroken(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -92,7 +102,7 @@ func TestEachInvariantIsNoticedWhenBroken(t *testing.T) {
 		{"attempts are honest", "an execution of no attempt", func(e *evidence) { e.seen["a"][0].attempt = 2 }},
 		{"attempts are honest", "more interruptions than faults", func(e *evidence) { again(e); e.w.f.interrupts = 0 }},
 		{"few duplicates", "an attempt executed twice", func(e *evidence) { again(e); e.seen["a"][1].attempt = 1 }},
-		{"legal states only", "a change that is not in the table", func(e *evidence) { e.history["a"][1].State, e.history["a"][2].Before = job.Held, from(job.Held) }},
+		{"legal states only", "a change that is not in the table", func(e *evidence) { e.history["a"][1].State, e.history["a"][2].Before = job.Retry, from(job.Retry) }},
 		{"on time", "begun before its time", func(e *evidence) { e.history["a"][0].RunAt = at(20) }},
 		{"on time", "begun late, while all was well", func(e *evidence) { e.history["a"][1].At = at(2500) }},
 		{"cancel holds", "executed after its cancel was answered", func(e *evidence) { e.orders[0].canceledAt = at(12) }},

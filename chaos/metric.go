@@ -79,28 +79,39 @@ func (w *world) metricsHold(ctx context.Context) error {
 	if w.f.apiDies || w.f.refuses || w.f.hostile || w.f.interrupts > 0 {
 		return nil // counters of the dead are gone, and a commit whose answer was lost is counted by nobody
 	}
-	return w.countersHold(ctx, m)
+	return w.countersHold(ctx)
 }
 
-func (w *world) countersHold(ctx context.Context, api metrics) error {
-	var made, completed float64
-	err := w.pool.QueryRow(ctx, "SELECT count(*), count(*) FILTER (WHERE state = 'completed') FROM jobs").Scan(&made, &completed)
-	if err != nil {
-		return err
-	}
-	if n := api.sum("waybill_jobs_created_total", ""); n != made {
-		return fmt.Errorf("conservation: the metrics count %v jobs created, the ledger %v", n, made)
-	}
-	settled := 0.0
-	for _, p := range w.workers {
+// jobCounters are the counters that must say what the history says: a label of their samples, and the steps that they count.
+var jobCounters = []struct{ name, label, steps string }{
+	{"waybill_jobs_created_total", "", "before IS NULL"},
+	{"waybill_jobs_settled_total", `outcome="completed"`, "state = 'completed' AND before <> state"},
+	{"waybill_jobs_settled_total", `outcome="archived"`, "state = 'archived' AND before <> state"},
+	{"waybill_jobs_settled_total", `outcome="canceled"`, "state = 'canceled' AND before <> state"},
+	{"waybill_jobs_reopened_total", "", "before IN ('completed', 'archived', 'canceled') AND state NOT IN ('completed', 'archived', 'canceled')"},
+}
+
+// countersHold compares what all processes counted together with the steps that the database wrote down.
+func (w *world) countersHold(ctx context.Context) error {
+	var all []metrics
+	for _, p := range w.members() {
 		m, err := scrape(ctx, p.watch)
 		if err != nil {
 			return err
 		}
-		settled += m.sum("waybill_jobs_settled_total", `outcome="completed"`)
+		all = append(all, m)
 	}
-	if settled != completed {
-		return fmt.Errorf("conservation: the metrics count %v jobs completed, the ledger %v", settled, completed)
+	for _, c := range jobCounters {
+		counted, steps := 0.0, 0.0
+		for _, m := range all {
+			counted += m.sum(c.name, c.label)
+		}
+		if err := w.pool.QueryRow(ctx, "SELECT count(*) FROM chaos_history WHERE "+c.steps).Scan(&steps); err != nil {
+			return err
+		}
+		if counted != steps {
+			return fmt.Errorf("conservation: %s{%s} counts %v, the ledger's history %v", c.name, c.label, counted, steps)
+		}
 	}
 	return nil
 }

@@ -25,6 +25,7 @@ type order struct {
 	twice       bool // submitted twice at once, with the same key
 	anew        bool // once it is given up, somebody retries it by hand
 	probe       bool
+	many        bool // a schedule makes any number of jobs of this label
 
 	ids        []string // as answered, once for each 2xx
 	answeredAt time.Time

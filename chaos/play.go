@@ -27,6 +27,8 @@ type fault struct {
 	apiDies    bool     // requests may stay without an answer
 	refuses    bool     // 503 and 429 are right answers
 	hostile    bool     // processes know the task types that kill
+	mixed      bool     // the API and all workers but the first know the task types of poisonworker
+	bouncer    bool     // processes reach PostgreSQL through PgBouncer in session mode
 	redis      []string // further arguments of redis-server
 	// drain is how long outcomes may take, where that is longer than usual.
 	drain  time.Duration

@@ -46,9 +46,21 @@ func (w *world) redisClean(ctx context.Context) error {
 		return len(all) == 0, nil
 	}, "Redis holds no task of a finished job")
 	if err != nil {
-		return fmt.Errorf("redis is clean: %w: %s", err, left)
+		return fmt.Errorf("redis is clean: %w: %s\n%s", err, left, w.stepsOf(ctx, left))
 	}
 	return nil
+}
+
+// stepsOf is the history of the first job that a list of tasks names.
+func (w *world) stepsOf(ctx context.Context, tasks string) (text string) {
+	_, tasks, _ = strings.Cut(tasks, ": ")
+	id, _, _ := strings.Cut(tasks, ".")
+	err := w.pool.QueryRow(ctx, `SELECT coalesce(string_agg(format('    %s %s -> %s attempt %s delivery %s cancel %s', at, before, state, attempt, delivery, cancel),
+		E'\n' ORDER BY seq), '') FROM chaos_history WHERE job_id::text = $1`, id).Scan(&text)
+	if err != nil {
+		return err.Error()
+	}
+	return text
 }
 
 // tasks lists the tasks of a queue that are not archived, each with the state that it believes to have.
@@ -72,11 +84,14 @@ func (w *world) tasks(ctx context.Context, queue string) ([]string, error) {
 	return left, keys.Err()
 }
 
-// fsck asks the operator's command.
+// fsck asks the operator's command. Its exit code is 0 only where ledger and Redis do not differ.
 func (w *world) fsck(ctx context.Context) error {
 	out, err := w.s.waybill(ctx, w.name, w.redis.URL(), "", "fsck")
-	if err != nil || strings.TrimSpace(out) != "" {
-		return fmt.Errorf("redis is clean: fsck: %w: %.500s", err, out)
+	if err != nil {
+		return fmt.Errorf("redis is clean: %w: %.500s", err, out)
+	}
+	if said := strings.TrimSpace(out); said != "no differences" {
+		return fmt.Errorf("redis is clean: fsck ended with code 0 and said %.500q", said)
 	}
 	return nil
 }

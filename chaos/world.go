@@ -45,6 +45,7 @@ type world struct {
 	dir     string
 	name    string // of the database
 	pool    *pgxpool.Pool
+	bouncer *server.PgBouncer // nil: processes reach PostgreSQL directly
 	redis   *server.Redis
 	rdb     *redis.Client
 	sink    *sink
@@ -81,6 +82,11 @@ func (s *stage) newWorld(ctx context.Context, f fault) (*world, error) {
 func (w *world) open(ctx context.Context) (err error) {
 	if w.pool, err = pgxpool.New(ctx, databaseURL(w.s.pg.Addr(), w.name)+"&pool_max_conns=4&application_name=chaos"); err != nil {
 		return err
+	}
+	if w.f.bouncer {
+		if w.bouncer, err = server.StartPgBouncer(databaseURL(w.s.pg.Addr(), w.name), "pool_mode = session"); err != nil {
+			return err
+		}
 	}
 	args := append([]string{"--appendonly", "yes", "--appendfsync", "everysec", "--maxmemory-policy", "noeviction"}, w.f.redis...)
 	if w.redis, err = server.StartRedis(args...); err != nil {
@@ -138,7 +144,7 @@ func (w *world) startAll(ctx context.Context) (err error) {
 // member makes a process of the given kind with lines of its own.
 func (w *world) member(name, watch string, env ...string) (m *member, err error) {
 	m = &member{watch: watch}
-	if m.pg, err = proxy.New(w.s.pg.Addr(), proxy.Postgres); err != nil {
+	if m.pg, err = proxy.New(w.pgAddr(), proxy.Postgres); err != nil {
 		return nil, err
 	}
 	if m.redis, err = proxy.New(w.redis.Addr(), proxy.Redis); err != nil {
@@ -149,7 +155,7 @@ func (w *world) member(name, watch string, env ...string) (m *member, err error)
 		binary, role = "api", "api"
 	}
 	var args []string
-	if w.f.hostile {
+	if w.f.hostile || w.f.mixed && name != "worker1" {
 		binary, args = "poisonworker", []string{role}
 	}
 	env = append(env, "DATABASE_URL="+databaseURL(m.pg.Addr(), w.name), "REDIS_URL=redis://"+m.redis.Addr()+"/0",
@@ -158,6 +164,14 @@ func (w *world) member(name, watch string, env ...string) (m *member, err error)
 	m.node = newNode(name, filepath.Join(w.s.bin, binary), filepath.Join(w.dir, name+".log"), env, args...)
 	m.onExit = w.diedByItself
 	return m, nil
+}
+
+// pgAddr is where processes reach PostgreSQL.
+func (w *world) pgAddr() string {
+	if w.bouncer != nil {
+		return w.bouncer.Addr()
+	}
+	return w.s.pg.Addr()
 }
 
 func (w *world) members() []*member { return append([]*member{w.api}, w.workers...) }
@@ -240,6 +254,9 @@ func (w *world) close() error {
 	}
 	if w.redis != nil {
 		errs = append(errs, w.redis.Close())
+	}
+	if w.bouncer != nil {
+		errs = append(errs, w.bouncer.Close())
 	}
 	if w.pool != nil {
 		w.pool.Close()

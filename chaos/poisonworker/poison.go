@@ -17,6 +17,7 @@ func poisons(c *tasks.Catalogue) error {
 		tasks.Register(c, poison("debug.hoard", "Allocates memory without end.", hoard)),
 		tasks.Register(c, poison("debug.block", "Blocks for ever and ignores its context.", block)),
 		tasks.Register(c, poison("debug.spew", "Fails with a megabyte of text that is no UTF-8 and holds NUL bytes.", spew)),
+		tasks.Register(c, poison("debug.own", "Does nothing. Workers without this type must leave it to those that have it.", own)),
 		tasks.Register(c, poison("debug.goexit", "Ends its goroutine.", goexit)),
 	)
 }
@@ -25,6 +26,8 @@ func poison(name, about string, handle func(context.Context) error) tasks.Defini
 	return tasks.Definition[nothing]{Name: name, Description: about,
 		Handle: func(ctx context.Context, _ nothing) (any, error) { return nil, handle(ctx) }}
 }
+
+func own(context.Context) error { return nil }
 
 func exit(context.Context) error {
 	os.Exit(3)

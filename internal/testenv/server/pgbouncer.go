@@ -64,6 +64,9 @@ func (b *PgBouncer) URL() string {
 	return u.String()
 }
 
+// Addr is the host and port where it listens.
+func (b *PgBouncer) Addr() string { return address(b.port) }
+
 // Close ends it at once.
 func (b *PgBouncer) Close() error { return b.proc.close() }
 
