@@ -53,28 +53,29 @@ type base struct {
 // form is what a user's payload may look like.
 type form struct {
 	base
-	Mail    string                `json:"mail" jsonschema:"format=email" jsonschema_description:"To."`
-	Site    string                `json:"site,omitempty" jsonschema:"format=uri"`
-	Day     string                `json:"day,omitempty" jsonschema:"format=date"`
-	Due     *time.Time            `json:"due,omitempty"`
-	At      time.Time             `json:"at,omitzero"`
-	Small   int8                  `json:"small,omitempty"`
-	Count   uint                  `json:"count,omitempty"`
-	Ratio   float64               `json:"ratio,omitempty" jsonschema:"minimum=0,exclusiveMaximum=1"`
-	Exact   json.Number           `json:"exact,omitempty"`
-	Blob    []byte                `json:"blob,omitempty"`
-	Wait    time.Duration         `json:"wait,omitempty"`
-	Kind    colour                `json:"kind,omitempty"`
-	From    netip.Addr            `json:"from,omitzero"`
-	Moment  *moment               `json:"moment,omitempty"`
-	Any     any                   `json:"any,omitempty"`
-	Open    map[string]any        `json:"open,omitempty"`
-	ByID    map[int]string        `json:"by_id,omitempty"`
-	Pair    [2]int                `json:"pair,omitempty"`
-	Size    int                   `json:"size,omitempty" jsonschema:"enum=1,enum=2,enum=3"`
-	Nested  struct{ Deep string } `json:"nested,omitempty"`
-	Hidden  chan int              `json:"-"`
-	Rows    []base                `json:"rows,omitempty" jsonschema:"minItems=1,maxItems=2"`
+	Mail   string                `json:"mail" jsonschema:"format=email" jsonschema_description:"To."`
+	Site   string                `json:"site,omitempty" jsonschema:"format=uri"`
+	Day    string                `json:"day,omitempty" jsonschema:"format=date"`
+	Due    *time.Time            `json:"due,omitempty"`
+	At     time.Time             `json:"at,omitzero"`
+	Small  int8                  `json:"small,omitempty"`
+	Count  uint                  `json:"count,omitempty"`
+	Ratio  float64               `json:"ratio,omitempty" jsonschema:"minimum=0,exclusiveMaximum=1"`
+	Exact  json.Number           `json:"exact,omitempty"`
+	Blob   []byte                `json:"blob,omitempty"`
+	Wait   time.Duration         `json:"wait,omitempty"`
+	Kind   colour                `json:"kind,omitempty"`
+	From   netip.Addr            `json:"from,omitzero"`
+	Moment *moment               `json:"moment,omitempty"`
+	Any    any                   `json:"any,omitempty"`
+	Open   map[string]any        `json:"open,omitempty"`
+	ByID   map[int]string        `json:"by_id,omitempty"`
+	Pair   [2]int                `json:"pair,omitempty"`
+	Size   int                   `json:"size,omitempty" jsonschema:"enum=1,enum=2,enum=3"`
+	Nested struct{ Deep string } `json:"nested,omitempty"`
+	Hidden chan int              `json:"-"`
+	Rows   []base                `json:"rows,omitempty" jsonschema:"minItems=1,maxItems=2"`
+	//lint:ignore U1000 a field that encoding/json passes over, and the schema with it
 	private func()
 }
 

@@ -119,7 +119,7 @@ func (c *Client) shift(value any) any {
 }
 
 func (c *Client) shifted(at int64) int64 {
-	return at + int64(c.clock.Now().Sub(time.Now()).Round(time.Second)/time.Second)
+	return at + int64(time.Until(c.clock.Now()).Round(time.Second)/time.Second)
 }
 
 // dueKey is the context's key for when a task is due.

@@ -86,7 +86,7 @@ func (c *Clock) Offset() time.Duration {
 	if !c.Known() {
 		return 0
 	}
-	return c.Now().Sub(time.Now())
+	return time.Until(c.Now())
 }
 
 // Error bounds how wrong Now and Offset are; zero until they are known.
