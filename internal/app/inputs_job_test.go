@@ -101,7 +101,7 @@ func TestWrongListsAreRefused(t *testing.T) {
 		"type=a/b", "type=%00", "type=debug.echo'--", "type=debug.echo&type=debug.echo", "queue=a%20b", "queue=%7Bx%7D", "queue=%22%7Dx%7B%22", "label.=x", "label.A=x",
 		"label=x", "label.k=", "label.k=a&label.k=b",
 		"label.k=" + strings.Repeat("v", 256), "label.a'b=1", "created_after=yesterday", "created_after=2026-01-01", "created_after=0001-01-01T00:00:00Z",
-		"created_after=2026-02-30T00:00:00Z", "owner=me", "owner=" + ann.ID,
+		"created_after=2026-02-30T00:00:00Z", "owner=me",
 		"unknown=1", "State=pending", "a=%zz", "a;b=1", "%00=1", "offset=5", "order=id%20desc", "=x", "&&x",
 	} {
 		b.try([]input{{fmt.Sprintf("%.60s", query), ask{path: "/v1/jobs?" + query, as: bob.access}, 400, ""}})

@@ -249,7 +249,7 @@ func TestABatchOfAThousandRunsOnceEach(t *testing.T) {
 		for _, v := range made.Data {
 			ids = append(ids, v.ID)
 		}
-		b.drained(1000, 30*time.Second)
+		b.drained(1000, 3*time.Minute)
 		c.check(b.T, ids)
 	})
 }
@@ -279,7 +279,7 @@ func TestWorkersComeAndGoWhileJobsFlow(t *testing.T) {
 		case <-time.After(100 * time.Millisecond): // it works for a moment
 		}
 	}
-	b.drained(2000, 30*time.Second)
+	b.drained(2000, 3*time.Minute)
 	c.check(t, ids)
 	t.Logf("%d restarts", restarts)
 }
