@@ -36,6 +36,7 @@ func faults() []fault {
 		{name: "slow-links", about: "50 ms, 200 ms, 1 s to Redis and to PostgreSQL", refuses: true, interrupts: 3, drain: 60 * time.Second, strike: slowLinks},
 		{name: "partitions", about: "API and worker cut off from Redis and from PostgreSQL in turn", refuses: true, interrupts: 3, strike: partitions},
 		{name: "behind-our-back", about: "tasks archived, deleted and run, a queue paused in Redis by hand", strike: meddle, check: meddled},
+		{name: "redis-keys-lost", about: "lists, sets and tasks deleted one by one, keys made of another type", interrupts: 1, drain: 60 * time.Second, strike: loseKeys},
 		{name: "database-read-only", about: "the database made read-only for some seconds", short: true, refuses: true, interrupts: 1, strike: readOnlyDatabase},
 		{name: "columns-added", about: "a column added to every table, as a newer release's migration would", short: true, strike: addColumns, check: ticked},
 		{name: "odd-errors", about: "SQL errors of rare classes at every table of jobs", refuses: true, interrupts: 1, drain: 60 * time.Second, strike: oddErrors},

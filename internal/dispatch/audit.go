@@ -72,12 +72,13 @@ type Stats struct {
 
 // Audit finds what the fast path missed and what Redis lost. Any number of processes may run one.
 type Audit struct {
-	cfg    AuditConfig
-	ledger Ledger
-	d      *Dispatcher
-	redis  redis.UniversalClient
-	log    *slog.Logger
-	sweeps map[string]*sweep // how far the comparison of each queue's jobs with their tasks has come
+	cfg     AuditConfig
+	ledger  Ledger
+	d       *Dispatcher
+	redis   redis.UniversalClient
+	log     *slog.Logger
+	scanned scanCursors       // where the search for tasks without a job goes on
+	sweeps  map[string]*sweep // how far the comparison of each queue's jobs with their tasks has come
 
 	resent    map[string]*atomic.Int64
 	divergent map[string]map[string]*shown // by queue and kind; keys of no queue are under the empty name
@@ -105,7 +106,7 @@ func NewAudit(cfg AuditConfig, l Ledger, d *Dispatcher) (*Audit, error) {
 	for _, queue := range cfg.Queues {
 		divergent[queue], sweeps[queue] = newShown(), &sweep{}
 	}
-	return &Audit{cfg: cfg, ledger: l, d: d, redis: d.redis, log: d.log, sweeps: sweeps,
+	return &Audit{cfg: cfg, ledger: l, d: d, redis: d.redis, log: d.log, sweeps: sweeps, scanned: scanCursors{next: map[string]uint64{}},
 		resent: counters(ReasonLost, ReasonOrphaned, ReasonStuck), divergent: divergent}, nil
 }
 
@@ -178,8 +179,11 @@ func (a *Audit) queue(ctx context.Context, queue string) error {
 		}
 		return err
 	}
+	if queue == a.cfg.Queues[0] { // its turn stands for the scan of all keys
+		err = a.leftovers(ctx)
+	}
 	// Keys come first: a key of a wrong type would stop all that follows.
-	return errors.Join(a.checkKeys(ctx, queue), a.sent(ctx, queue), a.rejoin(ctx, queue), a.unheld(ctx, queue), a.overdue(ctx, queue))
+	return errors.Join(err, a.checkKeys(ctx, queue), a.sent(ctx, queue), a.rejoin(ctx, queue), a.unheld(ctx, queue), a.overdue(ctx, queue))
 }
 
 // turn lets one audit at a time look at a queue: for thrift only, since two at once would do the same thing twice, harmlessly.

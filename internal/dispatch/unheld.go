@@ -49,13 +49,18 @@ const (
 )
 
 func (a *Audit) bury(ctx context.Context, queue string, taskIDs ...string) error {
+	return a.removeTasks(ctx, bury, queue, taskIDs)
+}
+
+// removeTasks runs a script that takes the keys and arguments of bury.
+func (a *Audit) removeTasks(ctx context.Context, script *redis.Script, queue string, taskIDs []string) error {
 	p := "asynq:{" + queue + "}:"
 	for some := range slices.Chunk(taskIDs, buryBatch) {
 		keys, args := []string{p + "active", p + "lease", p + "pending", p + "scheduled", p + "retry"}, []any{searchedPending}
 		for _, id := range some {
 			keys, args = append(keys, p+"t:"+id), append(args, id)
 		}
-		if err := bury.Run(ctx, a.redis, keys, args...).Err(); err != nil {
+		if err := script.Run(ctx, a.redis, keys, args...).Err(); err != nil {
 			return fmt.Errorf("take tasks out of Redis: %w", err)
 		}
 	}

@@ -95,19 +95,30 @@ func ask(t *testing.T, from, addr string) error {
 
 func TestAFullPeerLosesItsOldestHalfRequest(t *testing.T) {
 	t.Parallel()
-	addr, g := serve(t, Limits{Conns: 4, Unfinished: 100, Total: 1000}, readBody)
-	var conns []net.Conn
-	for i := range 4 {
-		conns = append(conns, dial(t, "127.0.0.1", addr, half))
-		testenv.Eventually(t, time.Minute, func() bool { return g.count() == i+1 }, "it is not accepted")
+	received := make(chan struct{})
+	addr, g := serve(t, Limits{Conns: 4, Unfinished: 100, Total: 1000}, func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost {
+			received <- struct{}{}
+		}
+		readBody(w, r)
+	})
+	open := func(from string) net.Conn { // its last byte has been read when this returns, so the order of silence is known
+		c := dial(t, from, addr, half)
+		<-received
+		return c
 	}
-	other := dial(t, "127.0.0.2", addr, half)
+	var conns []net.Conn
+	for range 4 {
+		conns = append(conns, open("127.0.0.1"))
+	}
+	other := open("127.0.0.2")
 	g.settled(t, 5)
 	if err := ask(t, "127.0.0.1", addr); err != nil {
 		t.Errorf("a new request of the same peer: %v", err)
 	}
-	if !closed(conns[0]) || closed(conns[3]) || closed(other) {
-		t.Error("not the oldest of the same peer was closed, and it alone")
+	testenv.Eventually(t, time.Minute, func() bool { return closed(conns[0]) }, "the peer's oldest half request is not closed")
+	if closed(conns[1]) || closed(conns[3]) || closed(other) {
+		t.Error("not only the oldest was closed")
 	}
 }
 
