@@ -59,7 +59,7 @@ func parse(args []string, errs io.Writer) (o options, list bool, err error) {
 	fs := flag.NewFlagSet("chaos", flag.ContinueOnError)
 	fs.SetOutput(errs)
 	only := fs.String("run", "", "only the faults whose names match this regular expression")
-	fs.BoolVar(&o.short, "short", false, "the few faults that every change must survive, in about 90 seconds")
+	fs.BoolVar(&o.short, "short", false, "the few faults that every change must survive, in about 3 minutes")
 	fs.BoolVar(&o.long, "long", false, "outages, churn and overload for their full minutes")
 	fs.BoolVar(&o.race, "race", false, "build the processes with the race detector")
 	fs.BoolVar(&o.keep, "keep", false, "keep the processes' logs")
