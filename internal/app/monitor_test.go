@@ -167,6 +167,33 @@ func TestAllTasksOfAListAreDoneWithTheirJobs(t *testing.T) {
 	tab.shows("default", "scheduled")
 }
 
+func TestMetricsCountWhatOperatorsDoInTheMonitor(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	tab := b.browser(b.join("olga", "operator"))
+	const body = `{"type":"debug.echo","payload":{},"delay":"1h"}`
+	ids := []string{b.submit(body), b.submit(body), b.submit(body), b.submit(body), b.submit(body)}
+	testenv.Eventually(b, 20*time.Second, func() bool { return len(tab.tasks("default", "scheduled")) == len(ids) }, "not all tasks are in Redis")
+
+	tab.do("POST", "queues/default/scheduled_tasks/"+ids[0]+".1:archive", "", 204, nil)
+	tab.do("DELETE", "queues/default/scheduled_tasks/"+ids[1]+".1", "", 204, nil)
+	tab.do("POST", "queues/default/scheduled_tasks/"+ids[2]+".1:run", "", 204, nil)
+	tab.do("POST", "queues/default/scheduled_tasks:archive_all", "", 200, nil)
+	tab.do("POST", "queues/default/archived_tasks:batch_run", `{"task_ids":["`+ids[0]+`.1"]}`, 200, nil)
+
+	for _, line := range []string{
+		`waybill_jobs_created_total{queue="default",type="debug.echo"} 5`,
+		`waybill_jobs_settled_total{outcome="archived",queue="default",type="debug.echo"} 3`,
+		`waybill_jobs_settled_total{outcome="canceled",queue="default",type="debug.echo"} 1`,
+		`waybill_jobs_reopened_total{queue="default",type="debug.echo"} 1`,
+	} {
+		testenv.Eventually(t, 20*time.Second, func() bool { return strings.Contains(scrape(t, "http://"+b.addr), line+"\n") }, "the metrics lack %s", line)
+	}
+	if open := b.count(`SELECT count(*) FROM jobs WHERE state NOT IN ('completed', 'archived', 'canceled')`); open != 5+1-3-1 {
+		t.Errorf("the ledger has %d open jobs, the metrics say 2", open)
+	}
+}
+
 func TestAViewerReadsTheMonitorAndChangesNothing(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
