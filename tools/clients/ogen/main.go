@@ -36,5 +36,9 @@ func main() {
 	if err != nil {
 		log.Fatalf("read: %v", err)
 	}
-	fmt.Printf("ogen: %x %T\n", made.Response.ID[:], read)
+	job, ok := read.(*waybill.JobResponseHeaders)
+	if !ok {
+		log.Fatalf("read: %+v", read)
+	}
+	fmt.Printf("ogen: %x %s\n", job.Response.ID[:], job.Response.State)
 }
