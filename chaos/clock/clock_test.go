@@ -8,6 +8,7 @@ package clock
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -68,8 +69,10 @@ func deploy(t *testing.T) *deployment {
 	d.sql, err = pgx.Connect(t.Context(), database)
 	d.must(err)
 	t.Cleanup(func() { _ = d.sql.Close(context.Background()) })
+	key := make([]byte, 32)
+	_, _ = rand.Read(key) // never fails
 	d.env = append(os.Environ(), "DATABASE_URL="+database, "REDIS_URL="+d.redis.Redis(), "WAYBILL_REGISTRATION=open", "WAYBILL_CONCURRENCY=16",
-		"WAYBILL_JWT_KEYS=k:"+base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{1, 2, 3, 5}, 8)), "WAYBILL_LOG_LEVEL=warn")
+		"WAYBILL_JWT_KEYS=k:"+base64.StdEncoding.EncodeToString(key), "WAYBILL_LOG_LEVEL=warn")
 	return d
 }
 
@@ -195,7 +198,7 @@ func (d *deployment) round(name string) {
 		"retried": "(SELECT max(at) FROM job_errors e WHERE e.job_id = o.id) + interval '1.6 seconds'", // 2 s, spread by a fifth at most
 	} {
 		from := " FROM outcomes o JOIN submissions s ON s.id = o.id WHERE o.id = ANY ($1::uuid[])"
-		after := "extract(epoch FROM o.started_at - " + due + ")"
+		after := "extract(epoch FROM o.started_at - (" + due + "))"
 		least, most := d.number("SELECT min("+after+")"+from, ids[kind]), d.number("SELECT max("+after+")"+from, ids[kind])
 		median := d.number("SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY "+after+")"+from, ids[kind])
 		d.Logf("%s: %s jobs began %.3f to %.3f s after their time, median %.3f s", name, kind, least, most, median)

@@ -23,9 +23,10 @@ const Variable = "WAYBILL_TEST_CLOCK"
 
 const original = "\tsec, nsec, mono := runtimeNow()\n\tif mono == 0 {\n"
 
-const patched = "\tsec, nsec, mono := runtimeNow()\n\tsec, nsec = shiftWall(sec, nsec, mono)\n\tif mono == 0 {\n"
+const patched = "\tsec, nsec, mono := runtimeNow()\n\tsec, nsec = shiftWall(sec, nsec)\n\tif mono == 0 {\n"
 
-// added is a file of package time.
+// added is a file of package time. A goroutine reads the offset: time.Now may not, since the runtime also
+// calls it on a stack that no system call may be made on.
 const added = `package time
 
 import (
@@ -33,15 +34,24 @@ import (
 	"syscall"
 )
 
-var shift struct {
-	by, next atomic.Int64 // nanoseconds
+var shiftBy atomic.Int64 // nanoseconds
+
+func init() {
+	path, ok := syscall.Getenv("` + Variable + `")
+	if !ok {
+		return
+	}
+	readShift(path)
+	go func() {
+		for {
+			Sleep(5 * Millisecond)
+			readShift(path)
+		}
+	}()
 }
 
-func shiftWall(sec int64, nsec int32, mono int64) (int64, int32) {
-	if next := shift.next.Load(); mono >= next && shift.next.CompareAndSwap(next, mono+10e6) {
-		readShift()
-	}
-	at := int64(nsec) + shift.by.Load()
+func shiftWall(sec int64, nsec int32) (int64, int32) {
+	at := int64(nsec) + shiftBy.Load()
 	sec += at / 1e9
 	if at %= 1e9; at < 0 {
 		return sec - 1, int32(at + 1e9)
@@ -49,12 +59,7 @@ func shiftWall(sec int64, nsec int32, mono int64) (int64, int32) {
 	return sec, int32(at)
 }
 
-func readShift() {
-	path, ok := syscall.Getenv("` + Variable + `")
-	if !ok {
-		shift.next.Store(1<<63 - 1)
-		return
-	}
+func readShift(path string) {
 	file, err := syscall.Open(path, syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
 	if err != nil {
 		return
@@ -74,7 +79,7 @@ func readShift() {
 	if negative {
 		by = -by
 	}
-	shift.by.Store(by)
+	shiftBy.Store(by)
 }
 `
 
