@@ -34,21 +34,59 @@ func rules() []rule {
 		mon   = "github.com/hibiken/asynqmon"
 	)
 	return []rule{
-		{name: "the vocabulary of jobs knows nobody", in: []string{"internal/job"}, never: []string{"module", "external"}},
-		{name: "the vocabulary of accounts knows that of jobs only", in: []string{"internal/account"}, never: []string{"module", "external"}, but: []string{"internal/job"}},
 		{
-			name: "tasks, store, dispatch and auth know the vocabularies, not each other nor who calls them",
-			in:   []string{"tasks", "store", "internal/dispatch", "internal/auth"}, never: []string{"module"},
-			but: []string{"internal/job", "internal/account", "internal/batch", "internal/obs", "internal/clock", "internal/asynqredis", "own"},
+			name:  "internal/job imports the standard library only",
+			in:    []string{"internal/job", "internal/loop"},
+			never: []string{"module", "external"},
 		},
-		{name: "leaf packages know nobody who uses them", in: []string{"internal/batch", "internal/clock", "internal/obs", "internal/config"}, never: []string{"module"}, but: []string{"internal/job", "internal/account", "own"}},
-		{name: "api declares the interfaces it calls, internal/app hands the real things in", in: []string{"api"}, never: []string{"store", "internal/dispatch", "worker", "internal/app", "cmd"}},
-		{name: "worker declares the interfaces it calls, internal/app hands the real things in", in: []string{"worker"}, never: []string{"store", "internal/dispatch", "api", "internal/app", "cmd"}},
+		{
+			name:  "internal/account knows internal/job only",
+			in:    []string{"internal/account"},
+			never: []string{"module", "external"},
+			but:   []string{"internal/job"},
+		},
+		{
+			name:  "tasks, store, dispatch, reconcile and auth know the vocabularies, not each other or their callers",
+			in:    []string{"tasks", "store", "internal/dispatch", "internal/reconcile", "internal/auth", "internal/asynqredis", "internal/redisx"},
+			never: []string{"module"},
+			but: []string{
+				"internal/job", "internal/account", "internal/batch", "internal/obs", "internal/clock", "internal/loop",
+				"internal/asynqredis", "internal/redisx", "own",
+			},
+		},
+		{
+			name:  "leaf packages know none of their users",
+			in:    []string{"internal/batch", "internal/clock", "internal/obs", "internal/config", "internal/peer"},
+			never: []string{"module"},
+			but:   []string{"internal/job", "internal/account", "internal/loop", "own"},
+		},
+		{
+			name:  "api declares the interfaces it calls; internal/app provides them",
+			in:    []string{"api"},
+			never: []string{"store", "internal/dispatch", "internal/reconcile", "worker", "internal/app", "cmd"},
+		},
+		{
+			name:  "worker declares the interfaces it calls; internal/app provides them",
+			in:    []string{"worker"},
+			never: []string{"store", "internal/dispatch", "internal/reconcile", "api", "internal/app", "cmd"},
+		},
 		{name: "only store speaks SQL through bun", except: []string{"store"}, never: []string{bun}},
-		{name: "only dispatch and worker speak asynq", except: []string{"internal/dispatch", "worker", "api/monitor*.go", "chaos", "internal/bench"}, never: []string{asynq}},
-		{name: "asynqmon is mounted in api/monitor*.go and known nowhere else", except: []string{"api/monitor*.go"}, never: []string{mon}},
-		{name: "internal/app and the commands read the configuration and hand on what each part needs", except: []string{"internal/app", "internal/dev", "cmd", "internal/config", "chaos/poisonworker"}, never: []string{"internal/config"}},
-		{name: "no program contains test servers", except: []string{"internal/testenv", "chaos", "bench"}, never: []string{"internal/testenv"}},
+		{
+			name:   "only asynqredis, dispatch and worker speak asynq",
+			except: []string{"internal/asynqredis", "internal/dispatch", "worker", "api/monitor*.go", "chaos", "internal/bench"},
+			never:  []string{asynq},
+		},
+		{name: "only api/monitor*.go mounts asynqmon", except: []string{"api/monitor*.go"}, never: []string{mon}},
+		{
+			name:   "internal/app and the commands read the configuration and pass on what each part needs",
+			except: []string{"internal/app", "internal/dev", "cmd", "internal/config", "chaos/poisonworker"},
+			never:  []string{"internal/config"},
+		},
+		{
+			name:   "no program contains test servers",
+			except: []string{"internal/testenv", "chaos", "bench"},
+			never:  []string{"internal/testenv"},
+		},
 	}
 }
 

@@ -14,6 +14,8 @@ import (
 
 	"github.com/waybill/waybill/internal/dispatch"
 	"github.com/waybill/waybill/internal/job"
+	"github.com/waybill/waybill/internal/reconcile"
+	"github.com/waybill/waybill/internal/redisx"
 	"github.com/waybill/waybill/internal/testenv"
 )
 
@@ -34,7 +36,7 @@ import (
 // (chaos/ does), PostgreSQL's visibility rules, and group commit.
 func TestThePromiseHolds(t *testing.T) {
 	t.Parallel()
-	client, err := dispatch.Connect(testenv.Redis(t).URL)
+	client, err := redisx.Connect(testenv.Redis(t).URL)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,12 +61,12 @@ type held struct {
 }
 
 type world struct {
-	t     *rapid.T
-	ctx   context.Context
-	s     *Store
-	d     *dispatch.Dispatcher
-	audit *dispatch.Audit
-	redis redis.UniversalClient
+	t          *rapid.T
+	ctx        context.Context
+	s          *Store
+	d          *dispatch.Dispatcher
+	reconciler *reconcile.Reconciler
+	redis      redis.UniversalClient
 
 	judge    job.ID
 	workers  []job.ID            // that beat
@@ -89,7 +91,12 @@ func newWorld(t *testing.T, rt *rapid.T, client redis.UniversalClient, path stri
 	w := &world{t: rt, ctx: ctx, s: s, d: d, redis: client, workers: []job.ID{job.NewID(), job.NewID()},
 		jobs: map[job.ID]*job.Job{}, failures: map[job.ID]int{}}
 	w.judge = standingJudge(t, s)
-	w.audit, err = dispatch.NewAudit(dispatch.AuditConfig{Queues: []string{"default"}, Judge: w.judge, Grace: time.Nanosecond, Overdue: time.Nanosecond}, s, d)
+	w.reconciler, err = reconcile.New(reconcile.Config{
+		Queues:   []string{"default"},
+		WorkerID: w.judge,
+		Grace:    time.Nanosecond,
+		Overdue:  time.Nanosecond,
+	}, s, d, client, log)
 	noError(rt, err)
 	return w
 }
@@ -331,7 +338,7 @@ func (w *world) remember() {
 func (w *world) auditPass(t *rapid.T) {
 	w.beats(t)
 	w.redis.Del(w.ctx, "waybill:{default}:audit")
-	noError(t, w.audit.Pass(w.ctx))
+	noError(t, w.reconciler.Pass(w.ctx))
 }
 
 // orphans is an audit's first half, by a process that sees the dead before they beat again.

@@ -25,7 +25,7 @@ var (
 
 // process is asynq's handler: it answers only after the ledger has written the outcome down.
 func (p *Pool) process(ctx context.Context, task *asynq.Task) error {
-	defer p.belt.done()
+	defer p.dequeuer.Done()
 	name, _ := asynq.GetTaskID(ctx)
 	queue, _ := asynq.GetQueueName(ctx)
 	id, delivery, err := job.ParseTaskID(name)
@@ -112,12 +112,12 @@ func (p *Pool) unclaimed(ctx context.Context, queue, task string, err error) err
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
-	if back := p.belt.giveBack(ctx, queue, task); back != nil {
+	if back := p.dequeuer.Requeue(ctx, queue, task); back != nil {
 		p.log.DebugContext(ctx, "a task could not be given back", "task_id", task, "err", back)
 		return putOff(time.Second, err.Error())
 	}
 	p.deps.Observer.GaveBack(queue)
-	_ = p.deps.Redis.Publish(ctx, p.cfg.BellChannel, queue).Err() // a bell that is lost costs the others a poll
+	_ = p.deps.Redis.Publish(ctx, p.cfg.WakeUpChannel, queue).Err() // a lost message costs other workers a poll
 	return nil
 }
 

@@ -4,6 +4,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/waybill/waybill/internal/asynqredis"
 )
 
 const (
@@ -27,10 +29,10 @@ type outage struct {
 	ended  chan struct{} // closed when out becomes true; nil: nobody waits for that
 }
 
-// mayTake is how many tasks may be taken at once.
-func (o *outage) mayTake() int {
+// mayDequeue is how many tasks may be taken at once.
+func (o *outage) mayDequeue() int {
 	if !o.troubled.Load() {
-		return takeMost
+		return asynqredis.MaxDequeueBatch
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -40,11 +42,11 @@ func (o *outage) mayTake() int {
 	case o.probe:
 		return 1
 	default:
-		return takeMost
+		return asynqredis.MaxDequeueBatch
 	}
 }
 
-func (o *outage) isOut() bool { return o.mayTake() == 0 }
+func (o *outage) isOut() bool { return o.mayDequeue() == 0 }
 
 // claimed says that the ledger answered a claim. It reports whether that ended an outage.
 func (o *outage) claimed() bool {

@@ -60,12 +60,12 @@ type Observer interface {
 
 // Config of a Pool.
 type Config struct {
-	ID          job.ID         // of this process's heartbeat row
-	Queues      map[string]int // weights
-	Concurrency int            // handlers at once
-	Grace       time.Duration  // for handlers to finish once the pool stops; what does not is handed back
-	CancelGrace time.Duration  // for a handler to return once its context ended, before it is abandoned
-	BellChannel string
+	ID            job.ID         // of this process's heartbeat row
+	Queues        map[string]int // weights
+	Concurrency   int            // handlers at once
+	Grace         time.Duration  // for handlers to finish once the pool stops; what does not is handed back
+	CancelGrace   time.Duration  // for a handler to return once its context ended, before it is abandoned
+	WakeUpChannel string
 	// CancelChannel carries hints that a cancel was asked for; they hasten the heartbeat.
 	CancelChannel string
 }
@@ -86,16 +86,16 @@ type Deps struct {
 
 // Pool runs jobs until it is stopped.
 type Pool struct {
-	cfg     Config
-	deps    Deps
-	log     *slog.Logger
-	bell    *doorbell
-	belt    *conveyor
-	times   *asynqredis.Client
-	server  *asynq.Server
-	running *running
-	reports *reports
-	beatNow chan struct{}
+	cfg      Config
+	deps     Deps
+	log      *slog.Logger
+	notifier *asynqredis.QueueNotifier
+	dequeuer *asynqredis.BatchingServerClient
+	times    *asynqredis.Client
+	server   *asynq.Server
+	running  *running
+	reports  *reports
+	beatNow  chan struct{}
 	// base is the parent of every handler's context: it outlives Run's, and ends when the drain is over.
 	base     context.Context
 	endBase  context.CancelFunc
@@ -124,16 +124,22 @@ func New(cfg Config, deps Deps) (*Pool, error) {
 	if deps.Clock == nil {
 		deps.Clock = clock.New()
 	}
-	p := &Pool{cfg: cfg, deps: deps, log: deps.Log, bell: newDoorbell(), running: newRunning(), beatNow: make(chan struct{}, 1), lost: map[job.Running]int{}}
+	p := &Pool{cfg: cfg, deps: deps, log: deps.Log, notifier: asynqredis.NewQueueNotifier(), running: newRunning(), beatNow: make(chan struct{}, 1), lost: map[job.Running]int{}}
 	p.base, p.endBase = context.WithCancel(context.Background())
 	p.reports = newReports(deps.Ledger, deps.Log)
 	p.unknown, p.journal = newUnknown(deps.Log), newJournal(deps.Log)
-	p.belt = newConveyor(deps.Pipelined, deps.Redis, p.bell, len(cfg.Queues), cfg.Concurrency)
-	p.belt.mayTake, p.belt.givesWay = p.mayTake, p.unknown.lately
-	p.times = asynqredis.WithClock(p.belt, deps.Clock)
+	p.dequeuer = asynqredis.NewBatchingServerClient(deps.Pipelined, asynqredis.ServerClientConfig{
+		Scripts:    deps.Redis,
+		Notifier:   p.notifier,
+		Queues:     len(cfg.Queues),
+		Slots:      cfg.Concurrency,
+		MayDequeue: p.mayDequeue,
+		Yields:     p.unknown.lately,
+	})
+	p.times = asynqredis.WithClock(p.dequeuer, deps.Clock)
 	p.server = asynq.NewServerFromRedisClient(p.times, asynq.Config{
 		Concurrency: cfg.Concurrency, Queues: cfg.Queues, RetryDelayFunc: retryDelay, IsFailure: isFailure,
-		TaskCheckInterval: time.Microsecond, DelayedTaskCheckInterval: forwardEvery, // the doorbell keeps both from being asked of Redis
+		TaskCheckInterval: time.Microsecond, DelayedTaskCheckInterval: asynqredis.ForwardInterval, // the notifier keeps Redis from being asked as often
 		ShutdownTimeout: time.Second, // the pool has waited before
 		Logger:          asynqLog{p.log}, LogLevel: asynq.WarnLevel,
 	})
@@ -170,9 +176,9 @@ func (p *Pool) Run(ctx context.Context) error {
 func (p *Pool) drain(ctx context.Context) {
 	p.stopping.Store(true)
 	p.hasten()
-	p.bell.close()
+	p.notifier.Close()
 	p.server.Stop()
-	p.putBack(ctx)
+	p.requeueAll(ctx)
 	grace, cancel := context.WithTimeout(ctx, p.cfg.Grace)
 	defer cancel()
 	if !p.running.wait(grace) {
@@ -186,11 +192,11 @@ func (p *Pool) drain(ctx context.Context) {
 	p.server.Shutdown()
 }
 
-func (p *Pool) putBack(ctx context.Context) {
+func (p *Pool) requeueAll(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	if err := p.belt.putBack(ctx); err != nil {
-		p.log.WarnContext(ctx, "tasks stay taken until the audit finds them", "err", err)
+	if err := p.dequeuer.RequeueAll(ctx); err != nil {
+		p.log.WarnContext(ctx, "tasks stay active until the reconciler finds them", "err", err)
 	}
 }
 
@@ -202,12 +208,12 @@ func (p *Pool) leave(ctx context.Context) {
 	}
 }
 
-// mayTake is how many tasks may be taken at once.
-func (p *Pool) mayTake() int {
+// mayDequeue is how many tasks may be dequeued at once.
+func (p *Pool) mayDequeue() int {
 	if p.deps.Home != nil && p.deps.Home.Err() != nil {
 		return 0
 	}
-	return p.outage.mayTake()
+	return p.outage.mayDequeue()
 }
 
 // Ready answers why the pool takes no tasks; nil: it does.

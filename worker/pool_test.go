@@ -14,8 +14,10 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/waybill/waybill/internal/asynqredis"
 	"github.com/waybill/waybill/internal/dispatch"
 	"github.com/waybill/waybill/internal/job"
+	"github.com/waybill/waybill/internal/redisx"
 	"github.com/waybill/waybill/internal/testenv"
 	"github.com/waybill/waybill/store"
 	"github.com/waybill/waybill/tasks"
@@ -118,7 +120,7 @@ func newBench(t *testing.T, handlers map[string]Handler) *bench {
 		t.Fatal(err)
 	}
 	url := testenv.Redis(t).URL
-	client, err := dispatch.Connect(url)
+	client, err := redisx.Connect(url)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -136,7 +138,7 @@ func newBench(t *testing.T, handlers map[string]Handler) *bench {
 func (b *bench) newPool(client redis.UniversalClient, change func(*Config, *Deps)) *Pool {
 	b.Helper()
 	cfg := Config{ID: job.NewID(), Queues: map[string]int{"default": 3, "low": 1}, Concurrency: 10,
-		Grace: 200 * time.Millisecond, CancelGrace: 300 * time.Millisecond, BellChannel: dispatch.BellChannel, CancelChannel: dispatch.CancelChannel}
+		Grace: 200 * time.Millisecond, CancelGrace: 300 * time.Millisecond, WakeUpChannel: asynqredis.WakeUpChannel, CancelChannel: asynqredis.CancelChannel}
 	deps := Deps{Ledger: b.ledger, Carrier: b.carrier, Handler: b.handle, Redis: client, Pipelined: client, Log: testenv.Logger(b.T)}
 	change(&cfg, &deps)
 	p, err := New(cfg, deps)
@@ -149,7 +151,7 @@ func (b *bench) newPool(client redis.UniversalClient, change func(*Config, *Deps
 // another starts a second pool on the same ledger and Redis, changed as told, with a line to the ledger of its own.
 func (b *bench) another(change func(*Config, *Deps)) (*Pool, *oneByOne) {
 	b.Helper()
-	client, err := dispatch.Connect(b.url)
+	client, err := redisx.Connect(b.url)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -14,10 +14,9 @@ const (
 	unknownLog = time.Minute
 	// unknownTypes bounds how many types are counted apart.
 	unknownTypes = 1000
-	// givesWay is how long a worker that met an unknown type lets the others move due retries to the queue first, and
-	// givesWayBy is how much later it does so itself: a worker that knows the type then takes it.
-	givesWay   = 30 * time.Second
-	givesWayBy = time.Second
+	// yieldFor is how long a worker that met an unknown type lets the others move due retries to the
+	// queue first: a worker that knows the type then takes it.
+	yieldFor = 30 * time.Second
 )
 
 // unknown counts the tasks whose type this worker does not know.
@@ -64,5 +63,5 @@ func (u *unknown) met(taskType, queue string) {
 // lately reports whether one was met a short while ago.
 func (u *unknown) lately() bool {
 	last := u.last.Load()
-	return last != 0 && time.Now().UnixNano()-last < int64(givesWay)
+	return last != 0 && time.Now().UnixNano()-last < int64(yieldFor)
 }

@@ -8,7 +8,7 @@ import (
 
 	"github.com/waybill/waybill/internal/app"
 	"github.com/waybill/waybill/internal/config"
-	"github.com/waybill/waybill/internal/dispatch"
+	"github.com/waybill/waybill/internal/reconcile"
 )
 
 type fsckCommand struct {
@@ -57,7 +57,7 @@ func (c *fsckCommand) Run(ctx context.Context, s *streams) error {
 	return nil
 }
 
-func (c *fsckCommand) print(s *streams, found []dispatch.Finding, complete bool) error {
+func (c *fsckCommand) print(s *streams, found []reconcile.Finding, complete bool) error {
 	if !c.JSON {
 		for _, f := range found {
 			fmt.Fprintf(s.out, "%s\t%s\t%s\t%s\n", f.Kind, f.Queue, f.TaskID, f.What)

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/waybill/waybill/api"
+	"github.com/waybill/waybill/internal/asynqredis"
 	"github.com/waybill/waybill/internal/auth"
 	"github.com/waybill/waybill/internal/job"
 	"github.com/waybill/waybill/internal/obs"
@@ -22,8 +23,8 @@ func ServeAPI(a *App, o Options) error {
 		MaxBody: a.cfg.MaxBody, MaxBatchBody: a.cfg.MaxBatchBody, BodyMemory: max(a.cfg.BodyMemory, a.cfg.MaxBody+1, a.cfg.MaxBatchBody+1), MaxWaiters: a.cfg.MaxWaiting,
 		TrustedProxies: a.cfg.TrustedProxies, CORSOrigins: a.cfg.CORSOrigins,
 		Quota: api.QuotaConfig{RatePerSecond: a.cfg.RatePerSecond, MaxOpen: a.cfg.MaxOpenJobs},
-	}, api.Deps{Auth: a.auth, Accounts: a.auth, Jobs: a.ledger, Carrier: a.carrier, Audit: a.auth, Sessions: a.auth, Steering: a.ledger,
-		Queues: &figures{ledger: a.ledger, road: a.carrier, queues: a.cfg.Queues.Names(), log: a.log}, Road: a.carrier, Redis: a.redis,
+	}, api.Deps{Auth: a.auth, Accounts: a.auth, Jobs: a.ledger, Carrier: a.dispatcher, Audit: a.auth, Sessions: a.auth, Steering: a.ledger,
+		Queues: &figures{ledger: a.ledger, stats: asynqredis.NewStats(a.redis, a.store.Clock()), queues: a.cfg.Queues.Names(), log: a.log}, Road: a.dispatcher, Redis: a.redis,
 		Schedules: a.schedules, ScheduleLedger: a.ledger, Tasks: a.tasks, Ready: a.ready(),
 		WebhookSecrets: func(owner job.ID) ([]string, error) { return tasks.WebhookSecrets(taskConfig(a.cfg).HTTP, owner) },
 		Watch:          a.watch.http, Scrape: obs.Handler(a.watch.registry), Log: a.log, LedgerNow: a.store.Clock().Now})

@@ -15,11 +15,14 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/waybill/waybill/internal/asynqredis"
 	"github.com/waybill/waybill/internal/auth"
 	"github.com/waybill/waybill/internal/cache"
 	"github.com/waybill/waybill/internal/config"
 	"github.com/waybill/waybill/internal/dispatch"
 	"github.com/waybill/waybill/internal/job"
+	"github.com/waybill/waybill/internal/reconcile"
+	"github.com/waybill/waybill/internal/redisx"
 	"github.com/waybill/waybill/internal/schedule"
 	"github.com/waybill/waybill/store"
 	"github.com/waybill/waybill/tasks"
@@ -28,23 +31,23 @@ import (
 
 // App is one process, built and ready to run.
 type App struct {
-	cfg       config.Config
-	log       logger
-	store     *store.Store
-	ledger    *ledger
-	redis     redis.UniversalClient
-	carrier   *dispatch.Dispatcher
-	mark      *dispatch.Mark
-	audit     *dispatch.Audit // nil: this process runs no jobs
-	pool      *worker.Pool    // nil: the same
-	tasks     *tasks.Catalogue
-	auth      *auth.Service
-	watch     *watch
-	schedules *schedule.Service
-	services  []service
-	closers   []func() error
-	listener  net.Listener
-	watched   net.Listener // where a worker without an API is watched; nil elsewhere
+	cfg        config.Config
+	log        logger
+	store      *store.Store
+	ledger     *ledger
+	redis      redis.UniversalClient
+	dispatcher *dispatch.Dispatcher
+	mark       *redisx.DeploymentMark
+	reconciler *reconcile.Reconciler // nil: this process runs no jobs
+	pool       *worker.Pool          // nil: the same
+	tasks      *tasks.Catalogue
+	auth       *auth.Service
+	watch      *watch
+	schedules  *schedule.Service
+	services   []service
+	closers    []func() error
+	listener   net.Listener
+	watched    net.Listener // where a worker without an API is watched; nil elsewhere
 }
 
 // Part adds to a process what belongs to it. It is named by who builds the process, so that the linker leaves it out of the others: a quarter of a
@@ -108,7 +111,7 @@ func (a *App) open(ctx context.Context, o Options) (err error) {
 	if err = a.followLedger(ctx); err != nil {
 		return err
 	}
-	if a.redis, err = dispatch.Connect(a.cfg.RedisURL.Reveal()); err != nil {
+	if a.redis, err = redisx.Connect(a.cfg.RedisURL.Reveal()); err != nil {
 		return err
 	}
 	a.closers = append(a.closers, a.redis.Close)
@@ -124,13 +127,13 @@ func (a *App) open(ctx context.Context, o Options) (err error) {
 		}
 	}
 	a.watch.expect(a.tasks, a.cfg.Queues.Names(), o.Worker)
-	if a.carrier, err = dispatch.New(dispatch.Config{Private: a.private, Mark: a.mark, Clock: a.store.Clock()}, a.redis, a.log); err != nil {
+	if a.dispatcher, err = dispatch.New(dispatch.Config{Private: a.private, Mark: a.mark, Clock: a.store.Clock()}, a.redis, a.log); err != nil {
 		return err
 	}
 	a.ledger = newLedger(a.store, cache.NewJobs(a.redis, a.private, a.log), a.watch)
 	a.add("ledger", func(ctx context.Context) error { <-ctx.Done(); a.ledger.drain(); return nil })
 	a.add("redis mark", a.mark.Run)
-	a.add("dispatch", a.carrier.Run)
+	a.add("dispatch", a.dispatcher.Run)
 	a.addMetrics()
 	a.schedules, err = a.newSchedules()
 	return err
@@ -140,7 +143,7 @@ func (a *App) open(ctx context.Context, o Options) (err error) {
 // waited for.
 func (a *App) checkRedis(ctx context.Context, o Options) error {
 	if !o.OwnRedis {
-		if err := dispatch.CheckSettings(ctx, a.redis, a.log); err != nil {
+		if err := redisx.CheckSettings(ctx, a.redis, a.log, asynqredis.WakeUpChannel, asynqredis.CancelChannel); err != nil {
 			return err
 		}
 	}
@@ -148,16 +151,16 @@ func (a *App) checkRedis(ctx context.Context, o Options) error {
 	if err != nil {
 		return plainly(err)
 	}
-	if a.mark, err = dispatch.NewMark(a.redis, id, a.log); err != nil {
+	if a.mark, err = redisx.NewDeploymentMark(a.redis, id, a.log); err != nil {
 		return err
 	}
 	short, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
 	err = a.mark.Check(short)
-	if errors.Is(err, dispatch.ErrForeign) && o.OwnRedis {
-		err = a.mark.TakeOver(short, a.cfg.Queues.Names())
+	if errors.Is(err, redisx.ErrOtherDeployment) && o.OwnRedis {
+		err = a.mark.TakeOver(short, reconcile.WatermarkKeys(a.cfg.Queues.Names()))
 	}
-	if errors.Is(err, dispatch.ErrForeign) {
+	if errors.Is(err, redisx.ErrOtherDeployment) {
 		return err
 	}
 	return nil // it did not answer

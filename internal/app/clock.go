@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/waybill/waybill/internal/job"
+	"github.com/waybill/waybill/internal/loop"
 	"github.com/waybill/waybill/internal/obs"
 )
 
@@ -30,7 +31,7 @@ func (a *App) followLedger(ctx context.Context) error {
 	w := &offsetWatch{log: a.log, offset: clock.Offset}
 	w.look(ctx)
 	a.add("clock", func(ctx context.Context) error {
-		for sleep(ctx, measureEvery) {
+		for loop.Sleep(ctx, measureEvery) {
 			short, cancel := context.WithTimeout(ctx, measureTimeout)
 			_, _ = a.store.Now(short) // where it fails, so does everything else that asks the ledger, and says so
 			cancel()

@@ -12,6 +12,7 @@ import (
 	"github.com/waybill/waybill/internal/config"
 	"github.com/waybill/waybill/internal/dispatch"
 	"github.com/waybill/waybill/internal/job"
+	"github.com/waybill/waybill/internal/redisx"
 	"github.com/waybill/waybill/internal/testenv"
 	"github.com/waybill/waybill/store"
 )
@@ -62,7 +63,7 @@ func benchmarkDrain(b *testing.B, slots int) {
 }
 
 func fill(b *testing.B, cfg config.Config, s *store.Store, n int) {
-	client, err := dispatch.Connect(cfg.RedisURL.Reveal())
+	client, err := redisx.Connect(cfg.RedisURL.Reveal())
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/waybill/waybill/api"
-	"github.com/waybill/waybill/internal/dispatch"
+	"github.com/waybill/waybill/internal/asynqredis"
 	"github.com/waybill/waybill/internal/job"
 )
 
@@ -21,7 +21,7 @@ const (
 // than a twentieth of one database connection's time.
 type figures struct {
 	ledger *ledger
-	road   *dispatch.Dispatcher
+	stats  *asynqredis.Stats
 	queues []string
 	log    logger
 
@@ -90,7 +90,7 @@ func (f *figures) count(ctx context.Context) (out *api.QueueFigures, err error) 
 func (f *figures) redis(ctx context.Context) map[string]api.RedisQueue {
 	ctx, cancel := context.WithTimeout(ctx, redisPatience)
 	defer cancel()
-	list, err := f.road.Figures(ctx, f.queues)
+	list, err := f.stats.Queues(ctx, f.queues)
 	if err != nil {
 		f.log.DebugContext(ctx, "redis gives no figures", "err", err)
 		return nil

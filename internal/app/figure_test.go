@@ -10,7 +10,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/waybill/waybill/internal/dispatch"
+	"github.com/waybill/waybill/internal/asynqredis"
+	"github.com/waybill/waybill/internal/clock"
 	"github.com/waybill/waybill/store"
 )
 
@@ -27,11 +28,7 @@ func newFigures(t *testing.T) *figures {
 	}
 	nobody := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1", MaxRetries: -1, DialerRetries: 1})
 	t.Cleanup(func() { _ = nobody.Close() })
-	road, err := dispatch.New(dispatch.Config{}, nobody, log)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &figures{ledger: &ledger{Store: s}, road: road, queues: []string{"default"}, log: log}
+	return &figures{ledger: &ledger{Store: s}, stats: asynqredis.NewStats(nobody, clock.New()), queues: []string{"default"}, log: log}
 }
 
 func TestFiguresAreCountedOnceForAllWhoAsk(t *testing.T) {

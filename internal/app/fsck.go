@@ -13,6 +13,8 @@ import (
 	"github.com/waybill/waybill/internal/dispatch"
 	"github.com/waybill/waybill/internal/job"
 	"github.com/waybill/waybill/internal/obs"
+	"github.com/waybill/waybill/internal/reconcile"
+	"github.com/waybill/waybill/internal/redisx"
 	"github.com/waybill/waybill/store"
 )
 
@@ -23,7 +25,7 @@ type FsckOptions struct {
 }
 
 // Fsck compares the ledger with Redis, for the command line.
-func Fsck(ctx context.Context, cfg config.Config, o FsckOptions) (found []dispatch.Finding, err error) {
+func Fsck(ctx context.Context, cfg config.Config, o FsckOptions) (found []reconcile.Finding, err error) {
 	counts := new(store.CommandCounts)
 	s, err := openStore(ctx, cfg, counts)
 	if err != nil {
@@ -33,7 +35,7 @@ func Fsck(ctx context.Context, cfg config.Config, o FsckOptions) (found []dispat
 	if err := s.Check(ctx); err != nil {
 		return nil, err
 	}
-	client, err := dispatch.Connect(cfg.RedisURL.Reveal())
+	client, err := redisx.Connect(cfg.RedisURL.Reveal())
 	if err != nil {
 		return nil, err
 	}
@@ -48,34 +50,39 @@ func Fsck(ctx context.Context, cfg config.Config, o FsckOptions) (found []dispat
 	if err != nil {
 		return nil, err
 	}
-	// Its own audit never judges workers, so it needs no heartbeat.
-	audit, err := dispatch.NewAudit(dispatch.AuditConfig{Queues: cfg.Queues.Names(), Judge: job.NewID()}, s, d)
+	// Fsck declares no worker dead, so that it needs no heartbeat row.
+	r, err := reconcile.New(reconcile.Config{
+		Queues:   cfg.Queues.Names(),
+		WorkerID: job.NewID(),
+		Mark:     mark,
+		Clock:    s.Clock(),
+	}, s, d, client, log)
 	if err != nil {
 		return nil, err
 	}
-	return audit.Fsck(ctx, o.Repair)
+	return r.Fsck(ctx, o.Repair)
 }
 
 // ownMark answers the deployment's mark in a Redis that is this deployment's, or is made so.
-func ownMark(ctx context.Context, cfg config.Config, s *store.Store, client redis.UniversalClient, takeOver bool) (*dispatch.Mark, error) {
+func ownMark(ctx context.Context, cfg config.Config, s *store.Store, client redis.UniversalClient, takeOver bool) (*redisx.DeploymentMark, error) {
 	id, err := s.Deployment(ctx)
 	if err != nil {
 		return nil, plainly(err)
 	}
-	mark, err := dispatch.NewMark(client, id, slog.New(slog.DiscardHandler))
+	mark, err := redisx.NewDeploymentMark(client, id, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return nil, err
 	}
 	if takeOver {
-		err = mark.TakeOver(ctx, cfg.Queues.Names())
+		err = mark.TakeOver(ctx, reconcile.WatermarkKeys(cfg.Queues.Names()))
 	} else {
 		err = mark.Check(ctx)
 	}
 	switch {
-	case err == nil, errors.Is(err, dispatch.ErrForeign):
+	case err == nil, errors.Is(err, redisx.ErrOtherDeployment):
 		return mark, err
-	case dispatch.Lasting(err) != nil:
-		return nil, dispatch.Lasting(err)
+	case redisx.Permanent(err) != nil:
+		return nil, redisx.Permanent(err)
 	default:
 		return nil, fmt.Errorf("redis cannot be used (REDIS_URL): %w", err)
 	}

@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"runtime/debug"
 	"time"
 
+	"github.com/waybill/waybill/internal/loop"
 	"github.com/waybill/waybill/internal/peer"
 )
 
@@ -102,23 +102,12 @@ func guarded(ctx context.Context, run func(context.Context) error) (err error) {
 // every makes a loop of a pass: jittered, its errors logged, alive until ctx ends.
 func every(interval time.Duration, pass func(context.Context) error, log logger) func(context.Context) error {
 	return func(ctx context.Context) error {
-		for sleep(ctx, interval*9/10+rand.N(interval/5)) {
+		for loop.Sleep(ctx, loop.Jitter(interval)) {
 			if err := pass(ctx); err != nil && ctx.Err() == nil {
 				log.WarnContext(ctx, "periodic work failed", "err", err)
 			}
 		}
 		return nil
-	}
-}
-
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
 	}
 }
 
@@ -139,7 +128,7 @@ func serve(s *http.Server, l net.Listener, limits peer.Limits, grace time.Durati
 		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
 		defer cancel()
 		go func() {
-			for sleep(last, silentGrace/4) {
+			for loop.Sleep(last, silentGrace/4) {
 				guard.CloseSilent(silentGrace)
 			}
 		}()

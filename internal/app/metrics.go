@@ -7,14 +7,18 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 
-	"github.com/waybill/waybill/internal/dispatch"
+	"github.com/waybill/waybill/internal/asynqredis"
 	"github.com/waybill/waybill/internal/job"
 	"github.com/waybill/waybill/internal/obs"
+	"github.com/waybill/waybill/internal/redisx"
 )
 
 // duty is the lease on exporting the deployment's figures. The ledger and Redis each keep one: the figures of either are exported while it
 // answers, whatever happens to the other.
-const duty = "figures"
+const (
+	duty       = "figures"
+	redisLease = "waybill:lease:" + duty
+)
 
 // addMetrics registers what this process knows by itself, and joins those who take turns at exporting the figures of the whole deployment.
 func (a *App) addMetrics() {
@@ -30,10 +34,12 @@ func (a *App) addMetrics() {
 		Read:    a.ledgerFigures,
 	}, a.log).Run)
 	a.add("redis figures", obs.NewExporter(r, obs.Source{
-		Name:    "redis",
-		Lease:   func(ctx context.Context, ttl time.Duration) (bool, error) { return a.carrier.Lease(ctx, duty, me, ttl) },
-		Release: func(ctx context.Context) error { return a.carrier.Release(ctx, duty, me) },
-		Read:    (&redisFigures{app: a}).read,
+		Name: "redis",
+		Lease: func(ctx context.Context, ttl time.Duration) (bool, error) {
+			return redisx.Lease(ctx, a.redis, redisLease, me.String(), ttl)
+		},
+		Release: func(ctx context.Context) error { return redisx.Release(ctx, a.redis, redisLease, me.String()) },
+		Read:    (&redisFigures{app: a, stats: asynqredis.NewStats(a.redis, a.store.Clock())}).read,
 	}, a.log).Run)
 }
 
@@ -58,27 +64,27 @@ func (a *App) redisPool() obs.Pool {
 func (a *App) addDispatchMetrics(r prometheus.Registerer) {
 	lag := new(obs.Lag)
 	a.add("dispatch lag", lag.Run(func() (joined, left int64) {
-		left = a.carrier.Sent() + a.carrier.Missed() // read first: what leaves meanwhile makes the lag longer, never negative
-		return left + int64(a.carrier.Waiting()), left
+		left = a.dispatcher.Sent() + a.dispatcher.Missed() // read first: what leaves meanwhile makes the lag longer, never negative
+		return left + int64(a.dispatcher.Waiting()), left
 	}))
 	obs.Gauge(r, "waybill_dispatch_lag_seconds", "For how long the oldest recorded job of this process has waited to be sent to Redis.",
 		func() float64 { return lag.Behind(time.Now()).Seconds() })
-	obs.Gauge(r, "waybill_dispatch_waiting_jobs", "Recorded jobs of this process that wait to be sent to Redis.", func() float64 { return float64(a.carrier.Waiting()) })
+	obs.Gauge(r, "waybill_dispatch_waiting_jobs", "Recorded jobs of this process that wait to be sent to Redis.", func() float64 { return float64(a.dispatcher.Waiting()) })
 	obs.Gauge(r, "waybill_dispatch_stopped", "1 while sending has stopped because Redis nears its memory limit.", func() float64 {
-		if a.carrier.Full() {
+		if a.dispatcher.Full() {
 			return 1
 		}
 		return 0
 	})
-	obs.Count(r, "waybill_dispatch_sent_total", "Deliveries that Redis took, those it knew included.", a.carrier.Sent)
-	obs.Count(r, "waybill_dispatch_missed_total", "Deliveries that the fast path left to the audit.", a.carrier.Missed)
+	obs.Count(r, "waybill_dispatch_sent_total", "Deliveries that Redis took, those it knew included.", a.dispatcher.Sent)
+	obs.Count(r, "waybill_dispatch_missed_total", "Deliveries that the fast path left to the audit.", a.dispatcher.Missed)
 }
 
 // addWorkerMetrics registers what only a worker knows.
 func (a *App) addWorkerMetrics(slots int) {
 	obs.Gauge(a.watch.registry, "waybill_worker_slots", "Jobs that this process can run at once.", func() float64 { return float64(slots) })
 	obs.Audits(a.watch.registry, func() obs.Audit {
-		s := a.audit.Stats()
+		s := a.reconciler.Stats()
 		return obs.Audit{Resent: s.Resent, Divergent: s.Divergent, Adopted: s.Adopted, Passes: s.Passes, Since: s.Since, Horizon: s.Lag}
 	})
 }
@@ -114,22 +120,25 @@ const weighEvery = time.Minute
 // redisFigures reads what Redis knows of the whole deployment.
 type redisFigures struct {
 	app     *App
+	stats   *asynqredis.Stats
 	bytes   map[string]int64 // of each queue; nil: not known
 	weighed time.Time
 }
 
 func (f *redisFigures) read(ctx context.Context) ([]prometheus.Metric, error) {
-	queues, err := f.app.carrier.Figures(ctx, f.app.cfg.Queues.Names())
+	queues, err := f.stats.Queues(ctx, f.app.cfg.Queues.Names())
 	if err != nil {
 		return nil, err
 	}
 	out := obs.RedisFigures{}
-	if out.Used, out.Limit, err = f.app.carrier.Memory(ctx); err != nil {
+	memory, err := redisx.Memory(ctx, f.app.redis)
+	if err != nil {
 		return nil, err
 	}
+	out.Used, out.Limit = memory.Used, memory.Limit
 	if time.Since(f.weighed) >= weighEvery {
 		f.weighed = time.Now()
-		if f.bytes, err = f.app.carrier.QueueMemory(ctx, queues); err != nil { // the other figures stand without it
+		if f.bytes, err = f.stats.QueueMemory(ctx, queues); err != nil { // the other figures stand without it
 			f.bytes = nil
 			f.app.log.DebugContext(ctx, "the queues' memory could not be estimated", "err", err)
 		}
@@ -140,7 +149,7 @@ func (f *redisFigures) read(ctx context.Context) ([]prometheus.Metric, error) {
 	return out.Metrics(), nil
 }
 
-func (f *redisFigures) queue(q dispatch.QueueFigures) obs.AsynqQueue {
+func (f *redisFigures) queue(q asynqredis.QueueStats) obs.AsynqQueue {
 	bytes, known := f.bytes[q.Queue]
 	if !known {
 		bytes = -1

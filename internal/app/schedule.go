@@ -14,7 +14,7 @@ import (
 // newSchedules is for both kinds of process: the API changes schedules, workers run them.
 func (a *App) newSchedules() (*schedule.Service, error) {
 	return schedule.New(schedule.Config{MinInterval: a.cfg.MinScheduleInterval, MaxOpen: a.cfg.MaxOpenJobs}, schedule.Deps{Ledger: a.ledger,
-		Carrier: a.carrier, Fits: a.fits, Log: a.log, Observer: obs.NewSchedules(a.watch.registry)})
+		Carrier: a.dispatcher, Fits: a.fits, Log: a.log, Observer: obs.NewSchedules(a.watch.registry)})
 }
 
 // fits says whether a job could be run by this deployment.

@@ -8,9 +8,11 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/waybill/waybill/internal/dispatch"
+	"github.com/waybill/waybill/internal/asynqredis"
 	"github.com/waybill/waybill/internal/job"
 	"github.com/waybill/waybill/internal/peer"
+	"github.com/waybill/waybill/internal/reconcile"
+	"github.com/waybill/waybill/internal/redisx"
 	"github.com/waybill/waybill/tasks"
 	"github.com/waybill/waybill/worker"
 )
@@ -19,20 +21,25 @@ func (a *App) addWorker(o Options) error {
 	if err := a.checkPrivileges(o); err != nil {
 		return err
 	}
-	fast, err := dispatch.Pipelined(a.redis)
+	fast, err := redisx.Pipelined(a.redis)
 	if err != nil {
 		return err
 	}
 	id := job.NewID()
-	a.audit, err = dispatch.NewAudit(dispatch.AuditConfig{Queues: a.cfg.Queues.Names(), Judge: id}, a.ledger, a.carrier)
+	a.reconciler, err = reconcile.New(reconcile.Config{
+		Queues:   a.cfg.Queues.Names(),
+		WorkerID: id,
+		Mark:     a.mark,
+		Clock:    a.store.Clock(),
+	}, a.ledger, a.dispatcher, a.redis, a.log)
 	if err != nil {
 		return err
 	}
 	pool, err := worker.New(worker.Config{
 		ID: id, Queues: a.cfg.Queues.Weights(), Concurrency: a.cfg.Concurrency,
 		Grace: a.cfg.ShutdownGrace, CancelGrace: a.cfg.CancelGrace,
-		BellChannel: dispatch.BellChannel, CancelChannel: dispatch.CancelChannel,
-	}, worker.Deps{Ledger: a.ledger, Carrier: a.carrier, Handler: a.watch.handler(runTask(a.tasks)), Knows: knows(a.tasks), Home: a.mark,
+		WakeUpChannel: asynqredis.WakeUpChannel, CancelChannel: asynqredis.CancelChannel,
+	}, worker.Deps{Ledger: a.ledger, Carrier: a.dispatcher, Handler: a.watch.handler(runTask(a.tasks)), Knows: knows(a.tasks), Home: a.mark,
 		Redis: a.redis, Pipelined: fast, Clock: a.store.Clock(), Log: a.log, Observer: a.watch.jobs})
 	if err != nil {
 		return err
@@ -45,7 +52,7 @@ func (a *App) addWorker(o Options) error {
 			return err
 		}
 	}
-	a.add("audit", a.audit.Run)
+	a.add("reconciler", a.reconciler.Run)
 	a.addScheduler()
 	a.services = append(a.services, service{name: "worker", run: pool.Run, busy: pool.Active})
 	return nil

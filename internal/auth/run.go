@@ -4,9 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"sync"
 	"time"
+
+	"github.com/waybill/waybill/internal/loop"
 )
 
 const (
@@ -23,11 +24,11 @@ func (s *Service) Run(ctx context.Context) error {
 	mails.Go(func() { s.sendResets(ctx) })
 	defer mails.Wait()
 	purged := time.Now()
-	for wait(ctx, jitter(flushEvery)) {
+	for loop.Sleep(ctx, loop.Jitter(flushEvery)) {
 		if err := s.flush(ctx); err != nil {
 			s.log.WarnContext(ctx, "last uses not written down", "err", err)
 		}
-		if time.Since(purged) < jitter(purgeEvery) {
+		if time.Since(purged) < loop.Jitter(purgeEvery) {
 			continue
 		}
 		purged = time.Now()
@@ -74,19 +75,4 @@ func (s *Service) purgeAudit(ctx context.Context, now time.Time) (int, error) {
 		return 0, nil
 	}
 	return s.ledger.PurgeAudit(ctx, now.Add(-s.cfg.AuditRetention), purgeBatch)
-}
-
-// jitter spreads what all processes do, so that they don't do it together.
-func jitter(d time.Duration) time.Duration { return d*9/10 + rand.N(d/5) }
-
-// wait reports whether d passed before ctx ended.
-func wait(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

@@ -1,11 +1,10 @@
 package dispatch
 
 import (
-	"database/sql"
-	"strconv"
 	"testing"
 	"time"
 
+	"github.com/waybill/waybill/internal/asynqredis"
 	"github.com/waybill/waybill/internal/job"
 )
 
@@ -38,7 +37,7 @@ func TestAParcelIsSentByItsStateAndTheLedgersClock(t *testing.T) {
 				if err := d.SendNow(t.Context(), p); err != nil {
 					t.Fatal(err)
 				}
-				state := client.HGet(t.Context(), taskKey(p.Queue, job.TaskID(p.JobID, p.Delivery)), "state").Val()
+				state := client.HGet(t.Context(), asynqredis.TaskKey(p.Queue, job.TaskID(p.JobID, p.Delivery)), "state").Val()
 				if state != c.list {
 					t.Errorf("%s: the task is %q, want %q", name, state, c.list)
 				}
@@ -48,80 +47,5 @@ func TestAParcelIsSentByItsStateAndTheLedgersClock(t *testing.T) {
 				}
 			}
 		})
-	}
-}
-
-func TestAWatermarkAheadOfTheLedgersClockCoversNothing(t *testing.T) {
-	t.Parallel()
-	b := newAuditBench(t)
-	sent, lost := b.create(2), b.create(3)
-	b.send(sent...)
-	before := b.create(1) // decided just before the clock stepped back, and not sent
-	db := b.redis
-	now, err := b.ledger.Now(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	ahead := watermark{Position: job.Position{DispatchAt: now.Add(10 * time.Minute)}}
-	if err := db.Set(t.Context(), watermarkKey("default"), ahead.String(), 0).Err(); err != nil {
-		t.Fatal(err)
-	}
-	b.moveAhead(before[0], 9*time.Minute)
-	b.pass()
-	for _, j := range append(append(sent, lost...), before...) {
-		if !b.known(j) {
-			t.Errorf("job %s was not sent", j.ID)
-		}
-	}
-	mark, err := b.audit.mark(t.Context(), "default")
-	if err != nil || mark.DispatchAt.After(b.d.clock.Now()) {
-		t.Errorf("the watermark is at %s, %v", mark.DispatchAt, err)
-	}
-}
-
-func TestATaskIsHeldByTheLedgersClock(t *testing.T) {
-	t.Parallel()
-	b := newAuditBench(t)
-	b.d.clock = ledgerClock(10 * time.Minute)
-	held, lapsed := b.create(1)[0], b.create(1)[0]
-	b.send(held, lapsed)
-	now := b.d.clock.Now()
-	b.take(held, now.Add(30*time.Second))
-	b.take(lapsed, now.Add(time.Second))
-	if err := b.audit.unheld(t.Context(), "default"); err != nil {
-		t.Fatal(err)
-	}
-	if d := b.read(held.ID).Delivery; d != 1 {
-		t.Errorf("a task that a worker holds was delivered anew: %d", d)
-	}
-	if d := b.read(lapsed.ID).Delivery; d != 2 {
-		t.Errorf("a task that nobody holds is at delivery %d", d)
-	}
-}
-
-func TestAPauseIsAsOldAsTheLedgersClockSays(t *testing.T) {
-	t.Parallel()
-	b := newAuditBench(t)
-	b.d.clock = ledgerClock(10 * time.Minute)
-	if err := b.d.PauseQueue(t.Context(), "default"); err != nil {
-		t.Fatal(err)
-	}
-	since, err := strconv.ParseInt(b.redis.Get(t.Context(), pausedKey("default")).Val(), 10, 64)
-	if err != nil || b.d.clock.Now().Sub(time.Unix(since, 0)).Abs() > time.Minute {
-		t.Errorf("paused since %s, %v", time.Unix(since, 0), err)
-	}
-}
-
-// moveAhead changes when a job's delivery was decided.
-func (b *auditBench) moveAhead(j *job.Job, by time.Duration) {
-	b.Helper()
-	db, err := sql.Open("sqlite", "file:"+b.path+"?_pragma=busy_timeout(10000)")
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer db.Close()
-	at := j.CreatedAt.Add(by).UTC().Format("2006-01-02 15:04:05.999999-07:00")
-	if _, err := db.ExecContext(b.Context(), "UPDATE open_jobs SET dispatch_at = ? WHERE id = ?", at, j.ID.String()); err != nil {
-		b.Fatal(err)
 	}
 }

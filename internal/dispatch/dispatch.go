@@ -1,3 +1,5 @@
+// Package dispatch sends recorded jobs to their queues in Redis, where asynq delivers them. What it
+// misses, because Redis is down or full or its buffer is, the reconciler finds and sends.
 package dispatch
 
 import (
@@ -16,12 +18,7 @@ import (
 	"github.com/waybill/waybill/internal/asynqredis"
 	"github.com/waybill/waybill/internal/clock"
 	"github.com/waybill/waybill/internal/job"
-)
-
-// Names of what we keep in Redis beside asynq's own keys.
-const (
-	BellChannel   = "waybill:bell"   // a queue's name: there is work
-	CancelChannel = "waybill:cancel" // a job's id: stop it
+	"github.com/waybill/waybill/internal/redisx"
 )
 
 // Config bounds a Dispatcher.
@@ -29,7 +26,7 @@ type Config struct {
 	Private func(taskType string) bool // payloads that Redis must not see; nil: none
 	Buffer  int                        // parcels that may wait to be sent; default 20,000. What does not fit is left to the audit
 	Senders int                        // parcels on their way at once; default 128
-	Mark    *Mark                      // whose this Redis is; nil: not asked. Nothing is sent to another deployment's
+	Mark    *redisx.DeploymentMark     // whose this Redis is; nil: not asked. Nothing is sent to another deployment's
 	Clock   asynqredis.Clock           // the ledger's time; nil: the process's own
 }
 
@@ -40,22 +37,22 @@ type Dispatcher struct {
 	client *asynq.Client
 	insp   *asynq.Inspector
 	log    *slog.Logger
-	tank   *tank
+	memory *memoryGuard
 	clock  asynqredis.Clock
 	began  time.Time // when the Dispatcher was made, by the monotonic clock
 
 	parcels   chan *job.Parcel // pointers, since the room for all of them is there from the start
-	errands   chan func(context.Context)
+	asyncOps  chan func(context.Context)
 	downUntil atomic.Int64 // nanoseconds since began; Redis did not answer, parcels are left to the audit until then
 	missed    atomic.Int64
 	sent      atomic.Int64
 }
 
 const (
-	courtesy  = 1 << 10 // bytes of a payload that asynqmon may show
-	backstop  = 10 * time.Minute
-	pauseDown = 500 * time.Millisecond
-	quietFor  = 10 * time.Second // Redis must have answered for this long before it is logged again that it does not
+	maxTaskPayload = 1 << 10 // bytes of a payload that asynqmon may show
+	timeoutMargin  = 10 * time.Minute
+	pauseDown      = 500 * time.Millisecond
+	quietFor       = 10 * time.Second // Redis must have answered for this long before it is logged again that it does not
 )
 
 // New makes a Dispatcher over a client from Connect. Run must run for anything to be sent.
@@ -67,7 +64,7 @@ func New(cfg Config, client redis.UniversalClient, log *slog.Logger) (*Dispatche
 		cfg.Buffer = 20_000
 	}
 	if cfg.Senders <= 0 {
-		cfg.Senders = loadMost
+		cfg.Senders = asynqredis.MaxEnqueueBatch
 	}
 	if cfg.Private == nil {
 		cfg.Private = func(string) bool { return false }
@@ -75,9 +72,9 @@ func New(cfg Config, client redis.UniversalClient, log *slog.Logger) (*Dispatche
 	if cfg.Clock == nil {
 		cfg.Clock = clock.New()
 	}
-	timed := asynqredis.WithClock(newLoader(client), cfg.Clock)
+	timed := asynqredis.WithClock(asynqredis.NewBatchingEnqueueClient(client), cfg.Clock)
 	d := &Dispatcher{cfg: cfg, redis: client, client: asynq.NewClientFromRedisClient(timed), insp: asynq.NewInspectorFromRedisClient(client), log: log,
-		tank: newTank(client, log), clock: cfg.Clock, began: time.Now(), parcels: make(chan *job.Parcel, cfg.Buffer), errands: make(chan func(context.Context), 1000)}
+		memory: newMemoryGuard(client, log), clock: cfg.Clock, began: time.Now(), parcels: make(chan *job.Parcel, cfg.Buffer), asyncOps: make(chan func(context.Context), 1000)}
 	d.downUntil.Store(-2 * int64(quietFor))
 	return d, nil
 }
@@ -89,8 +86,8 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	for range d.cfg.Senders {
 		wg.Go(func() { d.sendLoop(work, ctx.Done()) })
 	}
-	wg.Go(func() { d.errandLoop(work, ctx.Done()) })
-	wg.Go(func() { d.tank.run(ctx) })
+	wg.Go(func() { d.asyncOpLoop(work, ctx.Done()) })
+	wg.Go(func() { d.memory.run(ctx) })
 	wg.Wait()
 	return nil
 }
@@ -112,10 +109,10 @@ func (d *Dispatcher) sendLoop(ctx context.Context, done <-chan struct{}) {
 	}
 }
 
-func (d *Dispatcher) errandLoop(ctx context.Context, done <-chan struct{}) {
+func (d *Dispatcher) asyncOpLoop(ctx context.Context, done <-chan struct{}) {
 	for {
 		select {
-		case f := <-d.errands:
+		case f := <-d.asyncOps:
 			short, cancel := context.WithTimeout(ctx, 2*time.Second)
 			f(short)
 			cancel()
@@ -129,7 +126,7 @@ func (d *Dispatcher) errandLoop(ctx context.Context, done <-chan struct{}) {
 // down or full) the audit sends.
 func (d *Dispatcher) Send(parcels ...job.Parcel) {
 	for _, p := range parcels {
-		p.Payload = d.note(p) // so that no large payload waits here
+		p.Payload = d.taskPayload(p) // so that no large payload waits here
 		if d.Full() || d.down() {
 			d.missed.Add(1)
 			continue
@@ -147,7 +144,7 @@ func (d *Dispatcher) down() bool {
 }
 
 // Full reports that Redis nears its memory limit: sending has stopped, so that workers can still drain it.
-func (d *Dispatcher) Full() bool { return d.tank.full.Load() }
+func (d *Dispatcher) Full() bool { return d.memory.full.Load() }
 
 func (d *Dispatcher) trySend(ctx context.Context, p job.Parcel) {
 	if d.down() || d.Full() {
@@ -168,7 +165,7 @@ func (d *Dispatcher) SendNow(ctx context.Context, p job.Parcel) error {
 	if err := d.cfg.Mark.Err(); err != nil {
 		return err
 	}
-	opts := []asynq.Option{asynq.TaskID(job.TaskID(p.JobID, p.Delivery)), asynq.Queue(p.Queue), asynq.Timeout(job.MaxTimeout + backstop),
+	opts := []asynq.Option{asynq.TaskID(job.TaskID(p.JobID, p.Delivery)), asynq.Queue(p.Queue), asynq.Timeout(job.MaxTimeout + timeoutMargin),
 		asynq.MaxRetry(p.MaxRetries + 1)} // one more than ours, so that asynq never archives on its own account
 	if d.waits(p) {
 		opts = append(opts, asynq.ProcessIn(time.Hour)) // any time ahead: asynq compares it with the process's clock
@@ -178,10 +175,10 @@ func (d *Dispatcher) SendNow(ctx context.Context, p job.Parcel) error {
 	if p.Traceparent != "" {
 		headers = map[string]string{"traceparent": p.Traceparent}
 	}
-	task := asynq.NewTaskWithHeaders(p.Type, d.note(p), headers)
+	task := asynq.NewTaskWithHeaders(p.Type, d.taskPayload(p), headers)
 	_, err := d.client.EnqueueContext(ctx, task, opts...)
 	if err != nil && !errors.Is(err, asynq.ErrTaskIDConflict) && !errors.Is(err, asynq.ErrDuplicateTask) {
-		d.tank.noticed(err)
+		d.memory.onError(err)
 		return fmt.Errorf("enqueue job %s: %w", p.JobID, err)
 	}
 	d.sent.Add(1)
@@ -193,13 +190,14 @@ func (d *Dispatcher) waits(p job.Parcel) bool {
 	return p.State != job.Pending && p.RunAt.After(d.clock.Earliest())
 }
 
-// note is what asynqmon shows of a payload. The handler gets the ledger's, so that this is a courtesy: small payloads whole, for the rest a
-// word, since asynq writes the payloads of running tasks to Redis again every 5 seconds.
-func (d *Dispatcher) note(p job.Parcel) json.RawMessage {
+// taskPayload is what asynqmon shows of a payload; the handler gets the ledger's. A small payload is
+// shown whole. Of a larger one only the size is: asynq writes the payloads of running tasks to Redis
+// again every 5 seconds.
+func (d *Dispatcher) taskPayload(p job.Parcel) json.RawMessage {
 	switch {
 	case d.cfg.Private(p.Type):
 		return json.RawMessage(`{"waybill":"private: see the ledger"}`)
-	case len(p.Payload) > courtesy:
+	case len(p.Payload) > maxTaskPayload:
 		return json.RawMessage(fmt.Sprintf(`{"waybill":"%d bytes: see the ledger"}`, len(p.Payload)))
 	default:
 		return p.Payload
@@ -208,7 +206,7 @@ func (d *Dispatcher) note(p job.Parcel) json.RawMessage {
 
 // Withdraw takes a parcel's task out of Redis soon, if no worker has it. A task that stays is dropped when it is claimed.
 func (d *Dispatcher) Withdraw(p job.Parcel) {
-	d.errand(func(context.Context) {
+	d.async(func(context.Context) {
 		err := d.insp.DeleteTask(p.Queue, job.TaskID(p.JobID, p.Delivery))
 		if err != nil && !errors.Is(err, asynq.ErrTaskNotFound) && !errors.Is(err, asynq.ErrQueueNotFound) {
 			d.log.Debug("withdrawing failed, the task will be dropped when it is claimed", "job_id", p.JobID, "err", err)
@@ -218,18 +216,18 @@ func (d *Dispatcher) Withdraw(p job.Parcel) {
 
 // SignalCancel tells the workers at once what their heartbeat tells them within a second.
 func (d *Dispatcher) SignalCancel(id job.ID) {
-	d.errand(func(ctx context.Context) { _ = d.redis.Publish(ctx, CancelChannel, id.String()).Err() })
+	d.async(func(ctx context.Context) { _ = d.redis.Publish(ctx, asynqredis.CancelChannel, id.String()).Err() })
 }
 
-// ring wakes idle workers soon; a ring that is lost costs a worker's next poll.
-func (d *Dispatcher) ring(queue string) {
-	d.errand(func(ctx context.Context) { _ = d.redis.Publish(ctx, BellChannel, queue).Err() })
+// wakeUp wakes idle workers soon. A lost message costs the time until a worker's next poll.
+func (d *Dispatcher) wakeUp(queue string) {
+	d.async(func(ctx context.Context) { _ = d.redis.Publish(ctx, asynqredis.WakeUpChannel, queue).Err() })
 }
 
-func (d *Dispatcher) errand(f func(context.Context)) {
+func (d *Dispatcher) async(f func(context.Context)) {
 	select {
-	case d.errands <- f:
-	default: // both errands are courtesies
+	case d.asyncOps <- f:
+	default: // both only hasten what happens anyway
 	}
 }
 

@@ -11,7 +11,9 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/waybill/waybill/internal/asynqredis"
 	"github.com/waybill/waybill/internal/job"
+	"github.com/waybill/waybill/internal/redisx"
 	"github.com/waybill/waybill/internal/testenv"
 )
 
@@ -19,7 +21,7 @@ import (
 func newDispatcher(t *testing.T, cfg Config, args ...string) (*Dispatcher, *testenv.RedisServer, redis.UniversalClient) {
 	t.Helper()
 	server := testenv.Redis(t, args...)
-	client, err := Connect(server.URL)
+	client, err := redisx.Connect(server.URL)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,7 +57,7 @@ func taskInfo(t *testing.T, d *Dispatcher, p job.Parcel) *asynq.TaskInfo {
 func TestAParcelBecomesATaskOnce(t *testing.T) {
 	t.Parallel()
 	d, _, client := newDispatcher(t, Config{})
-	bells := client.Subscribe(t.Context(), BellChannel)
+	bells := client.Subscribe(t.Context(), asynqredis.WakeUpChannel)
 	defer bells.Close()
 	if _, err := bells.Receive(t.Context()); err != nil {
 		t.Fatal(err)
@@ -135,7 +137,7 @@ func TestAWithdrawnTaskIsGone(t *testing.T) {
 	}
 	d.Withdraw(p)
 	testenv.Eventually(t, 5*time.Second, func() bool {
-		return client.Exists(t.Context(), taskKey("default", job.TaskID(p.JobID, 1))).Val() == 0
+		return client.Exists(t.Context(), asynqredis.TaskKey("default", job.TaskID(p.JobID, 1))).Val() == 0
 	}, "the task is gone")
 }
 
@@ -168,12 +170,12 @@ func TestARedisThatEvictsIsRefused(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			client, err := Connect(testenv.Redis(t, c.args...).URL)
+			client, err := redisx.Connect(testenv.Redis(t, c.args...).URL)
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer client.Close()
-			if err := CheckSettings(t.Context(), client, testenv.Logger(t)); (err != nil) != c.refused {
+			if err := redisx.CheckSettings(t.Context(), client, testenv.Logger(t)); (err != nil) != c.refused {
 				t.Errorf("got %v", err)
 			}
 		})

@@ -9,6 +9,7 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/waybill/waybill/internal/asynqredis"
 	"github.com/waybill/waybill/internal/job"
 )
 
@@ -16,7 +17,7 @@ import (
 // audit repeats it where Redis lost it. A queue that is paused stays so.
 func (d *Dispatcher) PauseQueue(ctx context.Context, queue string) error {
 	// asynq's own key: asynq asks only whether it is there, the audit when it was set.
-	if err := d.redis.SetNX(ctx, pausedKey(queue), d.clock.Now().Unix(), 0).Err(); err != nil {
+	if err := d.redis.SetNX(ctx, asynqredis.PausedKey(queue), d.clock.Now().Unix(), 0).Err(); err != nil {
 		return fmt.Errorf("pause a queue in Redis: %w", err)
 	}
 	return nil
@@ -24,16 +25,16 @@ func (d *Dispatcher) PauseQueue(ctx context.Context, queue string) error {
 
 // ResumeQueue ends a pause and wakes the workers; a queue that is not paused stays so.
 func (d *Dispatcher) ResumeQueue(ctx context.Context, queue string) error {
-	if err := d.redis.Del(ctx, pausedKey(queue)).Err(); err != nil {
+	if err := d.redis.Del(ctx, asynqredis.PausedKey(queue)).Err(); err != nil {
 		return fmt.Errorf("resume a queue in Redis: %w", err)
 	}
-	d.ring(queue)
+	d.wakeUp(queue)
 	return nil
 }
 
 // QueuePaused reports whether Redis holds the queue back. While Redis and the ledger differ, the audit has not been by yet.
 func (d *Dispatcher) QueuePaused(ctx context.Context, queue string) (bool, error) {
-	n, err := d.redis.Exists(ctx, pausedKey(queue)).Result()
+	n, err := d.redis.Exists(ctx, asynqredis.PausedKey(queue)).Result()
 	if err != nil {
 		return false, fmt.Errorf("ask Redis whether a queue is paused: %w", err)
 	}
@@ -46,12 +47,12 @@ func (d *Dispatcher) DeleteQueue(_ context.Context, queue string) error {
 	if errors.Is(err, asynq.ErrQueueNotEmpty) {
 		return &job.Error{Code: job.CodeConflict, Message: "the queue holds tasks"}
 	}
-	return steered(err)
+	return taskError(err)
 }
 
 // TaskIDs lists the tasks that stand in one of a queue's lists, those that come first there first, at most limit.
 func (d *Dispatcher) TaskIDs(ctx context.Context, queue string, list job.State, limit int) ([]string, error) {
-	key := "asynq:{" + queue + "}:" + string(list)
+	key := asynqredis.QueuePrefix(queue) + string(list)
 	var cmd *redis.StringSliceCmd
 	switch list {
 	case job.Pending, job.Active:
@@ -61,7 +62,7 @@ func (d *Dispatcher) TaskIDs(ctx context.Context, queue string, list job.State, 
 	}
 	ids, err := cmd.Result()
 	if err != nil {
-		return nil, steered(err)
+		return nil, taskError(err)
 	}
 	return ids, nil
 }
@@ -71,28 +72,28 @@ func (d *Dispatcher) TaskIDs(ctx context.Context, queue string, list job.State, 
 func (d *Dispatcher) RunTask(_ context.Context, queue, id string) error {
 	err := d.insp.RunTask(queue, id)
 	if err == nil {
-		d.ring(queue)
+		d.wakeUp(queue)
 	}
-	return steered(err)
+	return taskError(err)
 }
 
 // ArchiveTask moves a waiting task to the archive.
 func (d *Dispatcher) ArchiveTask(_ context.Context, queue, id string) error {
-	return steered(d.insp.ArchiveTask(queue, id))
+	return taskError(d.insp.ArchiveTask(queue, id))
 }
 
 // DeleteTask removes a task that no worker has.
 func (d *Dispatcher) DeleteTask(_ context.Context, queue, id string) error {
-	return steered(d.insp.DeleteTask(queue, id))
+	return taskError(d.insp.DeleteTask(queue, id))
 }
 
 // CancelTask asks the worker that has the task to let go of it.
 func (d *Dispatcher) CancelTask(_ context.Context, id string) error {
-	return steered(d.insp.CancelProcessing(id))
+	return taskError(d.insp.CancelProcessing(id))
 }
 
-// steered turns asynq's errors into what a caller may know. The inspector shows the code of its errors only in their text.
-func steered(err error) error {
+// taskError turns asynq's errors into job errors. The inspector has the code of an error only in its text.
+func taskError(err error) error {
 	switch {
 	case err == nil:
 		return nil
@@ -106,5 +107,3 @@ func steered(err error) error {
 		return job.Unavailable("redis does not answer", err)
 	}
 }
-
-func pausedKey(queue string) string { return "asynq:{" + queue + "}:paused" }

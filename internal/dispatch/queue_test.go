@@ -6,13 +6,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/waybill/waybill/internal/asynqredis"
 	"github.com/waybill/waybill/internal/job"
 )
 
 func TestAQueueIsPausedAndResumedAnyNumberOfTimes(t *testing.T) {
 	t.Parallel()
 	d, _, client := newDispatcher(t, Config{})
-	bells := client.Subscribe(t.Context(), BellChannel)
+	bells := client.Subscribe(t.Context(), asynqredis.WakeUpChannel)
 	defer bells.Close()
 	if _, err := bells.Receive(t.Context()); err != nil {
 		t.Fatal(err)

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/waybill/waybill/internal/loop"
 )
 
 // How often the exporter of a source renews its lease, others ask for it, and for how long it holds. When the exporter dies, another takes over
@@ -92,7 +94,7 @@ func (e *Exporter) current() []prometheus.Metric {
 
 // Run asks for the lease and reads, until ctx ends; then it lets another process export.
 func (e *Exporter) Run(ctx context.Context) error {
-	for pause := time.Duration(0); sleep(ctx, pause); {
+	for pause := time.Duration(0); loop.Sleep(ctx, pause); {
 		pause = e.pass(ctx) - rand.N(followEvery/5) // jitter: processes that started together don't ask together
 	}
 	e.readers.Wait()
@@ -183,15 +185,4 @@ func indicator(yes bool) float64 {
 		return 1
 	}
 	return 0
-}
-
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/waybill/waybill/internal/loop"
 )
 
 const (
@@ -26,7 +28,7 @@ type lagSample struct {
 // Run samples until ctx ends.
 func (l *Lag) Run(counts func() (joined, left int64)) func(ctx context.Context) error {
 	return func(ctx context.Context) error {
-		for sleep(ctx, lagEvery) {
+		for loop.Sleep(ctx, lagEvery) {
 			joined, left := counts()
 			l.Sample(time.Now(), joined, left)
 		}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/waybill/waybill/internal/job"
+	"github.com/waybill/waybill/internal/loop"
 )
 
 const (
@@ -19,7 +20,7 @@ const (
 // schedules' policies for missed times.
 func (s *Service) Run(ctx context.Context) error {
 	failing := false
-	for wait := time.Duration(0); sleep(ctx, wait+rand.N(wakeSpread)); {
+	for wait := time.Duration(0); loop.Sleep(ctx, wait+rand.N(wakeSpread)); {
 		var err error
 		wait, err = s.pass(ctx)
 		if err != nil {
@@ -80,15 +81,4 @@ func (s *Service) decideDue(ctx context.Context) (int, error) {
 		}
 	}
 	return len(out.Schedules) + later, nil
-}
-
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }
