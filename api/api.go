@@ -24,12 +24,12 @@ type Deps struct {
 	Auth     authenticator
 	Accounts accounts
 	Jobs     jobLedger
-	Carrier  carrier
+	Dispatcher  dispatcher
 	Audit    auditor
 	Sessions sessions
-	Steering steering
+	Steering jobSteering
 	Queues   queueLedger
-	Road     road
+	Inspector     queueInspector
 	// Schedules changes schedules, ScheduleLedger reads them.
 	Schedules      scheduler
 	ScheduleLedger scheduleLedger
@@ -38,7 +38,7 @@ type Deps struct {
 	// WebhookSecrets are what signs the requests of one owner's jobs, the newest first; nil: nothing does.
 	WebhookSecrets func(owner job.ID) ([]string, error)
 	Ready          []Check      // what must answer for /readyz to say yes
-	Watch          watcher      // nil: requests are not measured
+	Watch          metricsObserver      // nil: requests are not measured
 	Scrape         http.Handler // of /metrics; nil: an empty answer
 	Log            *slog.Logger
 	Now            func() time.Time // time.Now; measures how long things take and how old they are
@@ -55,8 +55,8 @@ type auditor interface {
 func (d Deps) validate() error {
 	var errs []error
 	for name, missing := range map[string]bool{
-		"auth": d.Auth == nil, "accounts": d.Accounts == nil, "jobs": d.Jobs == nil, "carrier": d.Carrier == nil, "audit": d.Audit == nil,
-		"sessions": d.Sessions == nil, "steering": d.Steering == nil, "queues": d.Queues == nil, "road": d.Road == nil, "redis": d.Redis == nil,
+		"auth": d.Auth == nil, "accounts": d.Accounts == nil, "jobs": d.Jobs == nil, "carrier": d.Dispatcher == nil, "audit": d.Audit == nil,
+		"sessions": d.Sessions == nil, "steering": d.Steering == nil, "queues": d.Queues == nil, "road": d.Inspector == nil, "redis": d.Redis == nil,
 		"schedules": d.Schedules == nil, "schedule ledger": d.ScheduleLedger == nil,
 		"tasks": d.Tasks == nil, "log": d.Log == nil,
 	} {
@@ -71,8 +71,8 @@ func (d Deps) validate() error {
 type API struct {
 	cfg      Config
 	deps     Deps
-	bound    *bound
-	memory   *memory
+	bound    *inflightLimit
+	memory   *byteBudget
 	base     base
 	proxies  *proxies
 	stopping context.Context // ends when the server begins to shut down
@@ -94,8 +94,8 @@ func New(cfg Config, deps Deps) (*API, error) {
 	if err := errors.Join(cfg.validate(), deps.validate()); err != nil {
 		return nil, fmt.Errorf("build api: %w", err)
 	}
-	a := &API{cfg: cfg, deps: deps, bound: newBound(cfg.MaxInFlight, cfg.MaxWaiters),
-		memory:  newMemory(cfg.BodyMemory, max(cfg.MaxBody, cfg.MaxBatchBody)+1), // a byte more, to see the end
+	a := &API{cfg: cfg, deps: deps, bound: newInflightLimit(cfg.MaxInFlight, cfg.MaxWaiters),
+		memory:  newByteBudget(cfg.BodyMemory, max(cfg.MaxBody, cfg.MaxBatchBody)+1), // a byte more, to see the end
 		proxies: &proxies{trusted: cfg.TrustedProxies, log: deps.Log}}
 	var err error
 	if a.base, err = baseOf(cfg.PublicURL); err != nil {

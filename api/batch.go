@@ -89,12 +89,12 @@ func nameAll(subs []job.Submission, key string, fingerprint []byte) {
 	}
 }
 
-// read reads and checks the body of one job. Every mistake in it is in the error.
-func (k checker) read(body []byte, owner job.ID, now time.Time) (job.Submission, error) {
+// readJob reads and checks the body of one job. Every mistake in it is in the error.
+func (k checker) readJob(body []byte, owner job.ID, now time.Time) (job.Submission, error) {
 	in := newCreateJob(now)
 	s := scan(body)
 	defer s.free()
-	s.top(func() { s.only('{', func() { s.members(in) }) })
+	s.document(func() { s.expectKind('{', func() { s.members(in) }) })
 	if s.stop != nil {
 		return job.Submission{}, s.stop
 	}
@@ -124,7 +124,7 @@ func (k checker) readBatch(body []byte, lines bool, owner job.ID, now time.Time)
 	if lines {
 		s.lines(each)
 	} else {
-		s.top(func() { s.only('[', func() { s.elements(each) }) })
+		s.document(func() { s.expectKind('[', func() { s.elements(each) }) })
 	}
 	if n == 0 {
 		s.refuse("has no jobs")
@@ -184,11 +184,11 @@ func (s *scanner) add(at string, mistakes []job.FieldError) {
 	for _, m := range mistakes {
 		m.Pointer = at + m.Pointer
 		same := func(o job.FieldError) bool { return o.Pointer == m.Pointer }
-		if len(s.mistakes) < maxMistakes && !slices.ContainsFunc(own, same) {
+		if len(s.mistakes) < maxReported && !slices.ContainsFunc(own, same) {
 			s.mistakes = append(s.mistakes, m)
 		}
 	}
-	if len(s.mistakes) == maxMistakes && s.stop == nil {
+	if len(s.mistakes) == maxReported && s.stop == nil {
 		s.stop = invalid(s.mistakes)
 	}
 }

@@ -127,11 +127,11 @@ func TestABatchWithAKeyIsMadeOnce(t *testing.T) {
 func TestLargeBodiesShareOneBudgetOfMemory(t *testing.T) {
 	t.Parallel()
 	const large = 1 << 20
-	m := newMemory(4*large, large)
+	m := newByteBudget(4*large, large)
 	one, other := netip.MustParsePrefix("192.0.2.1/32"), netip.MustParsePrefix("192.0.2.2/32")
 	user, second := job.NewID(), job.NewID()
-	hold := func(user job.ID, from network, bytes int64) *share {
-		s := &share{of: m, user: user, from: from}
+	hold := func(user job.ID, from network, bytes int64) *reservation {
+		s := &reservation{of: m, user: user, from: from}
 		if s.grow(freeBody) != nil || s.grow(bytes) != nil {
 			return nil
 		}

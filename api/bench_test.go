@@ -104,8 +104,8 @@ func newBenchServer(b *testing.B) *benchServer {
 		Policy:  job.Policy{MaxRetries: 25, Timeout: 30 * time.Second, Backoff: job.Backoff{Kind: job.Exponential, Base: 10 * time.Second, Max: time.Hour}},
 		Attempt: 1, Worker: "host/1"}}
 	s.api, err = New(Config{Queues: []string{"critical", "default", "low"}, Version: "bench", Quota: QuotaConfig{RatePerSecond: 1e9, Burst: 1e9, MaxOpen: 1e15}},
-		Deps{Auth: who, Accounts: struct{ accounts }{}, Jobs: s.ledger, Carrier: idleCarrier{}, Audit: &fakeAudit{}, Sessions: struct{ sessions }{},
-			Steering: struct{ steering }{}, Queues: struct{ queueLedger }{}, Road: struct{ road }{}, Redis: unreachableRedis(b),
+		Deps{Auth: who, Accounts: struct{ accounts }{}, Jobs: s.ledger, Dispatcher: idleCarrier{}, Audit: &fakeAudit{}, Sessions: struct{ sessions }{},
+			Steering: struct{ jobSteering }{}, Queues: struct{ queueLedger }{}, Inspector: struct{ queueInspector }{}, Redis: unreachableRedis(b),
 			Schedules: struct{ scheduler }{}, ScheduleLedger: struct{ scheduleLedger }{}, Tasks: catalogue, Log: log,
 			Watch: obs.NewHTTP(prometheus.NewRegistry(), noop.NewTracerProvider().Tracer("bench"))})
 	must(b, err)
@@ -307,9 +307,9 @@ func idleCreated(s job.Submission, now time.Time) job.Created {
 func (l *idleLedger) Job(context.Context, job.ID) (*job.Job, error) { return l.job, nil }
 
 // idleCarrier carries nothing.
-type idleCarrier struct{ carrier }
+type idleCarrier struct{ dispatcher }
 
-func (idleCarrier) Send(...job.Parcel) {}
+func (idleCarrier) Send(...job.Message) {}
 
 // benchPeople is one user with one key.
 type benchPeople struct {

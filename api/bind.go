@@ -40,7 +40,7 @@ func bindJSON(c *gin.Context, in object) error {
 // cutPassword is the name of the member, a password, within which a body was cut off for its size; empty: it was cut off elsewhere.
 func cutPassword(body []byte) string {
 	s, last := &scanner{data: body}, &lastMember{}
-	s.top(func() { s.only('{', func() { s.members(last) }) })
+	s.document(func() { s.expectKind('{', func() { s.members(last) }) })
 	if s.stop == nil || s.pos < len(body) || !strings.Contains(last.name, "password") {
 		return ""
 	}
@@ -58,12 +58,12 @@ func (l *lastMember) member(s *scanner, name []byte) bool {
 
 func decode(body []byte, in object) error {
 	s := &scanner{data: body}
-	s.top(func() { s.only('{', func() { s.members(in) }) })
+	s.document(func() { s.expectKind('{', func() { s.members(in) }) })
 	return s.err()
 }
 
-// only calls read where the value begins with first, an object or an array; another value makes the body unreadable.
-func (s *scanner) only(first byte, read func()) {
+// expectKind calls read where the value begins with first, an object or an array; another value makes the body unreadable.
+func (s *scanner) expectKind(first byte, read func()) {
 	if c := s.peek(); c != first {
 		s.unexpected(c, map[byte]string{'{': "a JSON object", '[': "a JSON array"}[first])
 		return
@@ -71,8 +71,8 @@ func (s *scanner) only(first byte, read func()) {
 	read()
 }
 
-// top walks over a whole text: one value, read by read, and nothing after it.
-func (s *scanner) top(read func()) {
+// document walks over a whole text: one value, read by read, and nothing after it.
+func (s *scanner) document(read func()) {
 	if bytes.HasPrefix(s.data, []byte("\xef\xbb\xbf")) {
 		s.malformed("a byte order mark")
 		return
@@ -113,7 +113,7 @@ func limitBody(n int64) gin.HandlerFunc {
 			refuse(c, errTooLarge)
 			return
 		}
-		visitOf(c).maxBody = n
+		requestInfoOf(c).maxBody = n
 		// A body whose announced length is taken needs no guard: net/http reads no more of it than was announced. Of a short
 		// one that is longer than is taken, the beginning is read, so that the field that is too long can be named.
 		if (announced || c.Request.ContentLength < 0) && c.Request.Body != nil {
@@ -131,14 +131,14 @@ func readBody(c *gin.Context, mediaTypes ...string) ([]byte, error) {
 	if err := checkContent(c.Request.Header, mediaTypes...); err != nil {
 		return nil, err
 	}
-	v := visitOf(c)
+	v := requestInfoOf(c)
 	if v.caller != nil {
 		v.held.user = v.caller.UserID
 	}
-	v.place.leave()
+	v.place.release()
 	body, err := readAll(c.Writer, c.Request, v)
 	if err == nil {
-		err = v.place.take()
+		err = v.place.acquire()
 	}
 	if err != nil {
 		v.held.release()
@@ -156,7 +156,7 @@ const (
 
 // readAll reads the body into a slice that grows with what has arrived, never with what was announced. The memory that it
 // takes is counted before.
-func readAll(w http.ResponseWriter, r *http.Request, v *visit) ([]byte, error) {
+func readAll(w http.ResponseWriter, r *http.Request, v *requestInfo) ([]byte, error) {
 	if r.Body == nil {
 		return nil, nil
 	}

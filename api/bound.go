@@ -12,10 +12,10 @@ import (
 	"github.com/waybill/waybill/internal/peer"
 )
 
-// bound keeps the number of requests that are worked on at once finite: what comes beyond is told to come back, at
+// inflightLimit keeps the number of requests that are worked on at once finite: what comes beyond is told to come back, at
 // once, instead of slowing everybody down until nobody is served. Requests that only wait are counted apart, and one peer may
 // have a part of their places only.
-type bound struct {
+type inflightLimit struct {
 	maxWorking, maxWaiting, maxPeerWaiting int64
 	working, waiting                       atomic.Int64
 
@@ -26,35 +26,35 @@ type bound struct {
 // peerWaiting is the share of the waiting requests that one peer may have: a fifth.
 const peerWaiting = 5
 
-func newBound(working, waiting int) *bound {
-	return &bound{maxWorking: int64(working), maxWaiting: int64(waiting), maxPeerWaiting: int64(max(waiting/peerWaiting, 1)),
+func newInflightLimit(working, waiting int) *inflightLimit {
+	return &inflightLimit{maxWorking: int64(working), maxWaiting: int64(waiting), maxPeerWaiting: int64(max(waiting/peerWaiting, 1)),
 		waitingOf: map[network]int64{}}
 }
 
 var errBusy = &job.Error{Code: job.CodeUnavailable, Message: "too many requests at once", RetryAfter: time.Second}
 
 // limit is the middleware that counts.
-func (b *bound) limit(c *gin.Context) {
-	p := &visitOf(c).place
+func (b *inflightLimit) limit(c *gin.Context) {
+	p := &requestInfoOf(c).place
 	p.of = b
-	if err := p.take(); err != nil {
+	if err := p.acquire(); err != nil {
 		refuse(c, err)
 		return
 	}
-	defer p.leave()
+	defer p.release()
 	c.Next()
 }
 
-// place is what one request has of a bound. It is held while this process works on the request, and not while the body comes
+// slot is what one request has of a bound. It is held while this process works on the request, and not while the body comes
 // in or the answer goes out: a slow peer takes no place from others. The zero place is of a route without a bound.
-type place struct {
-	of   *bound
+type slot struct {
+	of   *inflightLimit
 	conn *peer.Conn
 	held bool
 }
 
-// take answers errBusy where no place is free.
-func (p *place) take() error {
+// acquire answers errBusy where no place is free.
+func (p *slot) acquire() error {
 	if p.of == nil || p.held {
 		return nil
 	}
@@ -67,8 +67,8 @@ func (p *place) take() error {
 	return nil
 }
 
-// leave gives the place back: the peer has to do the next step.
-func (p *place) leave() {
+// release gives the place back: the peer has to do the next step.
+func (p *slot) release() {
 	if p.held {
 		p.held = false
 		p.of.working.Add(-1)
@@ -78,12 +78,12 @@ func (p *place) leave() {
 
 // wait runs f as a request that waits: its place among the working ones is free meanwhile. Afterwards it has one again, whether
 // there is room or not: there is little left to do. from is where the request comes from; the zero network: not known.
-func (p *place) wait(ctx context.Context, from network, f func(ctx context.Context) error) error {
+func (p *slot) wait(ctx context.Context, from network, f func(ctx context.Context) error) error {
 	if err := p.of.enter(from); err != nil {
 		return err
 	}
 	defer p.of.exit(from)
-	p.leave()
+	p.release()
 	end := p.conn.Wait()
 	defer func() {
 		end()
@@ -93,7 +93,7 @@ func (p *place) wait(ctx context.Context, from network, f func(ctx context.Conte
 	return f(ctx)
 }
 
-func (b *bound) enter(from network) error {
+func (b *inflightLimit) enter(from network) error {
 	if b.waiting.Add(1) > b.maxWaiting {
 		b.waiting.Add(-1)
 		return errBusy
@@ -108,7 +108,7 @@ func (b *bound) enter(from network) error {
 	return nil
 }
 
-func (b *bound) exit(from network) {
+func (b *inflightLimit) exit(from network) {
 	b.waiting.Add(-1)
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -28,13 +28,13 @@ func (a *API) authenticate(c *gin.Context) {
 		return
 	}
 	c.Writer.Header()["Cache-Control"] = noStore
-	visitOf(c).caller = p
+	requestInfoOf(c).caller = p
 }
 
 // authorize lets through who may use r.
 func authorize(r *route) gin.HandlerFunc {
 	return func(c *gin.Context) {
-		visitOf(c).rights = r
+		requestInfoOf(c).rights = r
 		if err := r.allows(caller(c)); err != nil {
 			refuse(c, err)
 		}
@@ -73,7 +73,7 @@ func forbidden(message string) error {
 
 // caller is who is calling. Only routes that are not public have one.
 func caller(c *gin.Context) *account.Principal {
-	p := visitOf(c).caller
+	p := requestInfoOf(c).caller
 	if p == nil { // the handler of a public route asks, which is a mistake in the table
 		panic("nobody is calling")
 	}

@@ -87,7 +87,7 @@ func parseHop(hop string) (netip.Addr, bool) {
 
 // network is whom the limits for one peer count a request against; the zero network where a trusted proxy does not say for whom it
 // speaks.
-func (a *API) network(v *visit) network {
+func (a *API) network(v *requestInfo) network {
 	ip, err := netip.ParseAddr(v.origin.IP)
 	if err != nil || a.proxies.trusts(ip) {
 		return network{}
@@ -97,7 +97,7 @@ func (a *API) network(v *visit) network {
 
 // countClient is the middleware that counts a proxy's connection against the client that the request comes from.
 func (a *API) countClient(c *gin.Context) {
-	v := visitOf(c)
+	v := requestInfoOf(c)
 	var client netip.Addr
 	if from := a.network(v); from.IsValid() {
 		client = from.Addr()

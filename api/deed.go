@@ -9,9 +9,9 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// deed is an entry for the audit log: what the caller did to target, and where the request came from.
-func deed(c *gin.Context, at time.Time, action, target string) account.AuditEntry {
-	v := visitOf(c)
+// newAuditEntry is an entry for the audit log: what the caller did to target, and where the request came from.
+func newAuditEntry(c *gin.Context, at time.Time, action, target string) account.AuditEntry {
+	v := requestInfoOf(c)
 	p, from := caller(c), v.origin
 	return account.AuditEntry{
 		ID: job.NewID(), At: at, ActorID: p.UserID, Actor: p.Email, KeyID: p.KeyID, Action: action, Target: target,

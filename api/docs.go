@@ -85,7 +85,7 @@ func (h *docsHandler) docs(c *gin.Context) {
 
 // serve answers the file, or that the client has it already.
 func (f file) serve(c *gin.Context) {
-	visitOf(c).place.leave() // the peer may take its time
+	requestInfoOf(c).place.release() // the peer may take its time
 	c.Header("Content-Type", f.contentType)
 	c.Header("ETag", f.etag)
 	c.Header("Cache-Control", "no-cache") // kept, but asked for each time

@@ -65,7 +65,7 @@ func newAPITest(t *testing.T, changes ...func(*apiTest)) *apiTest {
 }
 
 func (h *apiTest) deps() Deps {
-	return Deps{Auth: h.auth, Accounts: noAccounts{}, Jobs: h.ledger, Carrier: h.carrier, Audit: h.audit, Sessions: h.auth, Steering: h.ledger, Queues: h.queues, Road: h.road, Redis: h.redis, Schedules: h.schedules, ScheduleLedger: h.scheduleLedger, Tasks: testCatalogue(h.t), Ready: h.ready, WebhookSecrets: h.webhookSecrets,
+	return Deps{Auth: h.auth, Accounts: noAccounts{}, Jobs: h.ledger, Dispatcher: h.carrier, Audit: h.audit, Sessions: h.auth, Steering: h.ledger, Queues: h.queues, Inspector: h.road, Redis: h.redis, Schedules: h.schedules, ScheduleLedger: h.scheduleLedger, Tasks: testCatalogue(h.t), Ready: h.ready, WebhookSecrets: h.webhookSecrets,
 		Log: slog.New(slog.NewJSONHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug})), Now: h.clock.now}
 }
 
@@ -359,18 +359,18 @@ func (a *fakeAudit) RecordRefused(_ context.Context, e account.AuditEntry) {
 
 type fakeCarrier struct {
 	mu        sync.Mutex
-	sent      []job.Parcel
+	sent      []job.Message
 	withdrawn []job.ID
 	signaled  []job.ID
 }
 
-func (f *fakeCarrier) Send(p ...job.Parcel) {
+func (f *fakeCarrier) Send(p ...job.Message) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.sent = append(f.sent, p...)
 }
 
-func (f *fakeCarrier) Withdraw(p job.Parcel) {
+func (f *fakeCarrier) Withdraw(p job.Message) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.withdrawn = append(f.withdrawn, p.JobID)

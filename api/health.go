@@ -54,14 +54,14 @@ func (h *healthHandler) live(*gin.Context) (any, error) { return healthBody{"liv
 
 // ready says whether requests should be sent here. It names what is missing, and nothing more: why is in the log.
 func (h *healthHandler) ready(c *gin.Context) (any, error) {
-	if missing := h.look(c.Request.Context()); len(missing) > 0 {
+	if missing := h.check(c.Request.Context()); len(missing) > 0 {
 		return nil, job.Unavailable("not ready: "+strings.Join(missing, ", "), nil)
 	}
 	return healthBody{"ready"}, nil
 }
 
-// look runs the checks, all at once, unless it did so a moment ago. Who asks meanwhile waits for the same answer.
-func (h *healthHandler) look(ctx context.Context) []string {
+// check runs the checks, all at once, unless it did so a moment ago. Who asks meanwhile waits for the same answer.
+func (h *healthHandler) check(ctx context.Context) []string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if !h.asked.IsZero() && h.now().Sub(h.asked) < checkEvery {

@@ -29,20 +29,20 @@ type jobLedger interface {
 	OpenJobs(ctx context.Context, owner job.ID, limit int) (int, error)
 }
 
-// carrier takes recorded jobs to the workers. None of its methods blocks or fails: what gets lost is found by the audit.
-type carrier interface {
-	Send(p ...job.Parcel)
-	Withdraw(p job.Parcel)
+// dispatcher takes recorded jobs to the workers. None of its methods blocks or fails: what gets lost is found by the audit.
+type dispatcher interface {
+	Send(p ...job.Message)
+	Withdraw(p job.Message)
 	SignalCancel(id job.ID)
 }
 
 type jobHandler struct {
 	check    checker
 	jobs     jobLedger
-	carrier  carrier
+	carrier  dispatcher
 	audit    auditor
 	quota    *quota
-	network  func(*visit) network
+	network  func(*requestInfo) network
 	stopping context.Context
 	maxBatch int64
 	viewing  viewing
@@ -52,7 +52,7 @@ type jobHandler struct {
 func newJobHandler(a *API) *jobHandler {
 	cfg, deps := a.cfg, a.deps
 	return &jobHandler{
-		check: checker{tasks: deps.Tasks, queues: cfg.Queues}, jobs: deps.Jobs, carrier: deps.Carrier, audit: deps.Audit,
+		check: checker{tasks: deps.Tasks, queues: cfg.Queues}, jobs: deps.Jobs, carrier: deps.Dispatcher, audit: deps.Audit,
 		quota: newQuota(cfg.Quota, deps.Jobs, deps.Now), network: a.network, stopping: a.stopping, maxBatch: cfg.MaxBatchBody,
 		viewing: viewing{deps.Tasks}, deps: deps,
 	}
@@ -85,7 +85,7 @@ func (h *jobHandler) create(c *gin.Context) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	sub, err := h.check.read(body, owner, h.deps.LedgerNow())
+	sub, err := h.check.readJob(body, owner, h.deps.LedgerNow())
 	if err != nil {
 		return nil, err
 	}
@@ -105,10 +105,10 @@ func (h *jobHandler) create(c *gin.Context) (any, error) {
 
 // send gives jobs that were just written down to the carrier. It never fails: what it loses, the audit sends.
 func (h *jobHandler) send(owner job.ID, made ...job.Created) {
-	parcels := make([]job.Parcel, 0, len(made))
+	parcels := make([]job.Message, 0, len(made))
 	for _, m := range made {
 		if !m.Replayed && m.Job.State != job.Held {
-			parcels = append(parcels, m.Job.Parcel())
+			parcels = append(parcels, m.Job.Message())
 		}
 	}
 	if len(parcels) > 0 {
@@ -186,7 +186,7 @@ func (h *jobHandler) cancel(c *gin.Context) (any, error) {
 		return nil, fmt.Errorf("cancel job %s: %w", j.ID, err)
 	}
 	if after.State.Finished() {
-		h.carrier.Withdraw(after.Parcel())
+		h.carrier.Withdraw(after.Message())
 	} else {
 		h.carrier.SignalCancel(after.ID)
 	}
@@ -207,7 +207,7 @@ func (h *jobHandler) retry(c *gin.Context) (any, error) {
 		return nil, fmt.Errorf("retry job %s: %w", j.ID, err)
 	}
 	if after.State != job.Held {
-		h.carrier.Send(after.Parcel())
+		h.carrier.Send(after.Message())
 	}
 	h.record(c, "job.retry", after)
 	return jobBody{after}, nil
@@ -216,7 +216,7 @@ func (h *jobHandler) retry(c *gin.Context) (any, error) {
 // record writes down what somebody did to another's job. What owners do to their own is in the job itself.
 func (h *jobHandler) record(c *gin.Context, action string, j *job.Job) {
 	if p := caller(c); p.UserID != j.OwnerID {
-		e := deed(c, h.deps.LedgerNow(), action, j.ID.String())
+		e := newAuditEntry(c, h.deps.LedgerNow(), action, j.ID.String())
 		e.Detail = map[string]string{"owner_id": j.OwnerID.String(), "type": j.Type}
 		h.audit.Record(c.Request.Context(), e)
 	}

@@ -253,7 +253,7 @@ func (nullLedger) Create(_ context.Context, s job.Submission) (job.Created, erro
 func BenchmarkCreate(b *testing.B) {
 	auth := newFakeAuth()
 	a, err := New(Config{Queues: []string{"default", "critical"}, Quota: QuotaConfig{RatePerSecond: 1e9, Burst: 1e9}}, Deps{Auth: auth,
-		Jobs: nullLedger{newFakeLedger()}, Carrier: &fakeCarrier{}, Audit: &fakeAudit{}, Tasks: testCatalogue(b), Log: slog.New(slog.NewJSONHandler(io.Discard, nil))})
+		Jobs: nullLedger{newFakeLedger()}, Dispatcher: &fakeCarrier{}, Audit: &fakeAudit{}, Tasks: testCatalogue(b), Log: slog.New(slog.NewJSONHandler(io.Discard, nil))})
 	if err != nil {
 		b.Fatal(err)
 	}

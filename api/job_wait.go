@@ -55,7 +55,7 @@ func (h *jobHandler) await(c *gin.Context, j *job.Job, wait time.Duration) error
 	allowed := h.stillAllowed(c, j)
 	defer watchRights(ctx, allowed, end)()
 
-	v := visitOf(c)
+	v := requestInfoOf(c)
 	err := v.place.wait(ctx, h.network(v), func(ctx context.Context) error { return h.jobs.AwaitFinished(ctx, j.ID) })
 	switch cause := context.Cause(ctx); {
 	case err == nil, errors.Is(cause, errStopping):
@@ -72,7 +72,7 @@ func (h *jobHandler) await(c *gin.Context, j *job.Job, wait time.Duration) error
 
 // stillAllowed asks again what was asked before the wait began. It may be called while the request waits.
 func (h *jobHandler) stillAllowed(c *gin.Context, j *job.Job) func(context.Context) error {
-	rights, authorization := visitOf(c).rights, slices.Clone(c.Request.Header["Authorization"])
+	rights, authorization := requestInfoOf(c).rights, slices.Clone(c.Request.Header["Authorization"])
 	return func(ctx context.Context) error {
 		p, err := rights.again(ctx, h.deps.Auth, authorization)
 		if err != nil {

@@ -105,7 +105,7 @@ func (b *browsers) authenticate(r route) gin.HandlerFunc {
 			c.Abort()
 			return
 		case err == nil:
-			visitOf(c).caller = p
+			requestInfoOf(c).caller = p
 			if p.PasswordChangeRequired && !r.OldPassword {
 				if asksForPage(c) {
 					b.base.redirect(c, http.StatusSeeOther, passwordPage)

@@ -77,7 +77,7 @@ func newNotice(b base) (*notice, error) {
 func (n *notice) refuse(c *gin.Context, e *job.Error) {
 	_, title := kind(e.Code)
 	view := noticeView{Title: title, Detail: sentence(e.Message), RequestID: requestID(c)}
-	if p := visitOf(c).caller; p != nil {
+	if p := requestInfoOf(c).caller; p != nil {
 		view.SignedIn = p.Email
 	}
 	begin(c, e)

@@ -15,10 +15,10 @@ type network = netip.Prefix
 // connections are bounded. Whatever others hold, a small request finds room.
 const freeBody = 16 << 10
 
-// memory is a budget of bytes shared by all requests with large bodies or answers. A body takes from it as it arrives, so that
+// byteBudget is a budget of bytes shared by all requests with large bodies or answers. A body takes from it as it arrives, so that
 // one who announces much and sends nothing holds nothing. One user may have half of it, one network three quarters, so that
 // one of them leaves something for the others.
-type memory struct {
+type byteBudget struct {
 	total, perUser, perNetwork int64
 
 	mu       sync.Mutex
@@ -27,17 +27,17 @@ type memory struct {
 	networks map[network]int64
 }
 
-// newMemory is a budget that has room for one body of the largest size whatever the shares.
-func newMemory(bytes, largest int64) *memory {
-	return &memory{total: bytes, perUser: max(bytes/2, min(largest, bytes)), perNetwork: max(bytes/4*3, min(largest, bytes)),
+// newByteBudget is a budget that has room for one body of the largest size whatever the shares.
+func newByteBudget(bytes, largest int64) *byteBudget {
+	return &byteBudget{total: bytes, perUser: max(bytes/2, min(largest, bytes)), perNetwork: max(bytes/4*3, min(largest, bytes)),
 		users: map[job.ID]int64{}, networks: map[network]int64{}}
 }
 
-var errNoMemory = &job.Error{Code: job.CodeUnavailable, Message: "too many large bodies at once", RetryAfter: time.Second}
+var errNoBudget = &job.Error{Code: job.CodeUnavailable, Message: "too many large bodies at once", RetryAfter: time.Second}
 
-// share is what one request holds of a memory. It is not for concurrent use. The zero share is of no memory, and free.
-type share struct {
-	of   *memory
+// reservation is what one request holds of a memory. It is not for concurrent use. The zero share is of no memory, and free.
+type reservation struct {
+	of   *byteBudget
 	user job.ID  // zero: not known
 	from network // zero: not known
 	size int64
@@ -45,28 +45,28 @@ type share struct {
 }
 
 // grow takes bytes more, or answers that there are none.
-func (s *share) grow(bytes int64) error {
+func (s *reservation) grow(bytes int64) error {
 	s.size += bytes
 	more := max(s.size-freeBody, 0) - s.held
 	if s.of == nil || more <= 0 {
 		return nil
 	}
-	if !s.of.take(s.user, s.from, more) {
+	if !s.of.reserve(s.user, s.from, more) {
 		s.size -= bytes
-		return errNoMemory
+		return errNoBudget
 	}
 	s.held += more
 	return nil
 }
 
-func (s *share) release() {
+func (s *reservation) release() {
 	if s.held > 0 {
-		s.of.give(s.user, s.from, s.held)
+		s.of.release(s.user, s.from, s.held)
 	}
 	s.size, s.held = 0, 0
 }
 
-func (m *memory) take(user job.ID, from network, bytes int64) bool {
+func (m *byteBudget) reserve(user job.ID, from network, bytes int64) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.held+bytes > m.total || !user.IsZero() && m.users[user]+bytes > m.perUser ||
@@ -79,7 +79,7 @@ func (m *memory) take(user job.ID, from network, bytes int64) bool {
 	return true
 }
 
-func (m *memory) give(user job.ID, from network, bytes int64) {
+func (m *byteBudget) release(user job.ID, from network, bytes int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.held -= bytes

@@ -8,8 +8,8 @@ import (
 	"github.com/gin-gonic/gin"
 )
 
-// watcher is told of every request, for metrics and traces. Nil: nobody watches. A route is a pattern of the table, never a path.
-type watcher interface {
+// metricsObserver is told of every request, for metrics and traces. Nil: nobody watches. A route is a pattern of the table, never a path.
+type metricsObserver interface {
 	// Trace puts a request into a span. It answers the context that the request's handler gets, and what is to be called with the status of
 	// the answer; nil: nothing.
 	Trace(r *http.Request, route string) (ctx context.Context, end func(status int))

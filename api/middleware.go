@@ -18,7 +18,7 @@ const (
 	statusClientGone = 499 // in the log only: the client went away before there was an answer
 )
 
-func requestID(c *gin.Context) string { return visitOf(c).origin.RequestID }
+func requestID(c *gin.Context) string { return requestInfoOf(c).origin.RequestID }
 
 // recoverPanic answers a panic like any error of ours, and keeps the process alive. Where the answer has begun, the
 // connection is cut, so that half an answer is not taken for a whole one.

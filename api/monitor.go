@@ -22,9 +22,9 @@ const (
 	maxMonitorBody = 1 << 20
 )
 
-// steering is what the ledger decides when an operator acts in the monitor. All of it answers CodeConflict, with the job's state,
+// jobSteering is what the ledger decides when an operator acts in the monitor. All of it answers CodeConflict, with the job's state,
 // where it cannot be.
-type steering interface {
+type jobSteering interface {
 	Job(ctx context.Context, id job.ID) (*job.Job, error)
 	Cancel(ctx context.Context, id job.ID) (*job.Job, error)
 	// RunNow starts a job anew that is archived, canceled or waits for its time, under a new delivery.
@@ -34,8 +34,8 @@ type steering interface {
 	Resume(ctx context.Context, queue string) error
 }
 
-// road is what Redis holds, as asynq keeps it. It follows the ledger.
-type road interface {
+// queueInspector is what Redis holds, as asynq keeps it. It follows the ledger.
+type queueInspector interface {
 	// TaskIDs lists the tasks in one of a queue's lists, at most limit.
 	TaskIDs(ctx context.Context, queue string, list job.State, limit int) ([]string, error)
 	RunTask(ctx context.Context, queue, id string) error
@@ -57,7 +57,7 @@ type monitor struct {
 	reader   http.Handler // asynqmon
 	viewer   *monitorPage
 	operator *monitorPage
-	helm     *helm
+	helm     *monitorActions
 	charts   *charts
 	viewing  viewing
 }
@@ -73,7 +73,7 @@ func newMonitor(cfg Config, deps Deps, b *browsers) (*monitor, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &monitor{browsers: b, base: b.base, reader: reader, viewer: viewer, operator: operator, charts: charts, helm: newHelm(cfg, deps), viewing: viewing{deps.Tasks}}, nil
+	return &monitor{browsers: b, base: b.base, reader: reader, viewer: viewer, operator: operator, charts: charts, helm: newMonitorActions(cfg, deps), viewing: viewing{deps.Tasks}}, nil
 }
 
 func (m *monitor) routes() []route {
@@ -130,12 +130,12 @@ func (m *monitor) answer(c *gin.Context, h func(*gin.Context) (any, error)) {
 }
 
 func (m *monitor) act(c *gin.Context) {
-	o, ok := parseOrder(c.Request.Method, c.Request.URL.Path)
+	o, ok := parseTaskAction(c.Request.Method, c.Request.URL.Path)
 	if !ok || !isMonitorPath(c.Request.URL.Path) {
 		m.browsers.fail(c, errNoRoute)
 		return
 	}
-	m.answer(c, func(c *gin.Context) (any, error) { return m.helm.obey(c, o) })
+	m.answer(c, func(c *gin.Context) (any, error) { return m.helm.execute(c, o) })
 }
 
 // read lets asynqmon answer. What it says of its errors, addresses of Redis among it, is for the log only.

@@ -20,7 +20,7 @@ import (
 )
 
 const (
-	chartsPatience = 10 * time.Second
+	chartsTimeout = 10 * time.Second
 	maxChart       = 8 << 20 // bytes of one answer of Prometheus
 	maxChartSpan   = 31 * 24 * time.Hour
 	chartPoints    = 720
@@ -38,7 +38,7 @@ func newCharts(prometheus string) *charts {
 	if prometheus == "" {
 		return nil
 	}
-	return &charts{url: strings.TrimSuffix(prometheus, "/") + "/api/v1/query_range", client: &http.Client{Timeout: chartsPatience}}
+	return &charts{url: strings.TrimSuffix(prometheus, "/") + "/api/v1/query_range", client: &http.Client{Timeout: chartsTimeout}}
 }
 
 // chartQueries are the answer's members and what they show; %s stands for the filter. max: every exporter of a queue's figures says the same.

@@ -19,33 +19,33 @@ import (
 // An order for all tasks of a list ends after this many tasks or this long, whichever comes first, and answers how many it did: what is left
 // stays in the list, and the button can be pressed again.
 const (
-	maxOrder      = 10_000
-	orderPatience = 25 * time.Second
-	orderAtOnce   = 8
+	maxTaskAction      = 10_000
+	actionTimeout = 25 * time.Second
+	actionConcurrency   = 8
 )
 
-// helm does what operators ask for in the monitor: the ledger decides, Redis follows, and the audit log names who it was.
-type helm struct {
-	ledger  steering
-	road    road
-	carrier carrier
+// monitorActions does what operators ask for in the monitor: the ledger decides, Redis follows, and the audit log names who it was.
+type monitorActions struct {
+	ledger  jobSteering
+	road    queueInspector
+	carrier dispatcher
 	audit   auditor
 	queues  []string
 	log     *slog.Logger
 	now     func() time.Time
 }
 
-func newHelm(cfg Config, deps Deps) *helm {
-	return &helm{ledger: deps.Steering, road: deps.Road, carrier: deps.Carrier, audit: deps.Audit, queues: cfg.Queues, log: deps.Log, now: deps.LedgerNow}
+func newMonitorActions(cfg Config, deps Deps) *monitorActions {
+	return &monitorActions{ledger: deps.Steering, road: deps.Inspector, carrier: deps.Dispatcher, audit: deps.Audit, queues: cfg.Queues, log: deps.Log, now: deps.LedgerNow}
 }
 
-// obey does what o says and answers what asynqmon's page expects.
-func (h *helm) obey(c *gin.Context, o order) (any, error) {
+// execute does what o says and answers what asynqmon's page expects.
+func (h *monitorActions) execute(c *gin.Context, o taskAction) (any, error) {
 	switch {
 	case o.list == "":
 		return nil, h.queue(c, o)
 	case o.task != "":
-		err := h.steer(c.Request.Context(), caller(c).Email, o, o.task)
+		err := h.changeJob(c.Request.Context(), caller(c).Email, o, o.task)
 		if err == nil {
 			h.record(c, o, o.task, nil)
 		}
@@ -58,7 +58,7 @@ func (h *helm) obey(c *gin.Context, o order) (any, error) {
 }
 
 // some does it to the tasks that the body names. One that fails fails alone.
-func (h *helm) some(c *gin.Context, o order) (any, error) {
+func (h *monitorActions) some(c *gin.Context, o taskAction) (any, error) {
 	var ids []string
 	if err := bindJSON(c, fields{"task_ids": func(s *scanner) { s.strs(&ids, 1, maxParameter) }}); err != nil {
 		return nil, err
@@ -73,8 +73,8 @@ func (h *helm) some(c *gin.Context, o order) (any, error) {
 }
 
 // all does it to every task of a list, within bounds.
-func (h *helm) all(c *gin.Context, o order) (any, error) {
-	ids, err := h.road.TaskIDs(c.Request.Context(), o.queue, o.list, maxOrder)
+func (h *monitorActions) all(c *gin.Context, o taskAction) (any, error) {
+	ids, err := h.road.TaskIDs(c.Request.Context(), o.queue, o.list, maxTaskAction)
 	if err != nil {
 		return nil, err
 	}
@@ -95,17 +95,17 @@ func (h *helm) all(c *gin.Context, o order) (any, error) {
 }
 
 // each does it to every one of the tasks, some at a time, and records it. The error is one of those that failed.
-func (h *helm) each(c *gin.Context, o order, ids []string) (done, failed []string, err error) {
-	ctx, cancel := context.WithTimeout(c.Request.Context(), orderPatience)
+func (h *monitorActions) each(c *gin.Context, o taskAction, ids []string) (done, failed []string, err error) {
+	ctx, cancel := context.WithTimeout(c.Request.Context(), actionTimeout)
 	defer cancel()
 	errs := make([]error, len(ids))
 	var next atomic.Int64
 	var group errgroup.Group
-	for range orderAtOnce {
+	for range actionConcurrency {
 		group.Go(func() error {
 			for i := int(next.Add(1)) - 1; i < len(ids); i = int(next.Add(1)) - 1 {
 				if errs[i] = ctx.Err(); errs[i] == nil {
-					errs[i] = h.steer(ctx, caller(c).Email, o, ids[i])
+					errs[i] = h.changeJob(ctx, caller(c).Email, o, ids[i])
 				}
 			}
 			return nil
@@ -129,7 +129,7 @@ func (h *helm) each(c *gin.Context, o order, ids []string) (done, failed []strin
 }
 
 // queue does it to a queue. One that this deployment does not use is asynq's alone.
-func (h *helm) queue(c *gin.Context, o order) (err error) {
+func (h *monitorActions) queue(c *gin.Context, o taskAction) (err error) {
 	ctx, ours := c.Request.Context(), slices.Contains(h.queues, o.queue)
 	switch {
 	case o.verb == "delete" && ours:
@@ -152,32 +152,32 @@ func (h *helm) queue(c *gin.Context, o order) (err error) {
 }
 
 // pause and resume are done when the ledger knows. What Redis did not hear, the audit tells it.
-func (h *helm) pause(ctx context.Context, queue, by, reason string) error {
+func (h *monitorActions) pause(ctx context.Context, queue, by, reason string) error {
 	if err := h.ledger.Pause(ctx, queue, by, reason); err != nil {
 		return err
 	}
-	h.followed(ctx, h.road.PauseQueue(ctx, queue), "queue", queue)
+	h.logRedisError(ctx, h.road.PauseQueue(ctx, queue), "queue", queue)
 	return nil
 }
 
-func (h *helm) resume(ctx context.Context, queue string) error {
+func (h *monitorActions) resume(ctx context.Context, queue string) error {
 	if err := h.ledger.Resume(ctx, queue); err != nil {
 		return err
 	}
-	h.followed(ctx, h.road.ResumeQueue(ctx, queue), "queue", queue)
+	h.logRedisError(ctx, h.road.ResumeQueue(ctx, queue), "queue", queue)
 	return nil
 }
 
-// followed notes where Redis did not do what the ledger decided: its task is gone already, has moved on and will be dropped when it is claimed, or
+// logRedisError notes where Redis did not do what the ledger decided: its task is gone already, has moved on and will be dropped when it is claimed, or
 // Redis does not answer and the audit mends it.
-func (h *helm) followed(ctx context.Context, err error, attrs ...any) {
+func (h *monitorActions) logRedisError(ctx context.Context, err error, attrs ...any) {
 	if err != nil && !errors.Is(err, job.ErrNotFound) {
 		h.log.DebugContext(ctx, "redis did not follow the ledger", append(attrs, "err", err)...)
 	}
 }
 
 // record writes the deed into the audit log: task.run, queue.pause and the like.
-func (h *helm) record(c *gin.Context, o order, target string, detail map[string]string) {
+func (h *monitorActions) record(c *gin.Context, o taskAction, target string, detail map[string]string) {
 	noun := "task."
 	if o.list == "" {
 		noun = "queue."
@@ -189,7 +189,7 @@ func (h *helm) record(c *gin.Context, o order, target string, detail map[string]
 	if o.list != "" {
 		detail["queue"], detail["list"] = o.queue, string(o.list)
 	}
-	e := deed(c, h.now(), noun+o.verb, job.CleanText(target, maxParameter))
+	e := newAuditEntry(c, h.now(), noun+o.verb, job.CleanText(target, maxParameter))
 	e.Detail = detail
 	h.audit.Record(c.Request.Context(), e)
 }

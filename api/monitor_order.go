@@ -8,8 +8,8 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// order is what an operator asks for in asynqmon, in its own terms.
-type order struct {
+// taskAction is what an operator asks for in asynqmon, in its own terms.
+type taskAction struct {
 	verb  string // run, archive, delete, cancel; of a queue: pause, resume, delete
 	queue string
 	list  job.State // in which of the queue's lists the tasks stand; empty: it is about the queue itself
@@ -19,7 +19,7 @@ type order struct {
 }
 
 // verbs are what asynqmon offers for each list. Groups are not among them: nothing in Waybill uses them.
-func (o order) possible() bool {
+func (o taskAction) possible() bool {
 	switch o.list {
 	case "":
 		return o.verb == "pause" || o.verb == "resume" || o.verb == "delete"
@@ -37,16 +37,16 @@ func (o order) possible() bool {
 	return false
 }
 
-// parseOrder reads a request that asynqmon's page sends when somebody presses a button:
+// parseTaskAction reads a request that asynqmon's page sends when somebody presses a button:
 //
 //	DELETE queues/Q                      POST queues/Q:pause
 //	DELETE queues/Q/retry_tasks/ID       POST queues/Q/retry_tasks/ID:run
 //	DELETE queues/Q/retry_tasks:delete_all    POST queues/Q/retry_tasks:run_all    POST queues/Q/retry_tasks:batch_delete
-func parseOrder(method, path string) (o order, ok bool) {
+func parseTaskAction(method, path string) (o taskAction, ok bool) {
 	rest, ok := strings.CutPrefix(path, monitorAPI+"/queues/")
 	parts := strings.Split(rest, "/")
 	if !ok || len(parts) > 3 || slices.Contains(parts, "") {
-		return order{}, false
+		return taskAction{}, false
 	}
 	last := &parts[len(parts)-1]
 	switch method {

@@ -91,20 +91,20 @@ func (m *monitor) asset(c *gin.Context) {
 	write(c, http.StatusOK, kind, got.body.Bytes())
 }
 
-// captured is an answer that is looked at before it is sent.
-type captured struct {
+// recordedResponse is an answer that is looked at before it is sent.
+type recordedResponse struct {
 	status int
 	header http.Header
 	body   bytes.Buffer
 }
 
-func (a *captured) Header() http.Header         { return a.header }
-func (a *captured) WriteHeader(status int)      { a.status = status }
-func (a *captured) Write(b []byte) (int, error) { return a.body.Write(b) }
+func (a *recordedResponse) Header() http.Header         { return a.header }
+func (a *recordedResponse) WriteHeader(status int)      { a.status = status }
+func (a *recordedResponse) Write(b []byte) (int, error) { return a.body.Write(b) }
 
 // serve lets h answer a GET for the path as we read it, whatever way it was written, and keeps from h what is none of its business.
-func serve(h http.Handler, b base, r *http.Request) *captured {
-	a := &captured{status: http.StatusOK, header: http.Header{}}
+func serve(h http.Handler, b base, r *http.Request) *recordedResponse {
+	a := &recordedResponse{status: http.StatusOK, header: http.Header{}}
 	clean := (&http.Request{Method: http.MethodGet, Header: http.Header{}, Body: http.NoBody,
 		URL: &url.URL{Path: string(b) + r.URL.Path, RawQuery: r.URL.RawQuery}}).WithContext(r.Context())
 	h.ServeHTTP(a, clean)

@@ -8,17 +8,17 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// steer does to one task what o says; who is the operator. Where the task stands for a job, the ledger decides and the task follows; else it is
+// changeJob does to one task what o says; who is the operator. Where the task stands for a job, the ledger decides and the task follows; else it is
 // somebody else's, or of a job that was forgotten, and Redis alone has it.
-func (h *helm) steer(ctx context.Context, who string, o order, task string) error {
+func (h *monitorActions) changeJob(ctx context.Context, who string, o taskAction, task string) error {
 	id, delivery, err := job.ParseTaskID(task)
 	if err != nil {
-		return h.foreign(ctx, o, task)
+		return h.changeForeignTask(ctx, o, task)
 	}
 	j, err := h.ledger.Job(ctx, id)
 	switch {
 	case errors.Is(err, job.ErrNotFound):
-		return h.foreign(ctx, o, task)
+		return h.changeForeignTask(ctx, o, task)
 	case err != nil:
 		return fmt.Errorf("read job %s: %w", id, err)
 	}
@@ -35,7 +35,7 @@ func (h *helm) steer(ctx context.Context, who string, o order, task string) erro
 	}
 }
 
-func (h *helm) foreign(ctx context.Context, o order, task string) error {
+func (h *monitorActions) changeForeignTask(ctx context.Context, o taskAction, task string) error {
 	switch o.verb {
 	case "run":
 		return h.road.RunTask(ctx, o.queue, task)
@@ -49,29 +49,29 @@ func (h *helm) foreign(ctx context.Context, o order, task string) error {
 }
 
 // run starts the job anew: a new delivery is sent, and the old task stands for nothing any more.
-func (h *helm) run(ctx context.Context, o order, task string, id job.ID) error {
+func (h *monitorActions) run(ctx context.Context, o taskAction, task string, id job.ID) error {
 	after, err := h.ledger.RunNow(ctx, id)
 	if err != nil {
 		return fmt.Errorf("run job %s: %w", id, err)
 	}
-	h.carrier.Send(after.Parcel())
-	h.followed(ctx, h.road.DeleteTask(ctx, o.queue, task), "job_id", id)
+	h.carrier.Send(after.Message())
+	h.logRedisError(ctx, h.road.DeleteTask(ctx, o.queue, task), "job_id", id)
 	return nil
 }
 
-func (h *helm) archive(ctx context.Context, who string, o order, task string, j *job.Job, current bool) error {
+func (h *monitorActions) archive(ctx context.Context, who string, o taskAction, task string, j *job.Job, current bool) error {
 	if !current {
 		return superseded(j)
 	}
 	if _, err := h.ledger.Archive(ctx, j.ID, "archived by "+who+" in the monitor"); err != nil {
 		return fmt.Errorf("archive job %s: %w", j.ID, err)
 	}
-	h.followed(ctx, h.road.ArchiveTask(ctx, o.queue, task), "job_id", j.ID)
+	h.logRedisError(ctx, h.road.ArchiveTask(ctx, o.queue, task), "job_id", j.ID)
 	return nil
 }
 
 // remove takes the task away. If the job still waited for it, that cancels the job; a job that has its outcome keeps it.
-func (h *helm) remove(ctx context.Context, o order, task string, j *job.Job, current bool) error {
+func (h *monitorActions) remove(ctx context.Context, o taskAction, task string, j *job.Job, current bool) error {
 	finishedInRedis := o.list == job.Archived || o.list == job.Completed
 	if !current || j.State.Finished() || j.State == job.Active && finishedInRedis {
 		return h.road.DeleteTask(ctx, o.queue, task)
@@ -86,11 +86,11 @@ func (h *helm) remove(ctx context.Context, o order, task string, j *job.Job, cur
 		h.carrier.SignalCancel(j.ID)
 		return nil
 	}
-	h.followed(ctx, h.road.DeleteTask(ctx, o.queue, task), "job_id", j.ID)
+	h.logRedisError(ctx, h.road.DeleteTask(ctx, o.queue, task), "job_id", j.ID)
 	return nil
 }
 
-func (h *helm) cancel(ctx context.Context, j *job.Job, current bool) error {
+func (h *monitorActions) cancel(ctx context.Context, j *job.Job, current bool) error {
 	if !current {
 		return superseded(j)
 	}
@@ -99,7 +99,7 @@ func (h *helm) cancel(ctx context.Context, j *job.Job, current bool) error {
 		return fmt.Errorf("cancel job %s: %w", j.ID, err)
 	}
 	if after.State.Finished() {
-		h.carrier.Withdraw(after.Parcel())
+		h.carrier.Withdraw(after.Message())
 	} else {
 		h.carrier.SignalCancel(j.ID)
 	}

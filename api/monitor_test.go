@@ -411,7 +411,7 @@ func FuzzOrdersAreReadInOneWay(f *testing.F) {
 		f.Add("DELETE", p)
 	}
 	f.Fuzz(func(t *testing.T, method, path string) {
-		o, ok := parseOrder(method, queuesPath+path)
+		o, ok := parseTaskAction(method, queuesPath+path)
 		if !ok {
 			return
 		}
@@ -461,7 +461,7 @@ func TestTheMetricsPageAsksPrometheusAndNothingThatTheClientSays(t *testing.T) {
 
 func TestAnOrderForAllEndsInTime(t *testing.T) {
 	t.Parallel()
-	if orderPatience > maxWait || time.Duration(maxOrder/orderAtOnce)*time.Millisecond > orderPatience {
+	if actionTimeout > maxWait || time.Duration(maxTaskAction/actionConcurrency)*time.Millisecond > actionTimeout {
 		t.Error("an order may outlast the server's write timeout, or its bound is out of reach")
 	}
 }

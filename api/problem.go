@@ -115,7 +115,7 @@ func refuse(c *gin.Context, err error) {
 	status, title := kind(e.Code)
 	setProblemHeaders(c, e)
 	body, err := json.Marshal(problem{
-		Type: string(visitOf(c).base) + "/docs#problem-" + strings.ReplaceAll(string(e.Code), "_", "-"), Title: title, Status: status,
+		Type: string(requestInfoOf(c).base) + "/docs#problem-" + strings.ReplaceAll(string(e.Code), "_", "-"), Title: title, Status: status,
 		Detail: e.Message, Code: e.Code, RequestID: requestID(c), State: e.State, Errors: e.Fields,
 	})
 	if err != nil { // strings and numbers only: cannot happen

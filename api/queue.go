@@ -27,7 +27,7 @@ type queueLedger interface {
 // QueueFigures is what there was to count at one moment.
 type QueueFigures struct {
 	At       time.Time          // by the ledger's clock
-	Open     []job.QueueFigures // a queue without open jobs may be missing
+	Open     []job.QueueCounts // a queue without open jobs may be missing
 	Archived map[string]int     // jobs
 	Workers  []job.Worker       // by their heartbeats
 	Redis    map[string]RedisQueue
@@ -49,11 +49,11 @@ const readBackTimeout = time.Second
 type queueHandler struct {
 	names  []string
 	ledger queueLedger
-	helm   *helm
+	helm   *monitorActions
 }
 
 func newQueueHandler(cfg Config, deps Deps) *queueHandler {
-	return &queueHandler{names: slices.Sorted(slices.Values(cfg.Queues)), ledger: deps.Queues, helm: newHelm(cfg, deps)}
+	return &queueHandler{names: slices.Sorted(slices.Values(cfg.Queues)), ledger: deps.Queues, helm: newMonitorActions(cfg, deps)}
 }
 
 func (h *queueHandler) routes() []route {
@@ -141,7 +141,7 @@ func (h *queueHandler) named(c *gin.Context) (string, error) {
 
 // done records the deed and answers the queue as it is.
 func (h *queueHandler) done(c *gin.Context, action, name string, detail map[string]string) (any, error) {
-	e := deed(c, h.helm.now(), action, name)
+	e := newAuditEntry(c, h.helm.now(), action, name)
 	e.Detail = detail
 	h.helm.audit.Record(c.Request.Context(), e)
 	bodies, err := h.bodies(c.Request.Context(), []string{name})
@@ -203,7 +203,7 @@ func (b *queueBody) addPause(kept []job.Queue) {
 	}
 }
 
-func (b *queueBody) addOpen(open []job.QueueFigures) {
+func (b *queueBody) addOpen(open []job.QueueCounts) {
 	for _, f := range open {
 		if f.Queue != b.Name {
 			continue

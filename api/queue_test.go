@@ -14,7 +14,7 @@ func TestQueuesShowWhatTheLedgerAndRedisKnow(t *testing.T) {
 	h := newAPITest(t)
 	now := time.Now()
 	h.queues.figures = QueueFigures{At: now,
-		Open:     []job.QueueFigures{{Queue: "default", Open: map[job.State]int{job.Pending: 3, job.Retry: 2, job.Held: 1}, OldestDue: 90 * time.Second, Cut: true}, {Queue: "gone"}},
+		Open:     []job.QueueCounts{{Queue: "default", Open: map[job.State]int{job.Pending: 3, job.Retry: 2, job.Held: 1}, OldestDue: 90 * time.Second, Cut: true}, {Queue: "gone"}},
 		Archived: map[string]int{"default": 4},
 		Workers: []job.Worker{{Queues: []string{"default", "low"}, Slots: 64, BeatAt: now}, {Queues: []string{"default"}, Slots: 8, BeatAt: now.Add(-time.Second)},
 			{Queues: []string{"default"}, Slots: 8, BeatAt: now.Add(-time.Minute)}, {Queues: []string{"default"}, Slots: 8, BeatAt: now, Stopping: true}},

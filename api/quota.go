@@ -163,7 +163,7 @@ func (q *quota) show(c *gin.Context, tokens float64, open int) {
 	b = strconv.AppendInt(append(b, `"submissions";r=`...), int64(max(tokens, 0)), 10)
 	b = strconv.AppendInt(append(b, `;t=`...), int64(max(whole, 0)), 10)
 	b = strconv.AppendInt(append(b, `, "open-jobs";r=`...), int64(max(q.cfg.MaxOpen-open, 0)), 10)
-	h, v := c.Writer.Header(), visitOf(c)
+	h, v := c.Writer.Header(), requestInfoOf(c)
 	v.rateLimit[0] = string(b)
 	h["Ratelimit-Policy"], h["Ratelimit"] = q.policy, v.rateLimit[:]
 }

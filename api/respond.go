@@ -22,7 +22,7 @@ type reply struct {
 
 // header writes what the answer says of itself.
 func (r *reply) header(c *gin.Context) {
-	h, v := c.Writer.Header(), visitOf(c)
+	h, v := c.Writer.Header(), requestInfoOf(c)
 	if r.Location != "" {
 		v.location[0] = string(v.base) + r.Location
 		h["Location"] = v.location[:]
@@ -110,14 +110,14 @@ const countedBody = 2 << 10
 //
 // The request's place is given back before: the peer may take its time. What it holds meanwhile is counted, if it is much.
 func write(c *gin.Context, status int, contentType string, body []byte) {
-	h, v := c.Writer.Header(), visitOf(c)
+	h, v := c.Writer.Header(), requestInfoOf(c)
 	if len(body) > freeBody {
 		if err := v.held.grow(int64(len(body))); err != nil {
 			refuse(c, err)
 			return
 		}
 	}
-	v.place.leave()
+	v.place.release()
 	v.contentType[0] = contentType
 	h["Content-Type"] = v.contentType[:]
 	if len(body) > countedBody {

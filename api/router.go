@@ -53,7 +53,7 @@ func (a *API) newEngine() (*gin.Engine, error) {
 	if err := e.SetTrustedProxies(nil); err != nil { // see clientIP
 		return nil, err
 	}
-	e.Use(a.attend, a.recoverPanic, a.secureHeaders(), limitHead, a.cors())
+	e.Use(a.trackRequest, a.recoverPanic, a.secureHeaders(), limitHead, a.cors())
 	if len(a.proxies.trusted) > 0 {
 		e.Use(a.countClient)
 	}

@@ -103,8 +103,8 @@ func (s *scanner) peek() byte {
 	return s.data[s.pos]
 }
 
-// take moves past c, or stops.
-func (s *scanner) take(c byte) bool {
+// expect moves past c, or stops.
+func (s *scanner) expect(c byte) bool {
 	if got := s.peek(); got != c {
 		s.unexpected(got, strconv.QuoteRune(rune(c)))
 		return false
@@ -183,7 +183,7 @@ func (s *scanner) elements(each func()) {
 		s.path[len(s.path)-1].index = i
 		each()
 		if s.peek() != ',' {
-			s.take(']')
+			s.expect(']')
 			return
 		}
 		s.pos++
@@ -206,15 +206,15 @@ func (s *scanner) members(in object) {
 	}
 	for s.stop == nil {
 		key := s.key()
-		if s.stop != nil || !s.take(':') {
+		if s.stop != nil || !s.expect(':') {
 			return
 		}
 		s.path = append(s.path, step{key: key})
-		s.once(key, mine, &many)
+		s.checkDuplicate(key, mine, &many)
 		s.member(key, in)
 		s.path = s.path[:len(s.path)-1]
 		if s.peek() != ',' {
-			s.take('}')
+			s.expect('}')
 			return
 		}
 		s.pos++
@@ -236,9 +236,9 @@ func (s *scanner) member(key []byte, in object) {
 	s.skip()
 }
 
-// once notes a key of the object whose keys begin at mine, and refuses one that was there before. Objects with many keys
+// checkDuplicate notes a key of the object whose keys begin at mine, and refuses one that was there before. Objects with many keys
 // use a set, so that no body takes quadratic time.
-func (s *scanner) once(key []byte, mine int, many *keySet) {
+func (s *scanner) checkDuplicate(key []byte, mine int, many *keySet) {
 	seen := false
 	if n := len(s.keys) - mine; n < fewKeys {
 		seen = slices.ContainsFunc(s.keys[mine:], func(k []byte) bool { return bytes.Equal(k, key) })

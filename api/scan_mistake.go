@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	maxMistakes  = 100 // field errors in one answer
+	maxReported  = 100 // field errors in one answer
 	maxPathShown = 64  // bytes of a key that are shown in a pointer
 )
 
@@ -22,10 +22,10 @@ func (s *scanner) malformed(format string, args ...any) {
 
 // refuse notes a mistake in the value at hand. The walk ends with the last one that there is room for in an answer.
 func (s *scanner) refuse(format string, args ...any) {
-	if len(s.mistakes) < maxMistakes {
+	if len(s.mistakes) < maxReported {
 		s.mistakes = append(s.mistakes, job.FieldError{Pointer: s.pointer(), Detail: fmt.Sprintf(format, args...)})
 	}
-	if len(s.mistakes) == maxMistakes && s.stop == nil {
+	if len(s.mistakes) == maxReported && s.stop == nil {
 		s.stop = invalid(s.mistakes)
 	}
 }

@@ -144,7 +144,7 @@ func TestValuesAreReadAndRawOnesKeptAsTheyStand(t *testing.T) {
 func TestNoMoreThanAHundredMistakesAreNamed(t *testing.T) {
 	t.Parallel()
 	var e *job.Error
-	if err := decode([]byte(`{"raw":[`+strings.Repeat(`"\u0000",`, 5000)+`1]}`), new(sample)); !errors.As(err, &e) || len(e.Fields) != maxMistakes {
+	if err := decode([]byte(`{"raw":[`+strings.Repeat(`"\u0000",`, 5000)+`1]}`), new(sample)); !errors.As(err, &e) || len(e.Fields) != maxReported {
 		t.Errorf("%d mistakes", len(e.Fields))
 	}
 }

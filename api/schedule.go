@@ -198,7 +198,7 @@ func (h *scheduleHandler) trigger(c *gin.Context) (any, error) {
 		return nil, err
 	}
 	if c.Request.ContentLength != 0 { // who sends a payload is told that it has no part in this
-		if err := bindJSON(c, nothing{}); err != nil {
+		if err := bindJSON(c, emptyBody{}); err != nil {
 			return nil, err
 		}
 	}
@@ -220,7 +220,7 @@ func (h *scheduleHandler) trigger(c *gin.Context) (any, error) {
 }
 
 func (h *scheduleHandler) record(c *gin.Context, action string, s *job.Schedule, detail map[string]string) {
-	e := deed(c, h.now(), action, s.ID.String())
+	e := newAuditEntry(c, h.now(), action, s.ID.String())
 	e.Detail = map[string]string{"name": s.Name, "owner_id": s.OwnerID.String()}
 	for k, v := range detail {
 		e.Detail[k] = v

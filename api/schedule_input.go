@@ -121,7 +121,7 @@ func (in *scheduleInput) apply() {
 // read reads a body into sch and names every mistake in it.
 func (h *scheduleHandler) read(body []byte, in *scheduleInput, sch *job.Schedule) error {
 	s := &scanner{data: body}
-	s.top(func() { s.only('{', func() { s.members(in) }) })
+	s.document(func() { s.expectKind('{', func() { s.members(in) }) })
 	if s.stop != nil {
 		return s.stop
 	}
@@ -199,10 +199,10 @@ func (in *pauseSchedule) member(s *scanner, name []byte) bool {
 	return true
 }
 
-// nothing is a body without fields.
-type nothing struct{}
+// emptyBody is a body without fields.
+type emptyBody struct{}
 
-func (nothing) member(*scanner, []byte) bool { return false }
+func (emptyBody) member(*scanner, []byte) bool { return false }
 
 // previewSchedule is a schedule's timing; its other fields may come along.
 type previewSchedule struct {

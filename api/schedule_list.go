@@ -159,7 +159,7 @@ func (h *scheduleHandler) previewNew(c *gin.Context) (any, error) {
 		return nil, err
 	}
 	s := &scanner{data: body}
-	s.top(func() { s.only('{', func() { s.members(in) }) })
+	s.document(func() { s.expectKind('{', func() { s.members(in) }) })
 	if s.stop != nil {
 		return nil, s.stop
 	}

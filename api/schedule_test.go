@@ -35,7 +35,7 @@ func newScheduleTest(t *testing.T, changes ...func(*apiTest)) *apiTest {
 			return job.Invalid("/type", "unknown")
 		}
 		service, err := schedule.New(schedule.Config{MinInterval: 10 * time.Second},
-			schedule.Deps{Ledger: s, Carrier: h.carrier, Fits: fits, Log: testenv.Logger(t)})
+			schedule.Deps{Ledger: s, Dispatcher: h.carrier, Fits: fits, Log: testenv.Logger(t)})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -133,17 +133,17 @@ type checker struct {
 	queues []string
 }
 
-// mistakes are what is wrong with a job, seen from the job itself.
-type mistakes []job.FieldError
+// fieldErrors are what is wrong with a job, seen from the job itself.
+type fieldErrors []job.FieldError
 
-func (m *mistakes) refuse(field, format string, args ...any) {
+func (m *fieldErrors) refuse(field, format string, args ...any) {
 	*m = append(*m, job.FieldError{Pointer: field, Detail: fmt.Sprintf(format, args...)})
 }
 
 // check completes what the scanner could not see at one place: what is missing, what does not go together, what the task
 // type says. The Submission is whole where there are no mistakes.
-func (k checker) check(in *createJob, owner job.ID) (job.Submission, mistakes) {
-	var wrong mistakes
+func (k checker) check(in *createJob, owner job.ID) (job.Submission, fieldErrors) {
+	var wrong fieldErrors
 	t := k.checkType(in, &wrong)
 	if t == nil {
 		return job.Submission{}, wrong
@@ -159,13 +159,13 @@ func (k checker) check(in *createJob, owner job.ID) (job.Submission, mistakes) {
 	}
 	if in.payload != nil {
 		if err := t.CheckValid(in.payload); err != nil { // the scanner takes nothing else
-			wrong = append(wrong, fieldErrors(err)...)
+			wrong = append(wrong, payloadErrors(err)...)
 		}
 	}
 	return sub, wrong
 }
 
-func (k checker) checkType(in *createJob, wrong *mistakes) *tasks.Type {
+func (k checker) checkType(in *createJob, wrong *fieldErrors) *tasks.Type {
 	if in.payload == nil {
 		wrong.refuse("/payload", "is required")
 	}
@@ -181,7 +181,7 @@ func (k checker) checkType(in *createJob, wrong *mistakes) *tasks.Type {
 	return t
 }
 
-func (in *createJob) checkTimes(sub *job.Submission, wrong *mistakes) {
+func (in *createJob) checkTimes(sub *job.Submission, wrong *fieldErrors) {
 	if in.delay != 0 && !in.runAt.IsZero() {
 		wrong.refuse("/delay", "cannot be given together with run_at")
 	}
@@ -219,11 +219,11 @@ func (in *createJob) withDefaults(t *tasks.Type) job.Submission {
 	}
 }
 
-// fieldErrors is what err, of a payload, says of single fields of the job.
-func fieldErrors(err error) mistakes {
+// payloadErrors is what err, of a payload, says of single fields of the job.
+func payloadErrors(err error) fieldErrors {
 	e := known(err)
 	if len(e.Fields) == 0 { // an error without a place is one of the whole payload
-		return mistakes{{Pointer: "/payload", Detail: e.Message}}
+		return fieldErrors{{Pointer: "/payload", Detail: e.Message}}
 	}
 	return e.Fields
 }

@@ -21,9 +21,9 @@ const (
 	maxUserAgent  = 255 // bytes kept of what a client calls itself
 )
 
-// visit is a request on its way through the chain: what is found out about it once, for everybody who asks. It is the context that
+// requestInfo is a request on its way through the chain: what is found out about it once, for everybody who asks. It is the context that
 // handlers get, so that one copy of the request, which is what a new context costs, is all that it takes.
-type visit struct {
+type requestInfo struct {
 	context.Context
 	began  time.Time
 	route  string // what it is counted under
@@ -32,8 +32,8 @@ type visit struct {
 	rights *route             // what the caller must be allowed; nil: the route is public
 
 	base    base
-	place   place
-	held    share // of the memory for bodies
+	place   slot
+	held    reservation // of the memory for bodies
 	maxBody int64 // bytes of the body; set by limitBody
 
 	endSpan func(status int) // nil: it is in no span
@@ -43,30 +43,30 @@ type visit struct {
 	requestID, contentType, location, rateLimit [1]string
 }
 
-type visitKey struct{}
+type requestInfoKey struct{}
 
 // Value implements context.Context.
-func (v *visit) Value(key any) any {
-	if key == (visitKey{}) {
+func (v *requestInfo) Value(key any) any {
+	if key == (requestInfoKey{}) {
 		return v
 	}
 	return v.Context.Value(key)
 }
 
-// visitOf is the visit that c's request makes. Every request makes one.
-func visitOf(c *gin.Context) *visit {
+// requestInfoOf is the visit that c's request makes. Every request makes one.
+func requestInfoOf(c *gin.Context) *requestInfo {
 	ctx := c.Request.Context()
-	if v, ok := ctx.(*visit); ok { // nearly always
+	if v, ok := ctx.(*requestInfo); ok { // nearly always
 		return v
 	}
-	return ctx.Value(visitKey{}).(*visit)
+	return ctx.Value(requestInfoKey{}).(*requestInfo)
 }
 
-// attend comes first, so that what the others refuse is seen too. It gives each request an id of our own: what a stranger sends as
+// trackRequest comes first, so that what the others refuse is seen too. It gives each request an id of our own: what a stranger sends as
 // X-Request-ID is ignored, since it would let them forge our logs.
-func (a *API) attend(c *gin.Context) {
+func (a *API) trackRequest(c *gin.Context) {
 	id := job.NewID().String()
-	v := &visit{Context: c.Request.Context(), began: a.deps.Now(), route: watchedRoute(c), requestID: [1]string{id},
+	v := &requestInfo{Context: c.Request.Context(), began: a.deps.Now(), route: watchedRoute(c), requestID: [1]string{id},
 		origin: auth.Origin{IP: a.clientIP(c.Request), UserAgent: job.CleanText(c.Request.UserAgent(), maxUserAgent), RequestID: id}}
 	v.base, v.place.conn, v.held.of = a.base, peer.Of(v.Context), a.memory
 	c.Writer.Header()["X-Request-Id"] = v.requestID[:]
@@ -75,12 +75,12 @@ func (a *API) attend(c *gin.Context) {
 	}
 	v.Context = auth.WithOrigin(v.Context, &v.origin)
 	c.Request = c.Request.WithContext(v)
-	defer a.leave(c, v) // also where the connection is cut by a panic
+	defer a.finishRequest(c, v) // also where the connection is cut by a panic
 	c.Next()
 	v.whole = true
 }
 
-func (a *API) leave(c *gin.Context, v *visit) {
+func (a *API) finishRequest(c *gin.Context, v *requestInfo) {
 	v.held.release()
 	took, status := a.deps.Now().Sub(v.began), c.Writer.Status()
 	if v.endSpan != nil {
@@ -110,7 +110,7 @@ func loggedPath(path string) string {
 // logAccess writes one line for each request: never a query string, a header, a body, or a token. What went wrong on
 // our side is an error that somebody must look at, and so is a statement that the ledger refuses; an outage of what we stand on is a warning, since
 // its alarm is elsewhere.
-func (a *API) logAccess(c *gin.Context, v *visit, took time.Duration) {
+func (a *API) logAccess(c *gin.Context, v *requestInfo, took time.Duration) {
 	status, level := c.Writer.Status(), slog.LevelInfo
 	err := c.Errors.Last()
 	if status < http.StatusInternalServerError {

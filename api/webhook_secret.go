@@ -34,7 +34,7 @@ func (h *webhookHandler) get(c *gin.Context) (any, error) {
 	if len(secrets) == 0 {
 		return nil, &job.Error{Code: job.CodeNotFound, Message: "this deployment signs no requests: it has no key for that"}
 	}
-	h.deps.Audit.Record(c.Request.Context(), deed(c, h.deps.Now(), "webhook_secret.read", owner.String()))
+	h.deps.Audit.Record(c.Request.Context(), newAuditEntry(c, h.deps.Now(), "webhook_secret.read", owner.String()))
 	return webhookSecretBody{OwnerID: owner.String(), Secrets: secrets}, nil
 }
 

@@ -10,8 +10,8 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// book is what the clients know: what they asked for, every answer of 2xx, and every answer that was none and should have been better.
-type book struct {
+// recorder is what the clients know: what they asked for, every answer of 2xx, and every answer that was none and should have been better.
+type recorder struct {
 	mu         sync.Mutex
 	orders     map[string]*order
 	complaints []string
@@ -20,9 +20,9 @@ type book struct {
 	slowest    time.Duration // answer to a submission
 }
 
-func newBook() *book { return &book{orders: map[string]*order{}} }
+func newRecorder() *recorder { return &recorder{orders: map[string]*order{}} }
 
-func (b *book) add(list ...*order) {
+func (b *recorder) add(list ...*order) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, o := range list {
@@ -31,7 +31,7 @@ func (b *book) add(list ...*order) {
 }
 
 // promised writes down that a submission was answered with this id.
-func (b *book) promised(o *order, id string) {
+func (b *recorder) promised(o *order, id string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if len(o.ids) == 0 {
@@ -40,14 +40,14 @@ func (b *book) promised(o *order, id string) {
 	o.ids = append(o.ids, id)
 }
 
-func (b *book) cancelSent(o *order) {
+func (b *recorder) cancelSent(o *order) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	o.cancels = true
 }
 
 // read writes down what an answer said of a job's state.
-func (b *book) read(o *order, state job.State, cancel bool) {
+func (b *recorder) read(o *order, state job.State, cancel bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if cancel && state == job.Canceled && o.canceledAt.IsZero() {
@@ -61,7 +61,7 @@ func (b *book) read(o *order, state job.State, cancel bool) {
 	}
 }
 
-func (b *book) complain(format string, args ...any) {
+func (b *recorder) complain(format string, args ...any) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if text := fmt.Sprintf(format, args...); len(b.complaints) < 50 && !slices.Contains(b.complaints, text) {
@@ -69,7 +69,7 @@ func (b *book) complain(format string, args ...any) {
 	}
 }
 
-func (b *book) count(refusals, broken int, took time.Duration) {
+func (b *recorder) count(refusals, broken int, took time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.refusals += refusals
@@ -77,7 +77,7 @@ func (b *book) count(refusals, broken int, took time.Duration) {
 	b.slowest = max(b.slowest, took)
 }
 
-func (b *book) snapshot() (orders []order, complaints []string) {
+func (b *recorder) snapshot() (orders []order, complaints []string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, o := range b.orders {

@@ -19,12 +19,12 @@ import (
 type client struct {
 	base, key string
 	http      *http.Client
-	book      *book
+	book      *recorder
 	mayDie    bool // the API is killed: requests may stay without an answer
 	mayRefuse bool // the ledger is down or the load too much: 503 and 429 are right
 }
 
-func newClient(base, key string, b *book) *client {
+func newClient(base, key string, b *recorder) *client {
 	return &client{base: base, key: key, book: b, http: &http.Client{Timeout: 35 * time.Second,
 		Transport: &http.Transport{MaxIdleConnsPerHost: 256, MaxConnsPerHost: 512}}}
 }

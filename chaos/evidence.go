@@ -18,7 +18,7 @@ type breach struct {
 
 // evidence is all that is known of a play once it is over.
 type evidence struct {
-	w          *world
+	w          *cluster
 	conserved  *string
 	unmet      []string // what was waited for in vain
 	orders     []order

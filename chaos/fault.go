@@ -98,7 +98,7 @@ func await(ctx context.Context, done <-chan struct{}, patience time.Duration, wh
 }
 
 // during is how long an outage lasts: s, or with -long what FAULTS asks for.
-func (w *world) during(usual, long time.Duration) time.Duration {
+func (w *cluster) during(usual, long time.Duration) time.Duration {
 	if w.s.o.long {
 		return long
 	}
@@ -106,6 +106,6 @@ func (w *world) during(usual, long time.Duration) time.Duration {
 }
 
 // readyTurns holds /readyz to turning within ten seconds.
-func (w *world) readyTurns(ctx context.Context, to bool) error {
+func (w *cluster) readyTurns(ctx context.Context, to bool) error {
 	return awaitReady(ctx, w.client.base, to, 10*time.Second)
 }

@@ -12,7 +12,7 @@ import (
 )
 
 // secondDeployment starts an API and a worker that have a database of their own and the Redis of this deployment. Both must refuse, and say why.
-func secondDeployment(ctx context.Context, w *world) error {
+func secondDeployment(ctx context.Context, w *cluster) error {
 	name := w.name + "_other"
 	if err := w.s.sql(ctx, "postgres", fmt.Sprintf("CREATE DATABASE %s TEMPLATE %s", name, template)); err != nil {
 		return err
@@ -29,7 +29,7 @@ func secondDeployment(ctx context.Context, w *world) error {
 }
 
 // refused starts a process and waits until it ended with an error that names the cause.
-func (w *world) refused(ctx context.Context, role, database string) error {
+func (w *cluster) refused(ctx context.Context, role, database string) error {
 	port, err := server.FreePort()
 	if err != nil {
 		return err

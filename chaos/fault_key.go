@@ -8,7 +8,7 @@ import (
 )
 
 // loseKeys deletes and spoils asynq's and Waybill's keys one by one, as a mistaken script would, while jobs wait under them.
-func loseKeys(ctx context.Context, w *world) error {
+func loseKeys(ctx context.Context, w *cluster) error {
 	w.flood(ctx, "ahead", 1, 500, 100, `,"delay":"14s"`)
 	const q = "asynq:{default}:"
 	steps := []func() error{
@@ -33,7 +33,7 @@ func loseKeys(ctx context.Context, w *world) error {
 
 func taskKey(id string) string { return "asynq:{default}:t:" + id }
 
-func (w *world) deleteTasks(ctx context.Context, set string, from, to int64) error {
+func (w *cluster) deleteTasks(ctx context.Context, set string, from, to int64) error {
 	ids, err := w.rdb.ZRange(ctx, "asynq:{default}:"+set, from, to).Result()
 	if err != nil {
 		return err
@@ -41,7 +41,7 @@ func (w *world) deleteTasks(ctx context.Context, set string, from, to int64) err
 	return w.deleteKeys(ctx, ids)
 }
 
-func (w *world) deleteWaiting(ctx context.Context) error {
+func (w *cluster) deleteWaiting(ctx context.Context) error {
 	ids, err := w.rdb.LRange(ctx, "asynq:{default}:pending", 0, 99).Result()
 	if err != nil {
 		return err
@@ -49,7 +49,7 @@ func (w *world) deleteWaiting(ctx context.Context) error {
 	return w.deleteKeys(ctx, ids)
 }
 
-func (w *world) deleteKeys(ctx context.Context, ids []string) error {
+func (w *cluster) deleteKeys(ctx context.Context, ids []string) error {
 	w.note(fmt.Sprintf("%d tasks deleted", len(ids)))
 	var errs []error
 	for _, id := range ids {
@@ -59,7 +59,7 @@ func (w *world) deleteKeys(ctx context.Context, ids []string) error {
 }
 
 // loseMessages takes what asynq would have to decode out of scheduled tasks.
-func (w *world) loseMessages(ctx context.Context, from, to int64) error {
+func (w *cluster) loseMessages(ctx context.Context, from, to int64) error {
 	ids, err := w.rdb.ZRange(ctx, "asynq:{default}:scheduled", from, to).Result()
 	for _, id := range ids {
 		err = errors.Join(err, w.rdb.HDel(ctx, taskKey(id), "msg").Err())
@@ -68,7 +68,7 @@ func (w *world) loseMessages(ctx context.Context, from, to int64) error {
 }
 
 // anotherType replaces a key by one of a type that no command for it accepts.
-func (w *world) anotherType(ctx context.Context, key string) error {
+func (w *cluster) anotherType(ctx context.Context, key string) error {
 	pipe := w.rdb.TxPipeline()
 	pipe.Del(ctx, key)
 	pipe.SAdd(ctx, key, "of another type")

@@ -14,7 +14,7 @@ import (
 const acceptsWithin = 10 * time.Second
 
 // acceptsAgain submits a job until it is accepted.
-func (w *world) acceptsAgain(ctx context.Context) error {
+func (w *cluster) acceptsAgain(ctx context.Context) error {
 	o := &order{ref: "accepted-again", key: "accepted-again", kind: "accepted again", want: completed()}
 	o.submit("debug.echo", "{}")
 	w.book.add(o)
@@ -27,7 +27,7 @@ func (w *world) acceptsAgain(ctx context.Context) error {
 }
 
 // readOnlyDatabase makes the database read-only for new sessions and ends the old ones, as an operator may do before a switch to another server.
-func readOnlyDatabase(ctx context.Context, w *world) error {
+func readOnlyDatabase(ctx context.Context, w *cluster) error {
 	if err := w.s.sql(ctx, "postgres", "ALTER DATABASE "+w.name+" SET default_transaction_read_only = on"); err != nil {
 		return err
 	}
@@ -47,7 +47,7 @@ func readOnlyDatabase(ctx context.Context, w *world) error {
 const tickRef = "tick"
 
 // addColumns adds a column to one table after another while a schedule ticks each second.
-func addColumns(ctx context.Context, w *world) error {
+func addColumns(ctx context.Context, w *cluster) error {
 	w.book.add(&order{ref: tickRef, kind: "tick", many: true})
 	var made struct {
 		ID string `json:"id"`
@@ -69,7 +69,7 @@ func addColumns(ctx context.Context, w *world) error {
 	return errors.Join(err, call(ctx, "POST", w.client.base+"/v1/schedules/"+made.ID+"/pause", w.s.key, `{"reason":"the fault is over"}`, &paused))
 }
 
-func (w *world) addColumnToEach(ctx context.Context) error {
+func (w *cluster) addColumnToEach(ctx context.Context) error {
 	rows, err := w.pool.Query(ctx, "SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'chaos_history' ORDER BY 1")
 	if err != nil {
 		return err
@@ -89,7 +89,7 @@ func (w *world) addColumnToEach(ctx context.Context) error {
 }
 
 // alter runs a statement that locks a table, with a short lock_timeout and again where that ran out, so that others do not queue behind it.
-func (w *world) alter(ctx context.Context, sql string) error {
+func (w *cluster) alter(ctx context.Context, sql string) error {
 	return w.eventually(ctx, 20*time.Second, func() (bool, error) {
 		err := pgx.BeginFunc(ctx, w.pool, func(tx pgx.Tx) error {
 			_, err := tx.Exec(ctx, "SET LOCAL lock_timeout = '500ms'")
@@ -113,7 +113,7 @@ func ticked(e *evidence) (list []breach) {
 }
 
 // oddErrors lets every write to one table of jobs after the other fail for a second, with errors that say nothing of the job's content.
-func oddErrors(ctx context.Context, w *world) error {
+func oddErrors(ctx context.Context, w *cluster) error {
 	const raise = `CREATE FUNCTION chaos_raise() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
 		RAISE EXCEPTION 'raised by chaos' USING ERRCODE = TG_ARGV[0];
 	END $$`
@@ -131,7 +131,7 @@ func oddErrors(ctx context.Context, w *world) error {
 	return w.acceptsAgain(ctx)
 }
 
-func (w *world) raise(ctx context.Context, code, on string) error {
+func (w *cluster) raise(ctx context.Context, code, on string) error {
 	if err := w.alter(ctx, fmt.Sprintf("CREATE TRIGGER chaos_odd BEFORE %s FOR EACH ROW EXECUTE FUNCTION chaos_raise('%s')", on, code)); err != nil {
 		return err
 	}
@@ -141,7 +141,7 @@ func (w *world) raise(ctx context.Context, code, on string) error {
 }
 
 // flushUnderTransaction empties Redis while a transaction of another program has been open since before the jobs were submitted.
-func flushUnderTransaction(ctx context.Context, w *world) error {
+func flushUnderTransaction(ctx context.Context, w *cluster) error {
 	tx, err := w.pool.Begin(ctx)
 	if err != nil {
 		return err
@@ -158,7 +158,7 @@ func flushUnderTransaction(ctx context.Context, w *world) error {
 }
 
 // throughBouncer submits a backlog in batches, so that every statement of the hot path passes PgBouncer under load.
-func throughBouncer(ctx context.Context, w *world) error {
+func throughBouncer(ctx context.Context, w *cluster) error {
 	w.flood(ctx, "backlog", 3, 1000, 100)
 	sleep(ctx, 5*time.Second)
 	return w.readyTurns(ctx, true)

@@ -15,7 +15,7 @@ const beyond = 4000
 const mostMemory = 700 << 10
 
 // overload keeps up, for a while, a load of many times what the machine can do.
-func overload(ctx context.Context, w *world) error {
+func overload(ctx context.Context, w *cluster) error {
 	usual := w.load.rate.Swap(beyond)
 	sleep(ctx, w.during(10*time.Second, time.Minute))
 	w.load.rate.Store(usual)

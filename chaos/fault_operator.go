@@ -11,7 +11,7 @@ import (
 )
 
 // meddle does in Redis what an operator can do with asynq's own tools, where the ledger does not see it.
-func meddle(ctx context.Context, w *world) error {
+func meddle(ctx context.Context, w *cluster) error {
 	insp := asynq.NewInspectorFromRedisClient(w.rdb)
 	list := w.meddleOrders(ctx)
 	sleep(ctx, 5*time.Second) // longer than the audit's grace: the watermark has vouched for them
@@ -43,7 +43,7 @@ func meddle(ctx context.Context, w *world) error {
 }
 
 // meddleOrders submits jobs that lie ahead far enough to be meddled with.
-func (w *world) meddleOrders(ctx context.Context) (list []*order) {
+func (w *cluster) meddleOrders(ctx context.Context) (list []*order) {
 	for _, kind := range []string{"archived", "deleted", "run"} {
 		for i := range 5 {
 			o := &order{ref: fmt.Sprintf("%s-%d-x", kind, i), kind: kind, want: completed()}
@@ -59,7 +59,7 @@ func (w *world) meddleOrders(ctx context.Context) (list []*order) {
 	return list
 }
 
-func (w *world) pausedInLedger(ctx context.Context, queue string) error {
+func (w *cluster) pausedInLedger(ctx context.Context, queue string) error {
 	return w.eventually(ctx, 5*time.Second, func() (bool, error) {
 		var n int
 		err := w.pool.QueryRow(ctx, "SELECT count(*) FROM queues WHERE name = $1 AND paused_at IS NOT NULL", queue).Scan(&n)

@@ -10,7 +10,7 @@ import (
 
 // slowPeers opens connections that send half of a request, hold back a body, or never read their answers, and keeps them open while the load
 // goes on. They come from another address than the clients, whose requests must not notice.
-func slowPeers(ctx context.Context, w *world) error {
+func slowPeers(ctx context.Context, w *cluster) error {
 	const each = 250
 	requests := []string{
 		"GET /v1/jobs HTTP/1.1\r\nHost: waybill\r\n",

@@ -14,7 +14,7 @@ import (
 	"github.com/waybill/waybill/internal/testenv/server"
 )
 
-func crashPostgres(ctx context.Context, w *world) error {
+func crashPostgres(ctx context.Context, w *cluster) error {
 	if err := w.s.pg.Stop(server.Immediate); err != nil {
 		return err
 	}
@@ -28,7 +28,7 @@ func crashPostgres(ctx context.Context, w *world) error {
 }
 
 // troublePostgres cuts connections, takes all there are, and locks the table of jobs for longer than a statement waits.
-func troublePostgres(ctx context.Context, w *world) error {
+func troublePostgres(ctx context.Context, w *cluster) error {
 	for range 3 {
 		if err := w.terminate(ctx); err != nil {
 			return err
@@ -45,13 +45,13 @@ func troublePostgres(ctx context.Context, w *world) error {
 	return w.lockJobs(ctx, 7*time.Second)
 }
 
-func (w *world) terminate(ctx context.Context) error {
+func (w *cluster) terminate(ctx context.Context) error {
 	_, err := w.pool.Exec(ctx, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'waybill' AND datname = current_database()")
 	return err
 }
 
 // hogConnections takes every connection that the server has, and lets nobody else have one.
-func (w *world) hogConnections(ctx context.Context, d time.Duration) error {
+func (w *cluster) hogConnections(ctx context.Context, d time.Duration) error {
 	var hogs []*pgx.Conn
 	defer func() {
 		for _, c := range hogs {
@@ -78,7 +78,7 @@ func (w *world) hogConnections(ctx context.Context, d time.Duration) error {
 	return nil
 }
 
-func (w *world) lockJobs(ctx context.Context, d time.Duration) error {
+func (w *cluster) lockJobs(ctx context.Context, d time.Duration) error {
 	tx, err := w.pool.Begin(ctx)
 	if err != nil {
 		return err
@@ -93,7 +93,7 @@ func (w *world) lockJobs(ctx context.Context, d time.Duration) error {
 
 // loseCommits cuts connections after PostgreSQL committed and before the process hears so: a submission, a batch, a claim, a settlement, all of
 // whose outcome their callers don't know.
-func loseCommits(ctx context.Context, w *world) error {
+func loseCommits(ctx context.Context, w *cluster) error {
 	var mu sync.Mutex
 	lost := map[string]int{}
 	for _, m := range w.members() {

@@ -11,7 +11,7 @@ import (
 )
 
 // killAPI kills the API at three moments of a submission. Clients repeat with their keys.
-func killAPI(ctx context.Context, w *world) error {
+func killAPI(ctx context.Context, w *cluster) error {
 	for _, moment := range []proxy.Moment{proxy.Asked, proxy.Answered} { // before and after the commit
 		if err := killAt(ctx, w.api, w.api.pg, moment, isInsert); err != nil {
 			return err
@@ -31,7 +31,7 @@ func killAPI(ctx context.Context, w *world) error {
 }
 
 // backAgain starts a process anew, half a second after its end.
-func (w *world) backAgain(ctx context.Context, m *member) error {
+func (w *cluster) backAgain(ctx context.Context, m *member) error {
 	sleep(ctx, 500*time.Millisecond)
 	if err := m.start(); err != nil {
 		return err
@@ -43,7 +43,7 @@ func (w *world) backAgain(ctx context.Context, m *member) error {
 }
 
 // killWorkers kills four workers, each at another moment of a job's way. The fifth goes on.
-func killWorkers(ctx context.Context, w *world) error {
+func killWorkers(ctx context.Context, w *cluster) error {
 	k := w.workers
 	deaths := []func() error{
 		func() error { return killAt(ctx, k[0], k[0].pg, proxy.Asked, isClaim) },
@@ -64,7 +64,7 @@ func killWorkers(ctx context.Context, w *world) error {
 }
 
 // killBusy kills a worker once it runs so many jobs.
-func (w *world) killBusy(ctx context.Context, m *member, jobs int) error {
+func (w *cluster) killBusy(ctx context.Context, m *member, jobs int) error {
 	err := w.eventually(ctx, 15*time.Second, func() (bool, error) {
 		var n int
 		err := w.pool.QueryRow(ctx, "SELECT count(*) FROM jobs JOIN workers w ON w.id = worker_id WHERE state = 'active' AND w.pid = $1", m.pid()).Scan(&n)
@@ -74,7 +74,7 @@ func (w *world) killBusy(ctx context.Context, m *member, jobs int) error {
 	return err
 }
 
-func churnWorkers(ctx context.Context, w *world) error {
+func churnWorkers(ctx context.Context, w *cluster) error {
 	deaths, every := 4, 5*time.Second
 	if w.s.o.long {
 		deaths, every = 6, 20*time.Second
@@ -94,7 +94,7 @@ func churnWorkers(ctx context.Context, w *world) error {
 }
 
 // rollingRestart replaces every process in order while handlers run that are longer than its grace period.
-func rollingRestart(ctx context.Context, w *world) error {
+func rollingRestart(ctx context.Context, w *cluster) error {
 	for i := range 40 {
 		o := &order{ref: fmt.Sprintf("long-%d", i), key: fmt.Sprintf("long-%d", i), kind: "long sleep", want: []job.State{job.Completed}}
 		o.submit("debug.sleep", `{"duration":"8s"}`)
@@ -117,7 +117,7 @@ func rollingRestart(ctx context.Context, w *world) error {
 }
 
 // order submits one job of the fault's own.
-func (w *world) order(ctx context.Context, list ...*order) {
+func (w *cluster) order(ctx context.Context, list ...*order) {
 	w.book.add(list...)
 	for _, o := range list {
 		w.client.submit(ctx, o)
@@ -125,7 +125,7 @@ func (w *world) order(ctx context.Context, list ...*order) {
 }
 
 // hostileHandlers submits what no well-behaved program does.
-func hostileHandlers(ctx context.Context, w *world) error {
+func hostileHandlers(ctx context.Context, w *cluster) error {
 	for i := range 8 {
 		for _, h := range []struct{ taskType, more string }{
 			{"debug.block", `,"timeout":"500ms"`}, {"debug.spew", ""}, {"debug.goexit", ""},
@@ -152,7 +152,7 @@ func putIntoWords(e *evidence) (list []breach) {
 }
 
 // poison submits two jobs that kill whoever runs them, and waits until they are given up.
-func poison(ctx context.Context, w *world) error {
+func poison(ctx context.Context, w *cluster) error {
 	defer w.load.rate.Store(w.load.rate.Swap(30))
 	for _, taskType := range []string{"debug.exit", "debug.hoard"} {
 		o := &order{ref: taskType, key: taskType, kind: "poison", want: []job.State{job.Archived}}

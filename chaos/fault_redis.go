@@ -13,7 +13,7 @@ import (
 	"github.com/waybill/waybill/chaos/proxy"
 )
 
-func killRedis(ctx context.Context, w *world) error {
+func killRedis(ctx context.Context, w *cluster) error {
 	if err := w.redis.Kill(); err != nil {
 		return err
 	}
@@ -22,7 +22,7 @@ func killRedis(ctx context.Context, w *world) error {
 }
 
 // loseTail takes half of Redis's log while calls are running, whose tasks come back as if nobody had taken them.
-func loseTail(ctx context.Context, w *world) error {
+func loseTail(ctx context.Context, w *cluster) error {
 	w.waitAhead(ctx)
 	w.longCalls(ctx, 20, 8*time.Second)
 	if err := cutTail(ctx, w); err != nil {
@@ -32,7 +32,7 @@ func loseTail(ctx context.Context, w *world) error {
 }
 
 // cutTail lets Redis go back in time: its log ends in the middle, as after a crash of the machine, or where a replica that lagged is promoted.
-func cutTail(ctx context.Context, w *world) error {
+func cutTail(ctx context.Context, w *cluster) error {
 	if err := w.redis.Kill(); err != nil {
 		return err
 	}
@@ -51,7 +51,7 @@ func cutTail(ctx context.Context, w *world) error {
 
 // flushRedis empties Redis while jobs wait in it for which the watermark has vouched, and others for which it has not, at the worst moment: an
 // audit has read the watermark and is about to raise it.
-func flushRedis(ctx context.Context, w *world) error {
+func flushRedis(ctx context.Context, w *cluster) error {
 	w.waitAhead(ctx)
 	w.flood(ctx, "backlog", 3, 1000, 100)
 	var flushed error
@@ -77,14 +77,14 @@ func flushRedis(ctx context.Context, w *world) error {
 const ahead = 4000
 
 // waitAhead submits jobs that lie ahead, and returns when the watermark has vouched for them.
-func (w *world) waitAhead(ctx context.Context) {
+func (w *cluster) waitAhead(ctx context.Context) {
 	w.flood(ctx, "ahead", 2, ahead/2, 100, `,"delay":"14s"`)
 	sleep(ctx, 4*time.Second)
 }
 
 // backInRedis holds the audit to its word: what Redis lost is back within seconds. The slow comparison of all jobs, which would find it too in the
 // end, has not come far by then.
-func (w *world) backInRedis(ctx context.Context) error {
+func (w *cluster) backInRedis(ctx context.Context) error {
 	w.healed = time.Now()
 	err := w.eventually(ctx, 6*time.Second, func() (bool, error) {
 		there, errs := 0, []error(nil)
@@ -99,7 +99,7 @@ func (w *world) backInRedis(ctx context.Context) error {
 }
 
 // longCalls submits calls that last, and returns when they run.
-func (w *world) longCalls(ctx context.Context, n int, d time.Duration) {
+func (w *cluster) longCalls(ctx context.Context, n int, d time.Duration) {
 	for i := range n {
 		o := &order{ref: fmt.Sprintf("call-%d-x", i), kind: "long call", want: completed()}
 		o.key = o.ref
@@ -115,7 +115,7 @@ func raisesWatermark(e proxy.Event) bool {
 }
 
 // flood submits batches of echo jobs with payloads of so many bytes, and further fields that begin with a comma.
-func (w *world) flood(ctx context.Context, name string, batches, size, bytes int, more ...string) {
+func (w *cluster) flood(ctx context.Context, name string, batches, size, bytes int, more ...string) {
 	var wg sync.WaitGroup
 	for b := range batches {
 		list := make([]*order, size)
@@ -130,7 +130,7 @@ func (w *world) flood(ctx context.Context, name string, batches, size, bytes int
 	wg.Wait()
 }
 
-func replaceRedis(ctx context.Context, w *world) error {
+func replaceRedis(ctx context.Context, w *cluster) error {
 	w.waitAhead(ctx)
 	if err := w.redis.Kill(); err != nil {
 		return err
@@ -145,7 +145,7 @@ func replaceRedis(ctx context.Context, w *world) error {
 	return w.backInRedis(ctx)
 }
 
-func freezeRedis(ctx context.Context, w *world) error {
+func freezeRedis(ctx context.Context, w *cluster) error {
 	if err := w.redis.Pause(); err != nil {
 		return err
 	}
@@ -153,7 +153,7 @@ func freezeRedis(ctx context.Context, w *world) error {
 	return w.redis.Resume()
 }
 
-func redisDown(ctx context.Context, w *world) error {
+func redisDown(ctx context.Context, w *cluster) error {
 	if err := w.redis.Stop(); err != nil {
 		return err
 	}
@@ -162,7 +162,7 @@ func redisDown(ctx context.Context, w *world) error {
 }
 
 // redisErrors lets Redis say no in each way it has, to everybody.
-func redisErrors(ctx context.Context, w *world) error {
+func redisErrors(ctx context.Context, w *cluster) error {
 	defer w.watchRedis(nil)
 	for _, no := range []struct {
 		text string
@@ -191,14 +191,14 @@ func greets(command string) bool {
 	return name == "HELLO" || name == "CLIENT" || strings.HasSuffix(name, "SUBSCRIBE")
 }
 
-func (w *world) watchRedis(h proxy.Hook) {
+func (w *cluster) watchRedis(h proxy.Hook) {
 	for _, m := range w.members() {
 		m.redis.Watch(h)
 	}
 }
 
 // fillRedis gives Redis little room and sends more than fits.
-func fillRedis(ctx context.Context, w *world) error {
+func fillRedis(ctx context.Context, w *cluster) error {
 	used, err := w.usedMemory(ctx)
 	if err != nil {
 		return err
@@ -225,7 +225,7 @@ func kib(text string) string {
 
 // loseReplies cuts connections to Redis after a command ran and before its reply is heard: for each process and each step that talks to Redis,
 // several times.
-func loseReplies(ctx context.Context, w *world) error {
+func loseReplies(ctx context.Context, w *cluster) error {
 	var mu sync.Mutex
 	steps, cuts := map[string]bool{}, 0
 	for _, m := range w.members() {

@@ -12,7 +12,7 @@ import (
 )
 
 // freezeWorker stops a worker for so long that others take its jobs, and lets it come back as if nothing had happened.
-func freezeWorker(ctx context.Context, w *world) error {
+func freezeWorker(ctx context.Context, w *cluster) error {
 	m := w.workers[0]
 	w.longCalls(ctx, 40, 8*time.Second) // they still run elsewhere when it comes back with its own answers
 	if err := w.frozen(ctx, m, 14*time.Second); err != nil {
@@ -23,7 +23,7 @@ func freezeWorker(ctx context.Context, w *world) error {
 }
 
 // refusesLate holds the settlements that came too late to being refused and counted.
-func (w *world) refusesLate(ctx context.Context, m *member) error {
+func (w *cluster) refusesLate(ctx context.Context, m *member) error {
 	return w.eventually(ctx, 10*time.Second, func() (bool, error) {
 		shown, err := scrape(ctx, m.watch)
 		n := shown.sum("waybill_settlements_refused_total", "")
@@ -35,7 +35,7 @@ func (w *world) refusesLate(ctx context.Context, m *member) error {
 }
 
 // frozen stops a process for a while.
-func (w *world) frozen(ctx context.Context, m *member, d time.Duration) error {
+func (w *cluster) frozen(ctx context.Context, m *member, d time.Duration) error {
 	if err := m.signal(syscall.SIGSTOP); err != nil {
 		return err
 	}
@@ -44,7 +44,7 @@ func (w *world) frozen(ctx context.Context, m *member, d time.Duration) error {
 }
 
 // freezePostgres stops PostgreSQL for so long that every worker looks dead. None is: no job may be taken from anybody.
-func freezePostgres(ctx context.Context, w *world) error {
+func freezePostgres(ctx context.Context, w *cluster) error {
 	if err := w.s.pg.Pause(); err != nil {
 		return err
 	}
@@ -61,7 +61,7 @@ func freezePostgres(ctx context.Context, w *world) error {
 }
 
 // stopInOutage asks processes to end while a server is away: they must, within their grace. Once it is back they are started again.
-func stopInOutage(ctx context.Context, w *world) error {
+func stopInOutage(ctx context.Context, w *cluster) error {
 	servers := []struct {
 		name        string
 		stop, start func() error
@@ -95,7 +95,7 @@ func stopInOutage(ctx context.Context, w *world) error {
 }
 
 // storm breaks one thing after another, by the seed's choice, without waiting for recovery in between.
-func storm(ctx context.Context, w *world) error {
+func storm(ctx context.Context, w *cluster) error {
 	rng := rand.New(rand.NewPCG(w.s.o.seed, 99))
 	deeds := w.deeds()
 	until := time.Now().Add(w.during(25*time.Second, 2*time.Minute))
@@ -115,7 +115,7 @@ type deed struct {
 	do   func(ctx context.Context, rng *rand.Rand) error
 }
 
-func (w *world) deeds() []deed {
+func (w *cluster) deeds() []deed {
 	any := func(rng *rand.Rand) *member { return w.workers[rng.IntN(len(w.workers))] }
 	return []deed{
 		{"worker kill", func(ctx context.Context, rng *rand.Rand) error {

@@ -7,7 +7,7 @@ import (
 )
 
 // worksElsewhere cuts the first worker off from PostgreSQL. What it had taken must run on the other one at once.
-func worksElsewhere(ctx context.Context, w *world) error {
+func worksElsewhere(ctx context.Context, w *cluster) error {
 	m := w.workers[0]
 	m.pg.Refuse(true)
 	m.pg.Cut()
@@ -25,7 +25,7 @@ func worksElsewhere(ctx context.Context, w *world) error {
 }
 
 // noneWaits looks for jobs that could have run for longer than d, at several moments.
-func (w *world) noneWaits(ctx context.Context, d time.Duration) error {
+func (w *cluster) noneWaits(ctx context.Context, d time.Duration) error {
 	for range 10 {
 		var n int
 		err := w.pool.QueryRow(ctx, "SELECT count(*) FROM open_jobs WHERE state = 'pending' AND greatest(run_at, dispatch_at) < now() - make_interval(secs => $1)", d.Seconds()).Scan(&n)
@@ -43,7 +43,7 @@ func (w *world) noneWaits(ctx context.Context, d time.Duration) error {
 const ownJobs = 60
 
 // ownTypes submits jobs of a type that the first worker does not know.
-func ownTypes(ctx context.Context, w *world) error {
+func ownTypes(ctx context.Context, w *cluster) error {
 	for i := range ownJobs {
 		o := &order{ref: fmt.Sprintf("own-%d-x", i), kind: "own type", want: completed()}
 		o.key = o.ref

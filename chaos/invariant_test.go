@@ -18,7 +18,7 @@ func from(s job.State) *job.State { return &s }
 func flawless() *evidence {
 	none := ""
 	return &evidence{
-		w:         &world{f: fault{}, struck: at(60_000), healed: at(70_000)},
+		w:         &cluster{f: fault{}, struck: at(60_000), healed: at(70_000)},
 		conserved: &none,
 		orders:    []order{{ref: "1", kind: "call", want: completed(), ids: []string{"a"}, answeredAt: at(1)}},
 		rows:      map[string]row{"a": {ID: "a", Ref: "1", State: job.Completed, Attempt: 1, Answer: "1"}},

@@ -83,7 +83,7 @@ func suite(ctx context.Context, o options, out io.Writer) error {
 	if len(picked) == 0 {
 		return fmt.Errorf("no fault matches -run %s", o.only)
 	}
-	s, err := newStage(ctx, o)
+	s, err := newEnvironment(ctx, o)
 	if err != nil {
 		return err
 	}

@@ -54,7 +54,7 @@ func (m metrics) sum(name, label string) (total float64) {
 const goroutineSlack = 150
 
 // metricsHold compares what the processes show with the ledger, and their goroutines with those before the load.
-func (w *world) metricsHold(ctx context.Context) error {
+func (w *cluster) metricsHold(ctx context.Context) error {
 	w.client.http.CloseIdleConnections() // each holds a goroutine of the API
 	var m metrics
 	err := w.eventually(ctx, 20*time.Second, func() (bool, error) { // the figures are read every few seconds
@@ -92,7 +92,7 @@ var jobCounters = []struct{ name, label, steps string }{
 }
 
 // countersHold compares what all processes counted together with the steps that the database wrote down.
-func (w *world) countersHold(ctx context.Context) error {
+func (w *cluster) countersHold(ctx context.Context) error {
 	var all []metrics
 	for _, p := range w.members() {
 		m, err := scrape(ctx, p.watch)
@@ -117,7 +117,7 @@ func (w *world) countersHold(ctx context.Context) error {
 }
 
 // calmDown notes what each process looks like before the load.
-func (w *world) calmDown(ctx context.Context) error {
+func (w *cluster) calmDown(ctx context.Context) error {
 	for _, p := range w.members() {
 		m, err := scrape(ctx, p.watch)
 		if err != nil {

@@ -37,11 +37,11 @@ type order struct {
 // mix makes orders. The same seed makes the same ones.
 type mix struct {
 	rng  *rand.Rand
-	sink *sink
+	sink *receiver
 	n    int
 }
 
-func newMix(seed uint64, s *sink) *mix { return &mix{rng: rand.New(rand.NewPCG(seed, 7)), sink: s} }
+func newMix(seed uint64, s *receiver) *mix { return &mix{rng: rand.New(rand.NewPCG(seed, 7)), sink: s} }
 
 // kinds of orders and how many of a thousand they are.
 var kinds = []struct {

@@ -11,7 +11,7 @@ import (
 const (
 	before   = 3 * time.Second  // of load, before the fault
 	after    = time.Second      // of load, after it was healed
-	patience = 20 * time.Second // of clients that repeat
+	timeout = 20 * time.Second // of clients that repeat
 	// drainWithin is when we stop waiting for outcomes; what each job may take is checked job by job.
 	drainWithin = 75 * time.Second
 	cleanWithin = 45 * time.Second // for Redis to forget tasks that nobody holds
@@ -32,7 +32,7 @@ type fault struct {
 	redis      []string // further arguments of redis-server
 	// drain is how long outcomes may take, where that is longer than usual.
 	drain  time.Duration
-	strike func(ctx context.Context, w *world) error
+	strike func(ctx context.Context, w *cluster) error
 	// check holds what only this fault promises; may be nil.
 	check func(e *evidence) []breach
 }
@@ -47,8 +47,8 @@ func btoi(b bool) int {
 }
 
 // play runs one fault from the start of its processes to the verdict.
-func (s *stage) play(ctx context.Context, f fault) (*result, error) {
-	w, err := s.newWorld(ctx, f)
+func (s *environment) play(ctx context.Context, f fault) (*result, error) {
+	w, err := s.newCluster(ctx, f)
 	if err != nil {
 		return nil, err
 	}
@@ -65,7 +65,7 @@ func (s *stage) play(ctx context.Context, f fault) (*result, error) {
 }
 
 // perform puts the load on, breaks, heals, drains, and gathers the evidence.
-func (w *world) perform(ctx context.Context) (*evidence, error) {
+func (w *cluster) perform(ctx context.Context) (*evidence, error) {
 	l := startLoad(ctx, w.client, newMix(w.s.o.seed, w.sink), w.s.o.rate)
 	defer l.stop(0)
 	w.load = l
@@ -80,7 +80,7 @@ func (w *world) perform(ctx context.Context) (*evidence, error) {
 		w.healed = time.Now()
 	}
 	sleep(ctx, after)
-	l.stop(patience)
+	l.stop(timeout)
 	e := &evidence{w: w, conserved: watch}
 	w.finish(ctx, e, l.mix)
 	done()
@@ -91,7 +91,7 @@ func (w *world) perform(ctx context.Context) (*evidence, error) {
 }
 
 // finish waits for what the promise says and writes down what does not come.
-func (w *world) finish(ctx context.Context, e *evidence, m *mix) {
+func (w *cluster) finish(ctx context.Context, e *evidence, m *mix) {
 	e.expect(w.drained(ctx))
 	e.expect(w.probe(ctx, m))
 	e.expect(w.metricsHold(ctx))
@@ -102,7 +102,7 @@ func (w *world) finish(ctx context.Context, e *evidence, m *mix) {
 }
 
 // drained waits until no job is open.
-func (w *world) drained(ctx context.Context) error {
+func (w *cluster) drained(ctx context.Context) error {
 	return w.eventually(ctx, max(drainWithin, w.f.drain+15*time.Second), func() (bool, error) {
 		var open int
 		err := w.pool.QueryRow(ctx, "SELECT count(*) FROM jobs WHERE state NOT IN ('completed', 'archived', 'canceled')").Scan(&open)
@@ -111,7 +111,7 @@ func (w *world) drained(ctx context.Context) error {
 }
 
 // probe asks for a few jobs after all is healed: everything must be as quick as before.
-func (w *world) probe(ctx context.Context, m *mix) error {
+func (w *cluster) probe(ctx context.Context, m *mix) error {
 	for i := range 10 {
 		m.n++
 		o := &order{ref: fmt.Sprint(m.n), key: fmt.Sprintf("probe-%d", m.n), want: completed(), probe: true}
@@ -126,7 +126,7 @@ func (w *world) probe(ctx context.Context, m *mix) error {
 }
 
 // logs is the end of every process's log.
-func (w *world) logs() string {
+func (w *cluster) logs() string {
 	var b strings.Builder
 	for _, m := range w.members() {
 		fmt.Fprintf(&b, "--- %s\n%s\n", m.name, m.logTail())
@@ -135,7 +135,7 @@ func (w *world) logs() string {
 }
 
 // describe names the breaches with the histories of the first jobs concerned.
-func (w *world) describe(e *evidence, breaches []breach) error {
+func (w *cluster) describe(e *evidence, breaches []breach) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d breaches (seed %d; struck %s, healed %s)\n", len(breaches), w.s.o.seed, w.struck.Format("15:04:05.000"), w.healed.Format("15:04:05.000"))
 	for i, x := range breaches {

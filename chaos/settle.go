@@ -11,7 +11,7 @@ import (
 
 // watchConservation looks at the ledger again and again while everything happens: what was created is what is there, and what is finished or
 // open. One statement is one moment. It answers the first breach, if any, once done was called.
-func (w *world) watchConservation(ctx context.Context) (broken *string, done func()) {
+func (w *cluster) watchConservation(ctx context.Context) (broken *string, done func()) {
 	broken = new(string)
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
@@ -31,7 +31,7 @@ func (w *world) watchConservation(ctx context.Context) (broken *string, done fun
 }
 
 // redisClean waits until Redis holds no task but the archived ones, and no task outside a list.
-func (w *world) redisClean(ctx context.Context) error {
+func (w *cluster) redisClean(ctx context.Context) error {
 	var left string
 	err := w.eventually(ctx, cleanWithin, func() (bool, error) {
 		var all []string
@@ -52,7 +52,7 @@ func (w *world) redisClean(ctx context.Context) error {
 }
 
 // stepsOf is the history of the first job that a list of tasks names.
-func (w *world) stepsOf(ctx context.Context, tasks string) (text string) {
+func (w *cluster) stepsOf(ctx context.Context, tasks string) (text string) {
 	_, tasks, _ = strings.Cut(tasks, ": ")
 	id, _, _ := strings.Cut(tasks, ".")
 	err := w.pool.QueryRow(ctx, `SELECT coalesce(string_agg(format('    %s %s -> %s attempt %s delivery %s cancel %s', at, before, state, attempt, delivery, cancel),
@@ -64,7 +64,7 @@ func (w *world) stepsOf(ctx context.Context, tasks string) (text string) {
 }
 
 // tasks lists the tasks of a queue that are not archived, each with the state that it believes to have.
-func (w *world) tasks(ctx context.Context, queue string) ([]string, error) {
+func (w *cluster) tasks(ctx context.Context, queue string) ([]string, error) {
 	prefix := "asynq:{" + queue + "}:"
 	archived, err := w.rdb.ZRange(ctx, prefix+"archived", 0, -1).Result()
 	if err != nil {
@@ -85,7 +85,7 @@ func (w *world) tasks(ctx context.Context, queue string) ([]string, error) {
 }
 
 // fsck asks the operator's command. Its exit code is 0 only where ledger and Redis do not differ.
-func (w *world) fsck(ctx context.Context) error {
+func (w *cluster) fsck(ctx context.Context) error {
 	out, err := w.s.waybill(ctx, w.name, w.redis.URL(), "", "fsck")
 	if err != nil {
 		return fmt.Errorf("redis is clean: %w: %.500s", err, out)
@@ -99,7 +99,7 @@ func (w *world) fsck(ctx context.Context) error {
 // memorySlack is what Redis may use more than in the beginning: its buffers, archived tasks, counters of the day, copies of finished jobs.
 const memorySlack = 12 << 20
 
-func (w *world) memoryBack(ctx context.Context) error {
+func (w *cluster) memoryBack(ctx context.Context) error {
 	used, err := w.usedMemory(ctx)
 	if err == nil && used > w.memory+memorySlack {
 		err = fmt.Errorf("redis is clean: it uses %d bytes, %d in the beginning", used, w.memory)
@@ -108,7 +108,7 @@ func (w *world) memoryBack(ctx context.Context) error {
 }
 
 // stopAll ends every process in order: each within its grace, and no connection stays behind.
-func (w *world) stopAll(ctx context.Context) error {
+func (w *cluster) stopAll(ctx context.Context) error {
 	all := []error{w.connections(ctx, (connsEach+connsHot)*len(w.members()))}
 	for _, m := range w.members() {
 		if _, err := m.stop(exitWithin); err != nil {
@@ -119,7 +119,7 @@ func (w *world) stopAll(ctx context.Context) error {
 }
 
 // connections waits until the processes hold no more connections to PostgreSQL than that; those on their way out may take a moment.
-func (w *world) connections(ctx context.Context, most int) error {
+func (w *cluster) connections(ctx context.Context, most int) error {
 	var list string
 	err := w.eventually(ctx, 10*time.Second, func() (bool, error) {
 		var n int

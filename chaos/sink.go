@@ -16,8 +16,8 @@ type execution struct {
 	broken     bool // the worker went away before it had the answer
 }
 
-// sink is the endpoint that jobs call. It writes down every call, and answers 200 and the attempt's number after as long as the URL says.
-type sink struct {
+// receiver is the endpoint that jobs call. It writes down every call, and answers 200 and the attempt's number after as long as the URL says.
+type receiver struct {
 	server   *http.Server
 	listener net.Listener
 	mu       sync.Mutex
@@ -26,24 +26,24 @@ type sink struct {
 	busy     int
 }
 
-func newSink() (*sink, error) {
+func newReceiver() (*receiver, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
-	s := &sink{listener: l, seen: map[string][]execution{}}
+	s := &receiver{listener: l, seen: map[string][]execution{}}
 	s.server = &http.Server{Handler: http.HandlerFunc(s.serve), ReadHeaderTimeout: 10 * time.Second}
 	go func() { _ = s.server.Serve(l) }()
 	return s, nil
 }
 
-func (s *sink) url(hold time.Duration) string {
+func (s *receiver) url(hold time.Duration) string {
 	return "http://" + s.listener.Addr().String() + "/?hold=" + hold.String()
 }
 
-func (s *sink) close() { _ = s.server.Close() }
+func (s *receiver) close() { _ = s.server.Close() }
 
-func (s *sink) serve(w http.ResponseWriter, r *http.Request) {
+func (s *receiver) serve(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	id := r.Header.Get("Webhook-Id")
 	attempt, err := strconv.Atoi(r.Header.Get("Waybill-Attempt"))
@@ -60,7 +60,7 @@ func (s *sink) serve(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.WriteString(w, r.Header.Get("Waybill-Attempt")) // so that an outcome shows whose it is
 }
 
-func (s *sink) begin(id string, e execution, named bool) (place int) {
+func (s *receiver) begin(id string, e execution, named bool) (place int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.busy++
@@ -72,7 +72,7 @@ func (s *sink) begin(id string, e execution, named bool) (place int) {
 	return len(s.seen[id]) - 1
 }
 
-func (s *sink) finish(id string, place int, broken bool) {
+func (s *receiver) finish(id string, place int, broken bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.busy--
@@ -82,13 +82,13 @@ func (s *sink) finish(id string, place int, broken bool) {
 }
 
 // running is how many calls wait for their answer.
-func (s *sink) running() int {
+func (s *receiver) running() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.busy
 }
 
-func (s *sink) executions() (seen map[string][]execution, nameless int) {
+func (s *receiver) executions() (seen map[string][]execution, nameless int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	seen = make(map[string][]execution, len(s.seen))

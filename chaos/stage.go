@@ -25,8 +25,8 @@ const (
 	jwtKeys  = "k1:Y2hhb3MtY2hhb3MtY2hhb3MtY2hhb3MtY2hhb3MtMTI=" // of a deployment that lives for seconds
 )
 
-// stage is what all faults share: the binaries, a PostgreSQL server, and the template of their databases.
-type stage struct {
+// environment is what all faults share: the binaries, a PostgreSQL server, and the template of their databases.
+type environment struct {
 	o     options
 	dir   string
 	bin   string
@@ -35,12 +35,12 @@ type stage struct {
 	plays int
 }
 
-func newStage(ctx context.Context, o options) (*stage, error) {
+func newEnvironment(ctx context.Context, o options) (*environment, error) {
 	dir, err := os.MkdirTemp("", "waybill-chaos-")
 	if err != nil {
 		return nil, err
 	}
-	s := &stage{o: o, dir: dir, bin: o.bin}
+	s := &environment{o: o, dir: dir, bin: o.bin}
 	if s.bin == "" {
 		s.bin = filepath.Join(dir, "bin")
 		err = s.build(ctx)
@@ -58,7 +58,7 @@ func newStage(ctx context.Context, o options) (*stage, error) {
 	return s, nil
 }
 
-func (s *stage) build(ctx context.Context) error {
+func (s *environment) build(ctx context.Context) error {
 	args := []string{"build", "-o", s.bin + string(filepath.Separator)}
 	if s.o.race {
 		args = append(args, "-race")
@@ -75,7 +75,7 @@ func (s *stage) build(ctx context.Context) error {
 	return nil
 }
 
-func (s *stage) close() error {
+func (s *environment) close() error {
 	var err error
 	if s.pg != nil {
 		err = s.pg.Close()
@@ -92,7 +92,7 @@ func databaseURL(addr, name string) string {
 	return fmt.Sprintf("postgres://postgres@%s/%s?sslmode=disable", addr, name)
 }
 
-func (s *stage) makeTemplate(ctx context.Context) error {
+func (s *environment) makeTemplate(ctx context.Context) error {
 	if err := s.sql(ctx, "postgres", "CREATE DATABASE "+template); err != nil {
 		return err
 	}
@@ -109,7 +109,7 @@ func (s *stage) makeTemplate(ctx context.Context) error {
 }
 
 // makeKey signs in through an API that lives for a moment, and keeps an API key.
-func (s *stage) makeKey(ctx context.Context) error {
+func (s *environment) makeKey(ctx context.Context) error {
 	redis, err := server.StartRedis()
 	if err != nil {
 		return err
@@ -145,7 +145,7 @@ func (s *stage) makeKey(ctx context.Context) error {
 }
 
 // waybill runs the operator's command and answers what it printed.
-func (s *stage) waybill(ctx context.Context, database, redisURL, stdin string, args ...string) (string, error) {
+func (s *environment) waybill(ctx context.Context, database, redisURL, stdin string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, filepath.Join(s.bin, "waybill"), args...)
 	cmd.Env = []string{"DATABASE_URL=" + databaseURL(s.pg.Addr(), database), "REDIS_URL=" + redisURL}
 	cmd.Stdin = strings.NewReader(stdin)
@@ -157,7 +157,7 @@ func (s *stage) waybill(ctx context.Context, database, redisURL, stdin string, a
 	return out.String(), nil
 }
 
-func (s *stage) sql(ctx context.Context, database, text string) error {
+func (s *environment) sql(ctx context.Context, database, text string) error {
 	conn, err := pgx.Connect(ctx, databaseURL(s.pg.Addr(), database))
 	if err != nil {
 		return err

@@ -38,9 +38,9 @@ type member struct {
 
 func (m *member) links() []*proxy.Link { return []*proxy.Link{m.pg, m.redis} }
 
-// world is all that one fault is played on.
-type world struct {
-	s       *stage
+// cluster is all that one fault is played on.
+type cluster struct {
+	s       *environment
 	f       fault
 	dir     string
 	name    string // of the database
@@ -48,8 +48,8 @@ type world struct {
 	bouncer *server.PgBouncer // nil: processes reach PostgreSQL directly
 	redis   *server.Redis
 	rdb     *redis.Client
-	sink    *sink
-	book    *book
+	sink    *receiver
+	book    *recorder
 	client  *client
 	front   *proxy.Link // clients reach the API through it
 	api     *member
@@ -63,9 +63,9 @@ type world struct {
 	healed time.Time
 }
 
-func (s *stage) newWorld(ctx context.Context, f fault) (*world, error) {
+func (s *environment) newCluster(ctx context.Context, f fault) (*cluster, error) {
 	s.plays++
-	w := &world{s: s, f: f, name: fmt.Sprintf("chaos_%d", s.plays), dir: filepath.Join(s.dir, f.name), book: newBook()}
+	w := &cluster{s: s, f: f, name: fmt.Sprintf("chaos_%d", s.plays), dir: filepath.Join(s.dir, f.name), book: newRecorder()}
 	err := errors.Join(os.MkdirAll(w.dir, 0o755), s.sql(ctx, "postgres", fmt.Sprintf("CREATE DATABASE %s TEMPLATE %s", w.name, template)))
 	if err == nil {
 		err = w.open(ctx)
@@ -79,7 +79,7 @@ func (s *stage) newWorld(ctx context.Context, f fault) (*world, error) {
 	return w, nil
 }
 
-func (w *world) open(ctx context.Context) (err error) {
+func (w *cluster) open(ctx context.Context) (err error) {
 	if w.pool, err = pgxpool.New(ctx, databaseURL(w.s.pg.Addr(), w.name)+"&pool_max_conns=4&application_name=chaos"); err != nil {
 		return err
 	}
@@ -93,11 +93,11 @@ func (w *world) open(ctx context.Context) (err error) {
 		return err
 	}
 	w.rdb = redis.NewClient(&redis.Options{Addr: w.redis.Addr(), MaxRetries: 2})
-	w.sink, err = newSink()
+	w.sink, err = newReceiver()
 	return err
 }
 
-func (w *world) startAll(ctx context.Context) (err error) {
+func (w *cluster) startAll(ctx context.Context) (err error) {
 	port, err := server.FreePort()
 	if err != nil {
 		return err
@@ -142,7 +142,7 @@ func (w *world) startAll(ctx context.Context) (err error) {
 }
 
 // member makes a process of the given kind with lines of its own.
-func (w *world) member(name, watch string, env ...string) (m *member, err error) {
+func (w *cluster) member(name, watch string, env ...string) (m *member, err error) {
 	m = &member{watch: watch}
 	if m.pg, err = proxy.New(w.pgAddr(), proxy.Postgres); err != nil {
 		return nil, err
@@ -167,17 +167,17 @@ func (w *world) member(name, watch string, env ...string) (m *member, err error)
 }
 
 // pgAddr is where processes reach PostgreSQL.
-func (w *world) pgAddr() string {
+func (w *cluster) pgAddr() string {
 	if w.bouncer != nil {
 		return w.bouncer.Addr()
 	}
 	return w.s.pg.Addr()
 }
 
-func (w *world) members() []*member { return append([]*member{w.api}, w.workers...) }
+func (w *cluster) members() []*member { return append([]*member{w.api}, w.workers...) }
 
 // diedByItself is a breach, unless the fault is a payload that kills its worker: then it is started again, as a deployment would.
-func (w *world) diedByItself(n *node, state string) {
+func (w *cluster) diedByItself(n *node, state string) {
 	if !w.f.hostile || n == w.api.node {
 		w.book.complain("%s ended by itself: %s; its log ends:\n%s", n.name, state, n.logTail())
 		return
@@ -191,7 +191,7 @@ func (w *world) diedByItself(n *node, state string) {
 }
 
 // awaitWorkers waits until so many workers beat.
-func (w *world) awaitWorkers(ctx context.Context, n int) error {
+func (w *cluster) awaitWorkers(ctx context.Context, n int) error {
 	return w.eventually(ctx, 30*time.Second, func() (bool, error) {
 		var beating int
 		err := w.pool.QueryRow(ctx, "SELECT count(*) FROM workers WHERE beat_at > now() - interval '3 seconds' AND NOT stopping").Scan(&beating)
@@ -199,7 +199,7 @@ func (w *world) awaitWorkers(ctx context.Context, n int) error {
 	}, "%d workers beat", n)
 }
 
-func (w *world) eventually(ctx context.Context, patience time.Duration, ok func() (bool, error), format string, args ...any) error {
+func (w *cluster) eventually(ctx context.Context, patience time.Duration, ok func() (bool, error), format string, args ...any) error {
 	deadline := time.Now().Add(patience)
 	for {
 		done, err := ok()
@@ -215,7 +215,7 @@ func (w *world) eventually(ctx context.Context, patience time.Duration, ok func(
 	}
 }
 
-func (w *world) usedMemory(ctx context.Context) (int64, error) {
+func (w *cluster) usedMemory(ctx context.Context) (int64, error) {
 	info, err := w.rdb.InfoMap(ctx, "memory").Result()
 	if err != nil {
 		return 0, err
@@ -226,13 +226,13 @@ func (w *world) usedMemory(ctx context.Context) (int64, error) {
 }
 
 // note counts something that happened, for the table.
-func (w *world) note(what string) {
+func (w *cluster) note(what string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.notes = append(w.notes, what)
 }
 
-func (w *world) close() error {
+func (w *cluster) close() error {
 	var errs []error
 	if w.api != nil {
 		for _, m := range w.members() {

@@ -10,17 +10,17 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// alter changes an account in one transaction: it locks the rows of the user and of who asks, looks up again whether he
+// changeAccounts changes an account in one transaction: it locks the rows of the user and of who asks, looks up again whether he
 // may, applies change to the user as he stands, and writes the audit entry. What a caller read before, however long ago,
 // decides nothing here. A change that fails leaves no entry.
-func (s *Store) alter(ctx context.Context, doing string, r account.Request, userID job.ID,
+func (s *Store) changeAccounts(ctx context.Context, doing string, r account.Request, userID job.ID,
 	change func(ctx context.Context, tx bun.Tx, u *account.User) error) error {
 	return s.wrap(doing, s.inTx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		users, err := s.lockUsers(ctx, tx, userID, r.Actor.UserID)
 		if err != nil {
 			return err
 		}
-		if err := s.askAgain(ctx, tx, r.Actor, users[r.Actor.UserID]); err != nil {
+		if err := s.recheckActor(ctx, tx, r.Actor, users[r.Actor.UserID]); err != nil {
 			return err
 		}
 		u := users[userID]
@@ -56,8 +56,8 @@ func (s *Store) lockUsers(ctx context.Context, tx bun.Tx, ids ...job.ID) (map[jo
 	return users, nil
 }
 
-// askAgain reports whether the actor, whose row is locked, is still enabled, signed in, and of the role that he needs.
-func (s *Store) askAgain(ctx context.Context, tx bun.Tx, a account.Actor, u *account.User) error {
+// recheckActor reports whether the actor, whose row is locked, is still enabled, signed in, and of the role that he needs.
+func (s *Store) recheckActor(ctx context.Context, tx bun.Tx, a account.Actor, u *account.User) error {
 	switch {
 	case a.UserID.IsZero():
 		return nil

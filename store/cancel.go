@@ -14,8 +14,8 @@ import (
 // Cancel calls a job off. A waiting job is canceled when it returns; for a running one the request is written down, which its worker
 // learns within a second. Canceling a canceled job changes nothing; one that is completed or archived answers job.CodeConflict.
 func (s *Store) Cancel(ctx context.Context, id job.ID) (*job.Job, error) {
-	return s.steer(ctx, id, "canceled", job.Canceled, func(ctx context.Context, tx bun.Tx) (c change, err error) {
-		done, ended, err := s.callOff(ctx, tx, []job.ID{id})
+	return s.changeState(ctx, id, "canceled", job.Canceled, func(ctx context.Context, tx bun.Tx) (c change, err error) {
+		done, ended, err := s.cancelJobs(ctx, tx, []job.ID{id})
 		if len(ended) > 0 {
 			c.ended = job.Canceled
 		}
@@ -24,9 +24,9 @@ func (s *Store) Cancel(ctx context.Context, id job.ID) (*job.Job, error) {
 	})
 }
 
-// callOff ends those of the jobs that wait, and writes the request down for those that run. It answers both, and which of them it ended;
+// cancelJobs ends those of the jobs that wait, and writes the request down for those that run. It answers both, and which of them it ended;
 // finished jobs stay as they are.
-func (s *Store) callOff(ctx context.Context, tx bun.Tx, ids []job.ID) (done []job.ID, ended []outcomeRow, err error) {
+func (s *Store) cancelJobs(ctx context.Context, tx bun.Tx, ids []job.ID) (done []job.ID, ended []outcomeRow, err error) {
 	rows, err := s.lockOpen(ctx, tx, func(q *bun.SelectQuery) *bun.SelectQuery { return q.Where("o.id IN (?)", bun.List(ids)) })
 	if err != nil {
 		return nil, nil, err
@@ -52,22 +52,22 @@ func (s *Store) callOff(ctx context.Context, tx bun.Tx, ids []job.ID) (done []jo
 			return nil, nil, err
 		}
 	}
-	return done, ended, conclude(ctx, tx, ended...)
+	return done, ended, finish(ctx, tx, ended...)
 }
 
 // Retry runs a job anew that is archived, canceled or waits for its next attempt, at once and with all its retries. Any other state
 // answers job.CodeConflict.
 func (s *Store) Retry(ctx context.Context, id job.ID) (*job.Job, error) {
-	return s.steer(ctx, id, "retried", "", s.anew(id, job.Retry))
+	return s.changeState(ctx, id, "retried", "", s.rerun(id, job.Retry))
 }
 
 // RunNow is Retry for operators: a scheduled job may be run before its time too.
 func (s *Store) RunNow(ctx context.Context, id job.ID) (*job.Job, error) {
-	return s.steer(ctx, id, "run", "", s.anew(id, job.Retry, job.Scheduled))
+	return s.changeState(ctx, id, "run", "", s.rerun(id, job.Retry, job.Scheduled))
 }
 
-// anew reopens a job that is archived or canceled, or brings one forward that waits in one of these states.
-func (s *Store) anew(id job.ID, from ...job.State) func(context.Context, bun.Tx) (change, error) {
+// rerun reopens a job that is archived or canceled, or brings one forward that waits in one of these states.
+func (s *Store) rerun(id job.ID, from ...job.State) func(context.Context, bun.Tx) (change, error) {
 	return func(ctx context.Context, tx bun.Tx) (change, error) {
 		reopened, err := s.reopen(ctx, tx, id)
 		if err != nil || reopened {
@@ -93,7 +93,7 @@ func (s *Store) reopen(ctx context.Context, tx bun.Tx, id job.ID) (bool, error) 
 	if err != nil {
 		return false, err
 	}
-	open := &openRow{course: row.course}
+	open := &openJob{runColumns: row.runColumns}
 	open.State, open.Delivery, open.SettledAttempt = job.Pending, row.Delivery+1, row.Attempt
 	open.WorkerID, open.Failures, open.CancelRequestedAt = job.ID{}, 0, time.Time{}
 	_, err = tx.NewInsert().Model(open).
@@ -104,7 +104,7 @@ func (s *Store) reopen(ctx context.Context, tx bun.Tx, id job.ID) (bool, error) 
 
 // Archive gives a waiting job up by hand, with the reason among its errors.
 func (s *Store) Archive(ctx context.Context, id job.ID, reason string) (*job.Job, error) {
-	return s.steer(ctx, id, "archived", job.Archived, func(ctx context.Context, tx bun.Tx) (change, error) {
+	return s.changeState(ctx, id, "archived", job.Archived, func(ctx context.Context, tx bun.Tx) (change, error) {
 		rows, err := s.lockOpen(ctx, tx, func(q *bun.SelectQuery) *bun.SelectQuery {
 			return q.Where("o.id = ?", id).Where("o.state <> ?", job.Active)
 		})
@@ -113,7 +113,7 @@ func (s *Store) Archive(ctx context.Context, id job.ID, reason string) (*job.Job
 		}
 		r := &rows[0]
 		r.SettledAttempt, r.WorkerID = r.Attempt, job.ID{}
-		if err := conclude(ctx, tx, r.outcome(job.Archived, r.Now)); err != nil {
+		if err := finish(ctx, tx, r.outcome(job.Archived, r.Now)); err != nil {
 			return change{}, err
 		}
 		_, err = tx.NewInsert().Model(&errorRow{JobID: id, Attempt: r.Attempt, At: r.Now.UTC(), Message: job.CleanText(reason, job.MaxText)}).
@@ -122,9 +122,9 @@ func (s *Store) Archive(ctx context.Context, id job.ID, reason string) (*job.Job
 	})
 }
 
-// steer applies a change of state by hand. Where the job did not fit, its own state says why; already is the state in which there is
+// changeState applies a change of state by hand. Where the job did not fit, its own state says why; already is the state in which there is
 // nothing left to do.
-func (s *Store) steer(ctx context.Context, id job.ID, verb string, already job.State, apply func(context.Context, bun.Tx) (change, error)) (*job.Job, error) {
+func (s *Store) changeState(ctx context.Context, id job.ID, verb string, already job.State, apply func(context.Context, bun.Tx) (change, error)) (*job.Job, error) {
 	var made change
 	err := s.inTx(ctx, func(ctx context.Context, tx bun.Tx) (err error) {
 		if made, err = apply(ctx, tx); err != nil {

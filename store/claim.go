@@ -12,7 +12,7 @@ import (
 )
 
 // How long a task is put off whose job another worker has: long enough to cost nothing, short enough to follow its end.
-const busyWait = 10 * time.Second
+const busyRetryAfter = 10 * time.Second
 
 // Claim decides for each task that asynq handed to a worker whether its job may run: one conditional update for all of them. State and
 // delivery must fit; what does not is dropped or put off. Answers stand in the order of the requests. With an error, those that have a verdict
@@ -23,7 +23,7 @@ func (s *Store) Claim(ctx context.Context, reqs []job.ClaimRequest) ([]job.Claim
 	unique := make([]job.ClaimRequest, 0, len(reqs))
 	for i, r := range reqs {
 		if _, twice := place[r.JobID]; twice {
-			claims[i] = job.Claim{Verdict: job.PutOff, Wait: busyWait} // the other one gets the say
+			claims[i] = job.Claim{Decision: job.Postpone, Wait: busyRetryAfter} // the other one gets the say
 			continue
 		}
 		place[r.JobID] = i
@@ -37,28 +37,28 @@ func (s *Store) Claim(ctx context.Context, reqs []job.ClaimRequest) ([]job.Claim
 	for _, j := range jobs {
 		i := place[j.ID]
 		j.Worker = reqs[i].WorkerID.String()
-		claims[i] = job.Claim{Verdict: job.Run, Job: j}
+		claims[i] = job.Claim{Decision: job.Run, Job: j}
 	}
-	return claims, s.explain(ctx, reqs, claims)
+	return claims, s.explainRefusals(ctx, reqs, claims)
 }
 
-// explain fills in the claims that did not hold: the job's row says why.
-func (s *Store) explain(ctx context.Context, reqs []job.ClaimRequest, claims []job.Claim) error {
+// explainRefusals fills in the claims that did not hold: the job's row says why.
+func (s *Store) explainRefusals(ctx context.Context, reqs []job.ClaimRequest, claims []job.Claim) error {
 	var ids []job.ID
 	for i := range claims {
-		if claims[i].Verdict == 0 {
+		if claims[i].Decision == 0 {
 			ids = append(ids, reqs[i].JobID)
 		}
 	}
 	if len(ids) == 0 {
 		return nil
 	}
-	rows, now, err := s.standing(ctx, ids)
+	rows, now, err := s.currentStates(ctx, ids)
 	if err != nil {
 		return err
 	}
 	for i, r := range reqs {
-		if claims[i].Verdict == 0 {
+		if claims[i].Decision == 0 {
 			claims[i] = refuse(rows[r.JobID], r.Delivery, now)
 		}
 	}
@@ -68,18 +68,18 @@ func (s *Store) explain(ctx context.Context, reqs []job.ClaimRequest, claims []j
 func refuse(row *jobRow, delivery int, now time.Time) job.Claim {
 	switch {
 	case row == nil, row.State.Finished(), row.State == job.Held, row.Delivery != delivery:
-		return job.Claim{Verdict: job.Drop}
+		return job.Claim{Decision: job.Drop}
 	case row.State == job.Active:
-		return job.Claim{Verdict: job.PutOff, Wait: busyWait}
+		return job.Claim{Decision: job.Postpone, Wait: busyRetryAfter}
 	case row.State == job.Pending: // it came to be so between the two statements
-		return job.Claim{Verdict: job.PutOff}
+		return job.Claim{Decision: job.Postpone}
 	default: // too early; or it came to be due between the two statements
-		return job.Claim{Verdict: job.PutOff, Wait: max(row.RunAt.Sub(now), 0)}
+		return job.Claim{Decision: job.Postpone, Wait: max(row.RunAt.Sub(now), 0)}
 	}
 }
 
-// standing reads where jobs stand, and the database's clock.
-func (s *Store) standing(ctx context.Context, ids []job.ID) (map[job.ID]*jobRow, time.Time, error) {
+// currentStates reads where jobs stand, and the database's clock.
+func (s *Store) currentStates(ctx context.Context, ids []job.ID) (map[job.ID]*jobRow, time.Time, error) {
 	var list []*jobRow
 	err := s.db.NewSelect().Model(&list).Column("id", "state", "delivery", "run_at", "attempt", "settled_attempt", "worker_id").
 		Where("id IN (?)", bun.List(ids)).Scan(ctx)

@@ -27,7 +27,7 @@ func stepBack(t *testing.T, s *Store, by time.Duration, table string, columns ..
 
 func beat(t *testing.T, s *Store, worker job.ID) {
 	t.Helper()
-	if _, err := s.Beat(t.Context(), job.Beat{WorkerID: worker}); err != nil {
+	if _, err := s.Heartbeat(t.Context(), job.Heartbeat{WorkerID: worker}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -37,11 +37,11 @@ func TestAPendingJobRunsThoughTheLedgersClockSteppedBack(t *testing.T) {
 		pending := create(t, s, submission())[0]
 		ahead := create(t, s, submission(func(s *job.Submission) { s.Delay = time.Hour }))[0]
 		stepBack(t, s, 10*time.Minute, "open_jobs", "run_at", "dispatch_at")
-		if c := claim(t, s, pending, job.NewID()); c.Verdict != job.Run {
-			t.Errorf("the pending job answers %v, to be asked again after %v", c.Verdict, c.Wait)
+		if c := claim(t, s, pending, job.NewID()); c.Decision != job.Run {
+			t.Errorf("the pending job answers %v, to be asked again after %v", c.Decision, c.Wait)
 		}
-		if c := claim(t, s, ahead, job.NewID()); c.Verdict != job.PutOff || c.Wait < 9*time.Minute {
-			t.Errorf("the scheduled job answers %v, to be asked again after %v", c.Verdict, c.Wait)
+		if c := claim(t, s, ahead, job.NewID()); c.Decision != job.Postpone || c.Wait < 9*time.Minute {
+			t.Errorf("the scheduled job answers %v, to be asked again after %v", c.Decision, c.Wait)
 		}
 	})
 }
@@ -109,7 +109,7 @@ func TestAWorkerThatDiedBeforeTheLedgersClockSteppedBackIsDead(t *testing.T) {
 		stepBack(t, s, 10*time.Minute, "workers", "beat_at", "beating_since")
 		orphans := func(when string, want int) {
 			t.Helper()
-			if back, err := s.Orphans(t.Context(), judge); err != nil || len(back) != want || want == 1 && back[0].ID != lost.ID {
+			if back, err := s.RescueLost(t.Context(), judge); err != nil || len(back) != want || want == 1 && back[0].ID != lost.ID {
 				t.Errorf("%s: %d jobs were taken back, want %d; %v", when, len(back), want, err)
 			}
 		}

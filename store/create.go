@@ -33,7 +33,7 @@ func (s *Store) Create(ctx context.Context, subs []job.Submission) (made []job.C
 			errs[i] = err
 			continue
 		}
-		made[i], errs[i] = replay(known[ownedKey{subs[i].OwnerID, subs[i].IdempotencyKey}], &subs[i])
+		made[i], errs[i] = repeatedSubmission(known[ownedKey{subs[i].OwnerID, subs[i].IdempotencyKey}], &subs[i])
 	}
 	return made, errs, nil
 }
@@ -55,10 +55,10 @@ func (s *Store) CreateAll(ctx context.Context, subs []job.Submission) ([]job.Cre
 		return nil, err
 	}
 	if len(known) > 0 && len(known) < len(subs) {
-		return nil, keyReused("the Idempotency-Key was used for a batch of which only a part is left")
+		return nil, idempotencyReuse("the Idempotency-Key was used for a batch of which only a part is left")
 	}
 	for i := range subs { // one known key undid all the others: every single one must be a repetition
-		if made[i], err = replay(known[ownedKey{subs[i].OwnerID, subs[i].IdempotencyKey}], &subs[i]); err != nil {
+		if made[i], err = repeatedSubmission(known[ownedKey{subs[i].OwnerID, subs[i].IdempotencyKey}], &subs[i]); err != nil {
 			return nil, err
 		}
 	}
@@ -96,18 +96,18 @@ func firstState(s *job.Submission, at time.Time) (job.State, time.Time) {
 	return job.Pending, at
 }
 
-func replay(row *jobRow, s *job.Submission) (job.Created, error) {
+func repeatedSubmission(row *jobRow, s *job.Submission) (job.Created, error) {
 	switch {
 	case row == nil: // its owner's key was there a moment ago: the job went with its retention
 		return job.Created{}, job.Unavailable("the Idempotency-Key is just being released", nil)
 	case !bytes.Equal(row.Fingerprint, s.Fingerprint):
-		return job.Created{}, keyReused("the Idempotency-Key was used with another request")
+		return job.Created{}, idempotencyReuse("the Idempotency-Key was used with another request")
 	default:
 		return job.Created{Job: row.job(), Replayed: true}, nil
 	}
 }
 
-func keyReused(message string) error { return &job.Error{Code: job.CodeKeyReused, Message: message} }
+func idempotencyReuse(message string) error { return &job.Error{Code: job.CodeKeyReused, Message: message} }
 
 type ownedKey struct {
 	owner job.ID

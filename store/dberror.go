@@ -8,13 +8,13 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// fault says what a failed statement is to be laid to. It is the one place where the engines' errors are judged: postgres_error.go and sqlite.go
+// dbError says what a failed statement is to be laid to. It is the one place where the engines' errors are judged: postgres_error.go and sqlite.go
 // sort them, wrap turns the verdict into what callers may know.
-type fault int
+type dbError int
 
 const (
 	// noFault is an error that the database did not give: sql.ErrNoRows, a bug of ours.
-	noFault fault = iota
+	noFault dbError = iota
 	// faultReach is of the connection, the server, its resources or another transaction. It says nothing of the rows.
 	faultReach
 	// faultStatement is every other refusal, known or not. One of the rows may be the cause, and without it the others may be written.
@@ -31,7 +31,7 @@ func (s *Store) wrap(doing string, err error) error {
 		return err
 	}
 	cause := fmt.Errorf("%s: %w", doing, err)
-	switch s.engine.judge(err) {
+	switch s.engine.classify(err) {
 	case faultReach:
 		return job.Unavailable("the ledger cannot be reached", cause)
 	case faultStatement:

@@ -18,21 +18,21 @@ import (
 
 func TestASQLSTATEIsJudgedByWhatItSaysOfARow(t *testing.T) {
 	t.Parallel()
-	for state, want := range map[string]fault{
+	for state, want := range map[string]dbError{
 		"08006": faultReach, "25006": faultReach, "40001": faultReach, "40P01": faultReach, "53300": faultReach, "55P03": faultReach, "57014": faultReach,
 		"57P01": faultReach, "0A000": faultStatement, "26000": faultStatement, "42501": faultStatement, "42P01": faultStatement, "58030": faultStatement,
 		"P0001": faultStatement, "XX001": faultStatement, "": faultStatement, "22P05": faultContent, "23514": faultContent,
 	} {
-		if got := new(postgres).judge(fmt.Errorf("wrapped: %w", &pgconn.PgError{Code: state})); got != want {
+		if got := new(postgresEngine).classify(fmt.Errorf("wrapped: %w", &pgconn.PgError{Code: state})); got != want {
 			t.Errorf("%q is %v, want %v", state, got, want)
 		}
 	}
-	for err, want := range map[error]fault{
+	for err, want := range map[error]dbError{
 		io.ErrUnexpectedEOF: faultReach, context.DeadlineExceeded: faultReach, errors.New("a bug"): noFault, context.Canceled: noFault,
 		&sessionError{&pgconn.PgError{Code: "22023"}}: faultReach, driver.ErrBadConn: faultReach, sql.ErrTxDone: faultReach, sql.ErrNoRows: noFault,
 		&pgconn.PgError{Code: "28P01", Severity: "FATAL"}: faultReach,
 	} {
-		if got := new(postgres).judge(err); got != want {
+		if got := new(postgresEngine).classify(err); got != want {
 			t.Errorf("%v is %v, want %v", err, got, want)
 		}
 	}
@@ -59,7 +59,7 @@ func TestWhateverTheDatabaseSaysAJobWaits(t *testing.T) {
 	t.Parallel()
 	s := newStore(t, testenv.Postgres(t))
 	w := job.NewID()
-	_, err := s.Beat(t.Context(), job.Beat{WorkerID: w})
+	_, err := s.Heartbeat(t.Context(), job.Heartbeat{WorkerID: w})
 	must(t, err)
 	for _, state := range []string{"0A000", "22P05", "23514", "25006", "26000", "40001", "42501", "42P01", "53100", "57014", "58030", "P0001", "XX001"} {
 		waiting := create(t, s, submission())[0]
@@ -110,24 +110,24 @@ func TestAJobThatTheDatabaseRefusesDoesNotKeepOthersWithALostWorker(t *testing.T
 	t.Parallel()
 	s := newStore(t, testenv.Postgres(t))
 	w := job.NewID()
-	_, err := s.Beat(t.Context(), job.Beat{WorkerID: w})
+	_, err := s.Heartbeat(t.Context(), job.Heartbeat{WorkerID: w})
 	must(t, err)
 	judge := standingJudge(t, s)
 	jobs := create(t, s, submission(), submission(), submission(), submission(), submission())
 	for _, j := range jobs {
 		mustClaim(t, s, j, w)
 	}
-	must(t, s.Leave(t.Context(), w))
+	must(t, s.RemoveWorker(t.Context(), w))
 	heal := raise(t, s, "open_jobs", "P0001", "WHEN (OLD.id = '"+jobs[2].ID.String()+"')")
-	back, err := s.Orphans(t.Context(), judge)
+	back, err := s.RescueLost(t.Context(), judge)
 	if err != nil || len(back) != 4 {
 		t.Fatalf("%d jobs were taken back, %v", len(back), err)
 	}
-	if back, err = s.Orphans(t.Context(), judge); !errors.Is(err, job.ErrUnavailable) || len(back) != 0 {
+	if back, err = s.RescueLost(t.Context(), judge); !errors.Is(err, job.ErrUnavailable) || len(back) != 0 {
 		t.Errorf("of the last one it says %d, %v", len(back), err)
 	}
 	heal()
-	if back, err = s.Orphans(t.Context(), judge); err != nil || len(back) != 1 {
+	if back, err = s.RescueLost(t.Context(), judge); err != nil || len(back) != 1 {
 		t.Errorf("once it can be written, %d, %v", len(back), err)
 	}
 }

@@ -12,38 +12,38 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// carried are the states in which a task in Redis should stand for a job. It is the predicate of the index open_jobs_dispatch, to the letter.
-const carried = "state IN ('pending', 'scheduled', 'retry', 'active')"
+// deliveryRow are the states in which a task in Redis should stand for a job. It is the predicate of the index open_jobs_dispatch, to the letter.
+const deliveryRow = "state IN ('pending', 'scheduled', 'retry', 'active')"
 
-// Deliveries reads open jobs of a queue in the order in which their deliveries were decided, after one position (from its time on, where
+// OpenDeliveries reads open jobs of a queue in the order in which their deliveries were decided, after one position (from its time on, where
 // it has no id) and before a time.
-func (s *Store) Deliveries(ctx context.Context, queue string, after job.Position, before time.Time, limit int) ([]job.Delivery, error) {
+func (s *Store) OpenDeliveries(ctx context.Context, queue string, after job.Position, before time.Time, limit int) ([]job.OpenDelivery, error) {
 	list, err := s.engine.deliveries(ctx, queue, after, before, limit)
 	return list, s.wrap("select deliveries", err)
 }
 
 // DueDeliveries is Deliveries for jobs that wait and whose time came before the given one. It reads past all others, so that it costs a walk
 // over the queue's open jobs where few of them are due.
-func (s *Store) DueDeliveries(ctx context.Context, queue string, after job.Position, before time.Time, limit int) ([]job.Delivery, error) {
+func (s *Store) DueDeliveries(ctx context.Context, queue string, after job.Position, before time.Time, limit int) ([]job.OpenDelivery, error) {
 	list, err := s.engine.dueDeliveries(ctx, queue, after, before, limit)
 	return list, s.wrap("select due deliveries", err)
 }
 
-// Standing reads where jobs stand; those that are unknown, finished or held are left out.
-func (s *Store) Standing(ctx context.Context, ids []job.ID) ([]job.Delivery, error) {
-	var rows []openRow
+// DeliveriesOf reads where jobs stand; those that are unknown, finished or held are left out.
+func (s *Store) DeliveriesOf(ctx context.Context, ids []job.ID) ([]job.OpenDelivery, error) {
+	var rows []openJob
 	err := s.db.NewSelect().Model(&rows).Column("id", "dispatch_at", "delivery", "state", "run_at").
-		Where(carried).Where("id IN (?)", bun.List(ids)).Scan(ctx)
+		Where(deliveryRow).Where("id IN (?)", bun.List(ids)).Scan(ctx)
 	if err != nil {
 		return nil, s.wrap("select deliveries", err)
 	}
 	return deliveries(rows), nil
 }
 
-func deliveries(rows []openRow) []job.Delivery {
-	out := make([]job.Delivery, len(rows))
+func deliveries(rows []openJob) []job.OpenDelivery {
+	out := make([]job.OpenDelivery, len(rows))
 	for i, r := range rows {
-		out[i] = job.Delivery{Position: job.Position{DispatchAt: r.DispatchAt, ID: r.ID}, Delivery: r.Delivery, State: r.State, RunAt: r.RunAt}
+		out[i] = job.OpenDelivery{Position: job.Position{DispatchAt: r.DispatchAt, ID: r.ID}, Number: r.Delivery, State: r.State, RunAt: r.RunAt}
 	}
 	return out
 }
@@ -70,20 +70,20 @@ func (s *Store) Now(ctx context.Context) (time.Time, error) {
 // logSteps is from which step of the database's clock on it is logged.
 const logSteps = 100 * time.Millisecond
 
-// Parcels reads what dispatch needs to carry these jobs; those that are finished or held are left out.
-func (s *Store) Parcels(ctx context.Context, ids []job.ID) ([]job.Parcel, error) {
+// Messages reads what dispatch needs to carry these jobs; those that are finished or held are left out.
+func (s *Store) Messages(ctx context.Context, ids []job.ID) ([]job.Message, error) {
 	var rows []*jobRow
 	err := s.db.NewSelect().Model(&rows).ExcludeColumn("result", "labels").Where("j.id IN (?)", bun.List(ids)).
-		Where("open_" + carried).Scan(ctx)
+		Where("open_" + deliveryRow).Scan(ctx)
 	if err != nil {
 		return nil, s.wrap("select parcels", err)
 	}
-	return parcels(rows), nil
+	return messages(rows), nil
 }
 
 // Redeliver decides a new delivery for waiting jobs whose task in Redis can no longer come to run. A job that moved on meanwhile, or that
 // somebody else is just changing, is left alone.
-func (s *Store) Redeliver(ctx context.Context, stuck []job.Delivery) ([]job.Parcel, error) {
+func (s *Store) Redeliver(ctx context.Context, stuck []job.OpenDelivery) ([]job.Message, error) {
 	var moved []job.ID
 	for some := range slices.Chunk(stuck, redeliverBatch) {
 		ids, err := s.redeliver(ctx, some)
@@ -95,16 +95,16 @@ func (s *Store) Redeliver(ctx context.Context, stuck []job.Delivery) ([]job.Parc
 	if len(moved) == 0 {
 		return nil, nil
 	}
-	return s.Parcels(ctx, moved)
+	return s.Messages(ctx, moved)
 }
 
 // redeliverBatch bounds how many rows one statement changes, and so how long it holds them.
 const redeliverBatch = 500
 
-func (s *Store) redeliver(ctx context.Context, stuck []job.Delivery) (moved []job.ID, err error) {
+func (s *Store) redeliver(ctx context.Context, stuck []job.OpenDelivery) (moved []job.ID, err error) {
 	pairs := make([]any, len(stuck))
 	for i, d := range stuck {
-		pairs[i] = bun.Tuple([]any{d.ID, d.Delivery})
+		pairs[i] = bun.Tuple([]any{d.ID, d.Number})
 	}
 	some := s.db.NewSelect().Table("open_jobs").Column("id").Where("(id, delivery) IN (?)", bun.List(pairs)).
 		Where("state IN (?)", bun.List(job.WaitingStates)).OrderExpr("id")
@@ -119,10 +119,10 @@ func (s *Store) redeliver(ctx context.Context, stuck []job.Delivery) (moved []jo
 	return moved, err
 }
 
-func parcels(rows []*jobRow) []job.Parcel {
-	out := make([]job.Parcel, len(rows))
+func messages(rows []*jobRow) []job.Message {
+	out := make([]job.Message, len(rows))
 	for i, r := range rows {
-		out[i] = r.job().Parcel()
+		out[i] = r.job().Message()
 	}
 	return out
 }

@@ -27,10 +27,10 @@ type engine interface {
 	settleJobs(ctx context.Context, sets []*job.Settlement) ([]settled, error)
 
 	// deliveries is Store.Deliveries: a position without an id, or without a time, comes before all that have one.
-	deliveries(ctx context.Context, queue string, after job.Position, before time.Time, limit int) ([]job.Delivery, error)
+	deliveries(ctx context.Context, queue string, after job.Position, before time.Time, limit int) ([]job.OpenDelivery, error)
 
 	// dueDeliveries is Store.DueDeliveries.
-	dueDeliveries(ctx context.Context, queue string, after job.Position, before time.Time, limit int) ([]job.Delivery, error)
+	dueDeliveries(ctx context.Context, queue string, after job.Position, before time.Time, limit int) ([]job.OpenDelivery, error)
 
 	// now is the database's clock: every time that is compared with another process's comes from it.
 	now(ctx context.Context) (time.Time, error)
@@ -41,8 +41,8 @@ type engine interface {
 	settledBefore(ctx context.Context) (time.Time, error)
 	// exclusively runs f with a connection of its own, while no other process does so: for changes of the schema.
 	exclusively(ctx context.Context, log *slog.Logger, f func(context.Context, schemaConn) error) error
-	// judge says what an error is to be laid to; see dberror.go.
-	judge(err error) fault
+	// classify says what an error is to be laid to; see dberror.go.
+	classify(err error) dbError
 	// repeatable reports an error after which a statement or a whole transaction may be tried again at once.
 	repeatable(err error) bool
 	// duplicate tells that a row was refused because another one has its unique value. The transaction is lost.

@@ -22,11 +22,11 @@ func TestOnlyOneClaimHolds(t *testing.T) {
 			t.Fatal(err)
 		}
 		for i, c := range claims {
-			if want := map[bool]job.Verdict{true: job.Run, false: job.PutOff}[i == 0]; c.Verdict != want {
-				t.Errorf("claim %d answers %v", i, c.Verdict)
+			if want := map[bool]job.ClaimDecision{true: job.Run, false: job.Postpone}[i == 0]; c.Decision != want {
+				t.Errorf("claim %d answers %v", i, c.Decision)
 			}
 		}
-		if c := claim(t, s, j, job.NewID()); c.Verdict != job.PutOff || c.Wait <= 0 {
+		if c := claim(t, s, j, job.NewID()); c.Decision != job.Postpone || c.Wait <= 0 {
 			t.Errorf("a claim of a running job answers %+v", c)
 		}
 	})
@@ -35,14 +35,14 @@ func TestOnlyOneClaimHolds(t *testing.T) {
 func TestAnOlderDeliveryIsDropped(t *testing.T) {
 	forEachEngine(t, func(t *testing.T, s *Store) {
 		j := create(t, s, submission())[0]
-		sent, err := s.Redeliver(t.Context(), []job.Delivery{{Position: job.Position{ID: j.ID}, Delivery: 1}})
+		sent, err := s.Redeliver(t.Context(), []job.OpenDelivery{{Position: job.Position{ID: j.ID}, Number: 1}})
 		if err != nil || len(sent) != 1 || sent[0].Delivery != 2 {
 			t.Fatalf("redelivered %+v, %v", sent, err)
 		}
-		if c := claim(t, s, j, job.NewID()); c.Verdict != job.Drop {
-			t.Errorf("the first delivery answers %v", c.Verdict)
+		if c := claim(t, s, j, job.NewID()); c.Decision != job.Drop {
+			t.Errorf("the first delivery answers %v", c.Decision)
 		}
-		if again, err := s.Redeliver(t.Context(), []job.Delivery{{Position: job.Position{ID: j.ID}, Delivery: 1}}); err != nil || len(again) != 0 {
+		if again, err := s.Redeliver(t.Context(), []job.OpenDelivery{{Position: job.Position{ID: j.ID}, Number: 1}}); err != nil || len(again) != 0 {
 			t.Errorf("a delivery that is over was decided anew: %+v, %v", again, err)
 		}
 		j.Delivery = 2
@@ -56,8 +56,8 @@ func TestAClaimOfAFinishedOrUnknownJobIsDropped(t *testing.T) {
 		done := create(t, s, submission())[0]
 		settle(t, s, settlement(mustClaim(t, s, done, w), w, job.Completed))
 		for _, j := range []*job.Job{done, {ID: job.NewID(), Delivery: 1}} {
-			if c := claim(t, s, j, w); c.Verdict != job.Drop {
-				t.Errorf("%s answers %v", j.ID, c.Verdict)
+			if c := claim(t, s, j, w); c.Decision != job.Drop {
+				t.Errorf("%s answers %v", j.ID, c.Decision)
 			}
 		}
 	})
@@ -116,7 +116,7 @@ func TestEveryPartOfTheFenceStopsAnOutcome(t *testing.T) {
 			refused("a second word on one attempt", set, job.Pending)
 
 			first := mustClaim(t, s, create(t, s, submission())[0], w)
-			back, err := s.Orphans(t.Context(), standingJudge(t, s))
+			back, err := s.RescueLost(t.Context(), standingJudge(t, s))
 			if err != nil || len(back) != 1 {
 				t.Fatal(back, err)
 			}
@@ -131,7 +131,7 @@ func TestALateWorkerIsRefusedOnceSomebodyClaimedAnew(t *testing.T) {
 	forEachEngine(t, func(t *testing.T, s *Store) {
 		dead, judge, next := job.NewID(), standingJudge(t, s), job.NewID()
 		first := mustClaim(t, s, create(t, s, submission())[0], dead)
-		back, err := s.Orphans(t.Context(), judge)
+		back, err := s.RescueLost(t.Context(), judge)
 		if err != nil || len(back) != 1 || back[0].State != job.Pending || back[0].Delivery != 2 || back[0].Interruptions != 1 || back[0].Failures != 0 {
 			t.Fatalf("taken back: %+v, %v", back, err)
 		}
@@ -152,15 +152,15 @@ func TestALateWorkerMaySettleWhileNobodyClaimedAnew(t *testing.T) {
 	forEachEngine(t, func(t *testing.T, s *Store) {
 		late, judge := job.NewID(), standingJudge(t, s)
 		j := mustClaim(t, s, create(t, s, submission())[0], late)
-		back, err := s.Orphans(t.Context(), judge)
+		back, err := s.RescueLost(t.Context(), judge)
 		if err != nil || len(back) != 1 {
 			t.Fatal(back, err)
 		}
 		if r := settle(t, s, settlement(j, late, job.Completed)); !r.Accepted || r.State != job.Completed {
 			t.Errorf("settled as %+v", r)
 		}
-		if c := claim(t, s, back[0], job.NewID()); c.Verdict != job.Drop {
-			t.Errorf("its new delivery answers %v", c.Verdict)
+		if c := claim(t, s, back[0], job.NewID()); c.Decision != job.Drop {
+			t.Errorf("its new delivery answers %v", c.Decision)
 		}
 	})
 }
@@ -169,12 +169,12 @@ func TestALateWorkerMaySettleWhileNobodyClaimedAnew(t *testing.T) {
 func TestALateWorkerMaySettleASuspectThatWaits(t *testing.T) {
 	forEachEngine(t, func(t *testing.T, s *Store) {
 		judge, jobs, w := standingJudge(t, s), create(t, s, submission(), submission(), submission(), submission()), job.NewID()
-		for range suspectFrom {
+		for range suspectCrashes {
 			w = job.NewID()
 			for i, j := range jobs {
 				jobs[i] = mustClaim(t, s, read(t, s, j.ID), w)
 			}
-			if back, err := s.Orphans(t.Context(), judge); err != nil || len(back) != len(jobs) {
+			if back, err := s.RescueLost(t.Context(), judge); err != nil || len(back) != len(jobs) {
 				t.Fatal(back, err)
 			}
 		}
@@ -195,7 +195,7 @@ func TestALateWorkerMaySettleASuspectThatWaits(t *testing.T) {
 				t.Errorf("%d: the job is %s", i, got.State)
 			}
 		}
-		if claim(t, s, read(t, s, jobs[0].ID), job.NewID()).Verdict != job.Drop {
+		if claim(t, s, read(t, s, jobs[0].ID), job.NewID()).Decision != job.Drop {
 			t.Error("a job that is completed was given to a worker")
 		}
 		if j := read(t, s, jobs[1].ID); j.Failures != 1 {
@@ -208,7 +208,7 @@ func TestALateWorkerMaySettleASuspectThatWaits(t *testing.T) {
 func standingJudge(t *testing.T, s *Store) job.ID {
 	t.Helper()
 	id := job.NewID()
-	if _, err := s.Beat(t.Context(), job.Beat{WorkerID: id, Host: "here", Queues: []string{"default"}, Slots: 1}); err != nil {
+	if _, err := s.Heartbeat(t.Context(), job.Heartbeat{WorkerID: id, Host: "here", Queues: []string{"default"}, Slots: 1}); err != nil {
 		t.Fatal(err)
 	}
 	_, err := s.db.NewUpdate().Model((*workerRow)(nil)).Set("beating_since = ?", time.Now().UTC().Add(-time.Hour)).Where("id = ?", id).Exec(t.Context())
@@ -223,11 +223,11 @@ func TestOnlyAJudgeWhoWasHeardAllTheTimeCallsOthersDead(t *testing.T) {
 		dead := job.NewID()
 		mustClaim(t, s, create(t, s, submission())[0], dead)
 		young := job.NewID()
-		if _, err := s.Beat(t.Context(), job.Beat{WorkerID: young}); err != nil {
+		if _, err := s.Heartbeat(t.Context(), job.Heartbeat{WorkerID: young}); err != nil {
 			t.Fatal(err)
 		}
 		for name, judge := range map[string]job.ID{"one who just came": young, "one whom nobody knows": job.NewID()} {
-			if back, err := s.Orphans(t.Context(), judge); err != nil || len(back) != 0 {
+			if back, err := s.RescueLost(t.Context(), judge); err != nil || len(back) != 0 {
 				t.Errorf("%s took back %d jobs, %v", name, len(back), err)
 			}
 		}
@@ -236,13 +236,13 @@ func TestOnlyAJudgeWhoWasHeardAllTheTimeCallsOthersDead(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if back, err := s.Orphans(t.Context(), silent); err != nil || len(back) != 0 {
+		if back, err := s.RescueLost(t.Context(), silent); err != nil || len(back) != 0 {
 			t.Errorf("a silent judge took back %d jobs, %v", len(back), err)
 		}
-		if _, err := s.Beat(t.Context(), job.Beat{WorkerID: silent}); err != nil { // after his silence he begins anew
+		if _, err := s.Heartbeat(t.Context(), job.Heartbeat{WorkerID: silent}); err != nil { // after his silence he begins anew
 			t.Fatal(err)
 		}
-		if back, err := s.Orphans(t.Context(), silent); err != nil || len(back) != 0 {
+		if back, err := s.RescueLost(t.Context(), silent); err != nil || len(back) != 0 {
 			t.Errorf("a judge after a gap took back %d jobs, %v", len(back), err)
 		}
 	})
@@ -251,11 +251,11 @@ func TestOnlyAJudgeWhoWasHeardAllTheTimeCallsOthersDead(t *testing.T) {
 func TestAJobOfALivingWorkerIsLeftAlone(t *testing.T) {
 	forEachEngine(t, func(t *testing.T, s *Store) {
 		alive, judge := job.NewID(), standingJudge(t, s)
-		if _, err := s.Beat(t.Context(), job.Beat{WorkerID: alive}); err != nil {
+		if _, err := s.Heartbeat(t.Context(), job.Heartbeat{WorkerID: alive}); err != nil {
 			t.Fatal(err)
 		}
 		mustClaim(t, s, create(t, s, submission())[0], alive)
-		if back, err := s.Orphans(t.Context(), judge); err != nil || len(back) != 0 {
+		if back, err := s.RescueLost(t.Context(), judge); err != nil || len(back) != 0 {
 			t.Errorf("taken back: %d, %v", len(back), err)
 		}
 	})
@@ -267,7 +267,7 @@ func TestAJobThatKillsItsWorkersIsQuarantined(t *testing.T) {
 		j := create(t, s, submission())[0]
 		for n := 1; n <= job.MaxCrashes; n++ {
 			mustClaim(t, s, j, job.NewID())
-			back, err := s.Orphans(t.Context(), judge)
+			back, err := s.RescueLost(t.Context(), judge)
 			if err != nil || len(back) != 1 {
 				t.Fatal(back, err)
 			}
@@ -297,7 +297,7 @@ func TestThoseThatDieTogetherTwiceComeBackApart(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			back, err := s.Orphans(t.Context(), judge)
+			back, err := s.RescueLost(t.Context(), judge)
 			if err != nil || len(back) != 5 {
 				t.Fatal(back, err)
 			}
@@ -332,7 +332,7 @@ func TestASettledAttemptClearsTheSuspicion(t *testing.T) {
 		j := create(t, s, submission())[0]
 		for range 3 * job.MaxCrashes {
 			mustClaim(t, s, j, job.NewID())
-			back, err := s.Orphans(t.Context(), judge)
+			back, err := s.RescueLost(t.Context(), judge)
 			if err != nil || len(back) != 1 || back[0].State != job.Pending {
 				t.Fatal(back, err)
 			}
@@ -354,8 +354,8 @@ func TestCancelHolds(t *testing.T) {
 		if err != nil || got.State != job.Canceled || got.CancelRequestedAt.IsZero() || got.FinishedAt.IsZero() {
 			t.Fatalf("canceled: %+v, %v", got, err)
 		}
-		if c := claim(t, s, waiting, job.NewID()); c.Verdict != job.Drop {
-			t.Errorf("a claim after the cancel answers %v", c.Verdict)
+		if c := claim(t, s, waiting, job.NewID()); c.Decision != job.Drop {
+			t.Errorf("a claim after the cancel answers %v", c.Decision)
 		}
 		if again, err := s.Cancel(t.Context(), waiting.ID); err != nil || again.State != job.Canceled {
 			t.Errorf("canceled twice: %v", err)
@@ -366,8 +366,8 @@ func TestCancelHolds(t *testing.T) {
 		if got, err := s.Cancel(t.Context(), running.ID); err != nil || got.State != job.Active || got.CancelRequestedAt.IsZero() {
 			t.Fatalf("canceled while it runs: %+v, %v", got, err)
 		}
-		orders, err := s.Beat(t.Context(), job.Beat{WorkerID: w})
-		if err != nil || len(orders.Mine) != 1 || !orders.Mine[0].CancelRequested {
+		orders, err := s.Heartbeat(t.Context(), job.Heartbeat{WorkerID: w})
+		if err != nil || len(orders.Held) != 1 || !orders.Held[0].CancelRequested {
 			t.Fatalf("the worker is told %+v, %v", orders, err)
 		}
 		set := settlement(running, w, job.Retry)
@@ -380,7 +380,7 @@ func TestCancelHolds(t *testing.T) {
 		if _, err := s.Cancel(t.Context(), lost.ID); err != nil {
 			t.Fatal(err)
 		}
-		if back, err := s.Orphans(t.Context(), standingJudge(t, s)); err != nil || len(back) != 1 || back[0].State != job.Canceled {
+		if back, err := s.RescueLost(t.Context(), standingJudge(t, s)); err != nil || len(back) != 1 || back[0].State != job.Canceled {
 			t.Errorf("canceled and then orphaned: %+v, %v", back, err)
 		}
 	})

@@ -12,16 +12,16 @@ const maxCounted = 1_000_000
 
 // OpenCounts counts the open jobs of every queue that has any, by state. It reads open jobs only, and at most 1,000,000 of a queue, in no
 // order (sorting them would cost more than counting); finished jobs cost it nothing. Nobody who answers a request should call it for that request alone.
-func (s *Store) OpenCounts(ctx context.Context) ([]job.QueueFigures, error) {
+func (s *Store) OpenCounts(ctx context.Context) ([]job.QueueCounts, error) {
 	now, err := s.Now(ctx)
 	if err != nil {
 		return nil, err
 	}
-	queues, err := s.queuesOf(ctx, "open_jobs", carried)
+	queues, err := s.queuesOf(ctx, "open_jobs", deliveryRow)
 	if err != nil {
 		return nil, err
 	}
-	out := make([]job.QueueFigures, 0, len(queues))
+	out := make([]job.QueueCounts, 0, len(queues))
 	for _, queue := range queues {
 		f, err := s.openCount(ctx, queue, now)
 		if err != nil {
@@ -39,10 +39,10 @@ type countRow struct {
 	Oldest time.Time `bun:"oldest"` // the earliest time at which one could have run
 }
 
-func (s *Store) openCount(ctx context.Context, queue string, now time.Time) (job.QueueFigures, error) {
-	f := job.QueueFigures{Queue: queue, Open: map[job.State]int{}}
+func (s *Store) openCount(ctx context.Context, queue string, now time.Time) (job.QueueCounts, error) {
+	f := job.QueueCounts{Queue: queue, Open: map[job.State]int{}}
 	some := s.db.NewSelect().Table("open_jobs").Column("state", "run_at", "dispatch_at").
-		Where(carried).Where("queue = ?", queue).Limit(maxCounted)
+		Where(deliveryRow).Where("queue = ?", queue).Limit(maxCounted)
 	// A job that was interrupted or redelivered waits since then, not since it was first due.
 	since := "CASE WHEN run_at > dispatch_at THEN run_at ELSE dispatch_at END"
 	var rows []countRow
@@ -62,7 +62,7 @@ func (s *Store) openCount(ctx context.Context, queue string, now time.Time) (job
 }
 
 // addHeld counts the jobs that have no task in Redis, by their own index.
-func (s *Store) addHeld(ctx context.Context, all []job.QueueFigures) ([]job.QueueFigures, error) {
+func (s *Store) addHeld(ctx context.Context, all []job.QueueCounts) ([]job.QueueCounts, error) {
 	some := s.db.NewSelect().Table("open_jobs").Column("queue").Where("state = ?", job.Held).Limit(maxCounted)
 	var rows []countRow
 	err := s.db.NewSelect().TableExpr("(?) AS h", some).Column("queue").ColumnExpr("count(*) AS jobs").Group("queue").Scan(ctx, &rows)
@@ -77,7 +77,7 @@ func (s *Store) addHeld(ctx context.Context, all []job.QueueFigures) ([]job.Queu
 		i, ok := place[r.Queue]
 		if !ok {
 			i = len(all)
-			all = append(all, job.QueueFigures{Queue: r.Queue, Open: map[job.State]int{}})
+			all = append(all, job.QueueCounts{Queue: r.Queue, Open: map[job.State]int{}})
 		}
 		all[i].Open[job.Held] = r.Jobs
 	}

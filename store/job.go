@@ -51,8 +51,8 @@ type jobRow struct {
 	errors []job.AttemptError
 }
 
-// heavy are the columns that a list leaves out.
-var heavy = []string{"payload", "result", "fingerprint", "traceparent"}
+// payloadColumns are the columns that a list leaves out.
+var payloadColumns = []string{"payload", "result", "fingerprint", "traceparent"}
 
 type errorRow struct {
 	bun.BaseModel `bun:"table:job_errors,alias:e"`
@@ -118,7 +118,7 @@ func (s *Store) jobErrors(ctx context.Context, id job.ID) ([]job.AttemptError, e
 // Jobs reads a page, newest first, without payloads, results and errors.
 func (s *Store) Jobs(ctx context.Context, f job.Filter) ([]*job.Job, error) {
 	var rows []*jobRow
-	q := s.db.NewSelect().Model(&rows).ExcludeColumn(heavy...).OrderExpr("j.id DESC").Limit(int64(f.Limit))
+	q := s.db.NewSelect().Model(&rows).ExcludeColumn(payloadColumns...).OrderExpr("j.id DESC").Limit(int64(f.Limit))
 	q = where(q, f)
 	ids, err := s.idsByState(ctx, f)
 	if err != nil {

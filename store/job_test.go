@@ -59,7 +59,7 @@ func TestARunAtAheadMakesAJobScheduled(t *testing.T) {
 		if jobs[1].State != job.Pending || jobs[1].RunAt.Before(jobs[1].CreatedAt) {
 			t.Errorf("past: %s at %s", jobs[1].State, jobs[1].RunAt)
 		}
-		if c := claim(t, s, jobs[0], job.NewID()); c.Verdict != job.PutOff || c.Wait < 59*time.Minute {
+		if c := claim(t, s, jobs[0], job.NewID()); c.Decision != job.Postpone || c.Wait < 59*time.Minute {
 			t.Errorf("a claim before its time answers %+v", c)
 		}
 	})

@@ -48,7 +48,7 @@ func joinScopes(scopes []account.Scope) string {
 func (s *Store) CreateKey(ctx context.Context, r account.Request, k *account.Key, limit int) error {
 	row := &keyRow{ID: k.ID, UserID: k.UserID, Name: k.Name, Scopes: joinScopes(k.Scopes), SecretHash: k.SecretHash,
 		CreatedAt: k.CreatedAt, ExpiresAt: k.ExpiresAt}
-	return s.alter(ctx, "insert API key", r, k.UserID, func(ctx context.Context, tx bun.Tx, u *account.User) error {
+	return s.changeAccounts(ctx, "insert API key", r, k.UserID, func(ctx context.Context, tx bun.Tx, u *account.User) error {
 		if !u.DisabledAt.IsZero() {
 			return signedOut()
 		}
@@ -99,7 +99,7 @@ func (s *Store) Keys(ctx context.Context, userID, before job.ID, limit int) ([]*
 
 // DeleteKey revokes a user's API key for good. Somebody else's is not found.
 func (s *Store) DeleteKey(ctx context.Context, r account.Request, userID, id job.ID) error {
-	return s.alter(ctx, "delete API key", r, userID, func(ctx context.Context, tx bun.Tx, _ *account.User) error {
+	return s.changeAccounts(ctx, "delete API key", r, userID, func(ctx context.Context, tx bun.Tx, _ *account.User) error {
 		n, err := s.affected("delete API key", func() (sql.Result, error) {
 			return tx.NewDelete().Table("api_keys").Where("id = ?", id).Where("user_id = ?", userID).Exec(ctx)
 		})

@@ -19,8 +19,8 @@ var (
 	ErrEdited  = errors.New("the database was made with another version of a migration: its schema is not the one that this program expects")
 )
 
-// lockPatience is how long a migration waits in all for locks that other sessions hold.
-const lockPatience = 10 * time.Minute
+// lockTimeout is how long a migration waits in all for locks that other sessions hold.
+const lockTimeout = 10 * time.Minute
 
 // Migrate applies what is missing, each file in its own transaction together with its record. One process at a time does so. It
 // answers the names of what it applied, also when a later one fails. It refuses to apply anything beneath a schema of a newer release.
@@ -218,7 +218,7 @@ func (m *migrator) waiting(ctx context.Context, mig migrate.Migration, repeat bo
 	said := make(chan string, 1)
 	go func() { said <- m.watch(watch, mig) }()
 	err := try()
-	for end := time.Now().Add(lockPatience); repeat && m.lockTimedOut(err) && time.Now().Before(end) && ctx.Err() == nil; err = try() {
+	for end := time.Now().Add(lockTimeout); repeat && m.lockTimedOut(err) && time.Now().Before(end) && ctx.Err() == nil; err = try() {
 		sleep(ctx, time.Second)
 	}
 	stop()

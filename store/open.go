@@ -9,8 +9,8 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// course is what an open job and its outcome have in common: it goes from one to the other as it is.
-type course struct {
+// runColumns is what an open job and its outcome have in common: it goes from one to the other as it is.
+type runColumns struct {
 	ID                job.ID    `bun:"id,pk"`
 	Queue             string    `bun:"queue"`
 	State             job.State `bun:"state"`
@@ -27,10 +27,10 @@ type course struct {
 	ProgressMessage   *string   `bun:"progress_message"`
 }
 
-// openRow is where a job stands until its outcome is known.
-type openRow struct {
+// openJob is where a job stands until its outcome is known.
+type openJob struct {
 	bun.BaseModel `bun:"table:open_jobs,alias:o"`
-	course
+	runColumns
 
 	OwnerID    job.ID    `bun:"owner_id"`
 	DispatchAt time.Time `bun:"dispatch_at"`
@@ -42,23 +42,23 @@ type openRow struct {
 // outcomeRow is what came of a job.
 type outcomeRow struct {
 	bun.BaseModel `bun:"table:outcomes,alias:f"`
-	course
+	runColumns
 
 	FinishedAt time.Time `bun:"finished_at"`
 	Result     rawJSON   `bun:"result"`
 }
 
 // outcome is r's row once it is finished.
-func (r *openRow) outcome(state job.State, at time.Time) outcomeRow {
-	end := outcomeRow{course: r.course, FinishedAt: at}
+func (r *openJob) outcome(state job.State, at time.Time) outcomeRow {
+	end := outcomeRow{runColumns: r.runColumns, FinishedAt: at}
 	end.State = state
 	return end
 }
 
 // lockOpen reads open jobs with all that changes of them, and keeps them from everybody else until the transaction ends. It locks in the order
 // of their ids, so that two who want the same jobs never wait for each other.
-func (s *Store) lockOpen(ctx context.Context, tx bun.Tx, where func(*bun.SelectQuery) *bun.SelectQuery) ([]openRow, error) {
-	var rows []openRow
+func (s *Store) lockOpen(ctx context.Context, tx bun.Tx, where func(*bun.SelectQuery) *bun.SelectQuery) ([]openJob, error) {
+	var rows []openJob
 	q := where(tx.NewSelect().Model(&rows).ColumnExpr("?TableColumns").ColumnExpr("? AS now", s.clock()).OrderExpr("o.id"))
 	if s.engine.forUpdate() != "" {
 		q = q.For("UPDATE OF o")
@@ -67,8 +67,8 @@ func (s *Store) lockOpen(ctx context.Context, tx bun.Tx, where func(*bun.SelectQ
 	return rows, err
 }
 
-// conclude writes the outcomes of open jobs, which the transaction has locked.
-func conclude(ctx context.Context, tx bun.Tx, rows ...outcomeRow) error {
+// finish writes the outcomes of open jobs, which the transaction has locked.
+func finish(ctx context.Context, tx bun.Tx, rows ...outcomeRow) error {
 	if len(rows) == 0 {
 		return nil
 	}
@@ -83,8 +83,8 @@ func conclude(ctx context.Context, tx bun.Tx, rows ...outcomeRow) error {
 	return err
 }
 
-// whole reads jobs with their payloads, in the order of their ids.
-func whole(ctx context.Context, db bun.IDB, ids []job.ID) ([]*jobRow, error) {
+// loadJobs reads jobs with their payloads, in the order of their ids.
+func loadJobs(ctx context.Context, db bun.IDB, ids []job.ID) ([]*jobRow, error) {
 	var rows []*jobRow
 	if len(ids) == 0 {
 		return nil, nil

@@ -17,12 +17,12 @@ const orphanBatch = 1000
 // A job that lost its worker twice in a row is a suspect. Suspects that are taken back together come back one each second, in no order, over a
 // minute at most: taken by one worker at one moment they would share its end again, until the innocent are quarantined with the guilty.
 const (
-	suspectFrom  = 2 // lost workers in a row
-	suspectSpace = time.Second
-	suspectSpan  = 60 // places, each suspectSpace after the one before
+	suspectCrashes  = 2 // lost workers in a row
+	suspectInterval = time.Second
+	suspectWindow  = 60 // places, each suspectSpace after the one before
 )
 
-// Orphans takes active jobs back whose worker's heartbeat is stale or gone: each becomes pending with the next delivery (a suspect may have to
+// RescueLost takes active jobs back whose worker's heartbeat is stale or gone: each becomes pending with the next delivery (a suspect may have to
 // wait, scheduled), canceled if that was asked for, or archived as quarantined if it lost its worker too often in a row. It answers them as they
 // stand, payload included.
 //
@@ -31,17 +31,17 @@ const (
 //
 // A database whose clock steps back leaves the heartbeats of before ahead of it. Each process that lives puts its own right with its next beat, and
 // its standing as a judge begins anew with it; so by the time that there is a judge, a heartbeat that still lies ahead is that of a dead worker.
-func (s *Store) Orphans(ctx context.Context, judge job.ID) ([]*job.Job, error) {
+func (s *Store) RescueLost(ctx context.Context, judge job.ID) ([]*job.Job, error) {
 	now, err := s.Now(ctx)
 	if err != nil {
 		return nil, err
 	}
-	jobs, lost, err := s.orphans(ctx, judge, now, nil)
+	jobs, lost, err := s.rescueBatch(ctx, judge, now, nil)
 	if job.FaultOf(err) == job.FaultNone || len(lost) < 2 {
 		return jobs, err
 	}
 	err = oneByOne(lost, err, func(id job.ID) error {
-		some, _, err := s.orphans(ctx, judge, now, []job.ID{id})
+		some, _, err := s.rescueBatch(ctx, judge, now, []job.ID{id})
 		jobs = append(jobs, some...)
 		return err
 	})
@@ -52,8 +52,8 @@ func (s *Store) Orphans(ctx context.Context, judge job.ID) ([]*job.Job, error) {
 	return jobs, err
 }
 
-// orphans is one transaction, over all jobs or only those given. With an error, it answers which jobs it was about.
-func (s *Store) orphans(ctx context.Context, judge job.ID, now time.Time, only []job.ID) (jobs []*job.Job, lost []job.ID, err error) {
+// rescueBatch is one transaction, over all jobs or only those given. With an error, it answers which jobs it was about.
+func (s *Store) rescueBatch(ctx context.Context, judge job.ID, now time.Time, only []job.ID) (jobs []*job.Job, lost []job.ID, err error) {
 	var rows []*jobRow
 	err = s.inTx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		rows = nil
@@ -65,10 +65,10 @@ func (s *Store) orphans(ctx context.Context, judge job.ID, now time.Time, only [
 		for i := range locked {
 			lost[i] = locked[i].ID
 		}
-		if err := s.takeBack(ctx, tx, locked, now); err != nil {
+		if err := s.rescue(ctx, tx, locked, now); err != nil {
 			return err
 		}
-		rows, err = whole(ctx, tx, lost)
+		rows, err = loadJobs(ctx, tx, lost)
 		return err
 	})
 	if err != nil {
@@ -81,7 +81,7 @@ func (s *Store) orphans(ctx context.Context, judge job.ID, now time.Time, only [
 	return jobs, lost, nil
 }
 
-func (s *Store) takeBack(ctx context.Context, tx bun.Tx, lost []openRow, now time.Time) error {
+func (s *Store) rescue(ctx context.Context, tx bun.Tx, lost []openJob, now time.Time) error {
 	var ended []outcomeRow
 	var atOnce, suspects []job.ID
 	notes := make([]errorRow, len(lost))
@@ -97,28 +97,28 @@ func (s *Store) takeBack(ctx context.Context, tx bun.Tx, lost []openRow, now tim
 		case r.Crashes >= job.MaxCrashes:
 			state = job.Archived
 			ended = append(ended, r.outcome(state, now))
-		case r.Crashes >= suspectFrom:
+		case r.Crashes >= suspectCrashes:
 			suspects = append(suspects, r.ID)
 		default:
 			atOnce = append(atOnce, r.ID)
 		}
 		notes[i] = errorRow{JobID: r.ID, Attempt: r.Attempt, At: now.UTC(), Message: lostMessage(r, state), Retryable: !state.Finished()}
 	}
-	if err := s.runAgain(ctx, tx, now, atOnce, suspects); err != nil {
+	if err := s.rerunLost(ctx, tx, now, atOnce, suspects); err != nil {
 		return err
 	}
-	if err := conclude(ctx, tx, ended...); err != nil {
+	if err := finish(ctx, tx, ended...); err != nil {
 		return err
 	}
 	_, err := tx.NewInsert().Model(&notes).On("CONFLICT DO NOTHING").Exec(ctx)
 	return err
 }
 
-// runAgain lets jobs wait for another worker, suspects apart from each other.
-func (s *Store) runAgain(ctx context.Context, tx bun.Tx, now time.Time, atOnce, suspects []job.ID) error {
+// rerunLost lets jobs wait for another worker, suspects apart from each other.
+func (s *Store) rerunLost(ctx context.Context, tx bun.Tx, now time.Time, atOnce, suspects []job.ID) error {
 	places := map[int][]job.ID{0: atOnce}
 	for i, k := range rand.Perm(len(suspects)) {
-		places[k%suspectSpan] = append(places[k%suspectSpan], suspects[i])
+		places[k%suspectWindow] = append(places[k%suspectWindow], suspects[i])
 	}
 	for place, ids := range places {
 		if len(ids) == 0 {
@@ -126,7 +126,7 @@ func (s *Store) runAgain(ctx context.Context, tx bun.Tx, now time.Time, atOnce, 
 		}
 		q := tx.NewUpdate().Table("open_jobs").Set("state = ?", job.Pending)
 		if place > 0 {
-			q = tx.NewUpdate().Table("open_jobs").Set("state = ?", job.Scheduled).Set("run_at = ?", now.Add(time.Duration(place)*suspectSpace).UTC())
+			q = tx.NewUpdate().Table("open_jobs").Set("state = ?", job.Scheduled).Set("run_at = ?", now.Add(time.Duration(place)*suspectInterval).UTC())
 		}
 		_, err := q.Set("interruptions = interruptions + 1").Set("crashes = crashes + 1").
 			Set("delivery = delivery + 1").Set("dispatch_at = ?", s.clock()).Where("id IN (?)", bun.List(ids)).Exec(ctx)
@@ -138,13 +138,13 @@ func (s *Store) runAgain(ctx context.Context, tx bun.Tx, now time.Time, atOnce, 
 }
 
 // lockLost picks active jobs, or those given of them, whose worker is dead in the eyes of this judge. What another judge is just taking back is left to him.
-func (s *Store) lockLost(ctx context.Context, tx bun.Tx, judge job.ID, now time.Time, only []job.ID) ([]openRow, error) {
+func (s *Store) lockLost(ctx context.Context, tx bun.Tx, judge job.ID, now time.Time, only []job.ID) ([]openJob, error) {
 	stale := now.Add(-StaleAfter)
 	heard := tx.NewSelect().Table("workers").ColumnExpr("1").Where("id = ?", judge).
-		Where("beating_since < ?", stale).Where("beat_at >= ?", now.Add(-beatGap))
-	var rows []openRow
+		Where("beating_since < ?", stale).Where("beat_at >= ?", now.Add(-heartbeatGap))
+	var rows []openJob
 	q := tx.NewSelect().Model(&rows).Join("LEFT JOIN workers AS w ON w.id = o.worker_id").
-		Where("o.state = ?", job.Active).Where("(w.id IS NULL OR w.beat_at < ? OR w.beat_at > ?)", stale, now.Add(beatGap)).Where("EXISTS (?)", heard).Limit(orphanBatch)
+		Where("o.state = ?", job.Active).Where("(w.id IS NULL OR w.beat_at < ? OR w.beat_at > ?)", stale, now.Add(heartbeatGap)).Where("EXISTS (?)", heard).Limit(orphanBatch)
 	if only != nil {
 		q = q.Where("o.id IN (?)", bun.List(only))
 	}
@@ -155,7 +155,7 @@ func (s *Store) lockLost(ctx context.Context, tx bun.Tx, judge job.ID, now time.
 	return rows, err
 }
 
-func lostMessage(r *openRow, state job.State) string {
+func lostMessage(r *openJob, state job.State) string {
 	if state == job.Archived {
 		return fmt.Sprintf("quarantined: %d workers in a row were lost while they ran this job", r.Crashes)
 	}

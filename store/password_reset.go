@@ -22,7 +22,7 @@ type resetRow struct {
 
 // CreateReset writes a way back to an account down, in place of the one before it.
 func (s *Store) CreateReset(ctx context.Context, r account.Request, p account.PasswordReset) error {
-	return s.alter(ctx, "insert password reset", r, p.UserID, func(ctx context.Context, tx bun.Tx, u *account.User) error {
+	return s.changeAccounts(ctx, "insert password reset", r, p.UserID, func(ctx context.Context, tx bun.Tx, u *account.User) error {
 		if !u.DisabledAt.IsZero() {
 			return job.NotFound("user")
 		}
@@ -42,7 +42,7 @@ func (s *Store) ResetUser(ctx context.Context, tokenHash []byte, at time.Time) (
 // ResetPassword spends the token and replaces the password of its user. Of two callers with one token one at most
 // succeeds; the other answers job.CodeNotFound, as for a token that is wrong or has expired at the time given.
 func (s *Store) ResetPassword(ctx context.Context, r account.Request, tokenHash []byte, at time.Time, c account.PasswordChange) (ended account.Ended, err error) {
-	err = s.alter(ctx, "reset password", r, c.UserID, func(ctx context.Context, tx bun.Tx, u *account.User) error {
+	err = s.changeAccounts(ctx, "reset password", r, c.UserID, func(ctx context.Context, tx bun.Tx, u *account.User) error {
 		n, err := s.affected("spend password reset", func() (sql.Result, error) {
 			return tx.NewDelete().Table("password_resets").Where("user_id = ?", c.UserID).Where("token_hash = ?", tokenHash).
 				Where("expires_at > ?", at).Exec(ctx)

@@ -14,9 +14,9 @@ import (
 	"github.com/uptrace/bun/dialect/pgdialect"
 )
 
-// postgres is the engine of the product. The hot writes go past bun's formatting, as prepared statements on arrays, and have a few
+// postgresEngine is the engine of the product. The hot writes go past bun's formatting, as prepared statements on arrays, and have a few
 // connections of their own: no slow list can keep them waiting.
-type postgres struct {
+type postgresEngine struct {
 	pool *pgxpool.Pool
 	hot  *pgxpool.Pool
 	db   *bun.DB
@@ -46,7 +46,7 @@ func openPostgres(ctx context.Context, cfg Config) (engine, error) {
 	pc.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheStatement // whatever the URL says: columns and rows are for prepared statements
 	params := pc.ConnConfig.RuntimeParams
 	pc.ConnConfig.RuntimeParams = map[string]string{} // see sessions
-	p := new(postgres)
+	p := new(postgresEngine)
 	if p.pool, err = p.openPool(ctx, pc, params, nil); err != nil {
 		return nil, err
 	}
@@ -62,14 +62,14 @@ func openPostgres(ctx context.Context, cfg Config) (engine, error) {
 }
 
 // openPool makes a pool whose sessions have the settings of the URL, and then those in extra.
-func (p *postgres) openPool(ctx context.Context, c *pgxpool.Config, params, extra map[string]string) (*pgxpool.Pool, error) {
+func (p *postgresEngine) openPool(ctx context.Context, c *pgxpool.Config, params, extra map[string]string) (*pgxpool.Pool, error) {
 	s, err := newSessions(params, extra, &p.readOnly)
 	if err != nil {
 		return nil, err
 	}
 	c.ConnConfig.OnPgError = p.onError
 	c.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
-		p.stamp(conn.PgConn())
+		p.nameSession(conn.PgConn())
 		return s.begin(ctx, conn)
 	}
 	c.PrepareConn = s.usable
@@ -80,19 +80,19 @@ func (p *postgres) openPool(ctx context.Context, c *pgxpool.Config, params, extr
 	return pool, nil
 }
 
-func (p *postgres) bun() *bun.DB      { return p.db }
-func (p *postgres) dialect() string   { return "postgres" }
-func (p *postgres) forUpdate() string { return "UPDATE SKIP LOCKED" }
-func (p *postgres) clock() any        { return bun.Safe("now()") }
+func (p *postgresEngine) bun() *bun.DB      { return p.db }
+func (p *postgresEngine) dialect() string   { return "postgres" }
+func (p *postgresEngine) forUpdate() string { return "UPDATE SKIP LOCKED" }
+func (p *postgresEngine) clock() any        { return bun.Safe("now()") }
 
-func (p *postgres) close() error {
+func (p *postgresEngine) close() error {
 	err := p.db.Close()
 	p.hot.Close()
 	p.pool.Close()
 	return err
 }
 
-func (p *postgres) now(ctx context.Context) (now time.Time, err error) {
+func (p *postgresEngine) now(ctx context.Context) (now time.Time, err error) {
 	err = p.pool.QueryRow(ctx, "SELECT now()").Scan(&now)
 	return now, err
 }
@@ -100,7 +100,7 @@ func (p *postgres) now(ctx context.Context) (now time.Time, err error) {
 // settledBefore asks for the oldest transaction that a process of ours has open in this database. dispatch_at is the start of the transaction that
 // writes it, so a row that nobody can see yet has a dispatch_at at or after that. Other programs write no jobs, however long their transactions
 // are: ours are known by their application_name.
-func (p *postgres) settledBefore(ctx context.Context) (t time.Time, err error) {
+func (p *postgresEngine) settledBefore(ctx context.Context) (t time.Time, err error) {
 	err = p.pool.QueryRow(ctx, settledBeforeSQL).Scan(&t)
 	return t, err
 }
@@ -112,7 +112,7 @@ SELECT least(now(), (
 	SELECT min(CASE WHEN state IS NULL OR state = 'disabled' THEN now() - interval '1 minute' ELSE xact_start END) FROM pg_stat_activity
 	WHERE datname = current_database() AND application_name = '` + applicationName + `' AND coalesce(backend_type, 'client backend') = 'client backend'))`
 
-func (p *postgres) poolStats() PoolStats {
+func (p *postgresEngine) poolStats() PoolStats {
 	st := p.pool.Stat()
 	return PoolStats{Max: int(st.MaxConns()), InUse: int(st.AcquiredConns()), Idle: int(st.IdleConns()),
 		Waits: st.EmptyAcquireCount(), Waited: st.EmptyAcquireWaitTime()}

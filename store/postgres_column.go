@@ -182,7 +182,7 @@ func query(ctx context.Context, db querier, sql string, args []any, take func(ro
 
 // hotQuery is query over the connections of the hot writes, repeated where nothing was done. begin is called before each try: rows of one that
 // failed do not count.
-func (p *postgres) hotQuery(ctx context.Context, sql string, args []any, begin func(), take func(row) error) error {
+func (p *postgresEngine) hotQuery(ctx context.Context, sql string, args []any, begin func(), take func(row) error) error {
 	return repeat(p.repeatable, func() error {
 		begin()
 		return query(ctx, p.hot, sql, args, take)

@@ -13,8 +13,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// judge sorts PostgreSQL's errors by SQLSTATE. https://www.postgresql.org/docs/15/errcodes-appendix.html
-func (p *postgres) judge(err error) fault {
+// classify sorts PostgreSQL's errors by SQLSTATE. https://www.postgresql.org/docs/15/errcodes-appendix.html
+func (p *postgresEngine) classify(err error) dbError {
 	var pg *pgconn.PgError
 	switch {
 	case err == nil:
@@ -26,7 +26,7 @@ func (p *postgres) judge(err error) fault {
 	case fatal(pg):
 		return faultReach
 	}
-	return judgeState(pg.Code)
+	return classifyState(pg.Code)
 }
 
 // fatal reports an error that ended the session.
@@ -34,10 +34,10 @@ func fatal(e *pgconn.PgError) bool {
 	return strings.EqualFold(e.SeverityUnlocalized, "FATAL") || strings.EqualFold(e.Severity, "FATAL")
 }
 
-// judgeState knows the classes that say nothing of a statement's rows: 08 connection, 25006 read-only, 40 rolled back for another transaction's
+// classifyState knows the classes that say nothing of a statement's rows: 08 connection, 25006 read-only, 40 rolled back for another transaction's
 // sake, 53 resources, 55P03 lock timeout, 57 operator intervention (shutdown, cancellation, timeouts). Every code
 // that is not listed is of the statement.
-func judgeState(code string) fault {
+func classifyState(code string) dbError {
 	class := code[:min(2, len(code))]
 	switch {
 	case class == "22", class == "23":
@@ -83,7 +83,7 @@ func stalePlan(e *pgconn.PgError) bool {
 
 // onError is called by the driver for every error of a connection, and says whether the connection may be used again. After a stale plan the
 // other connections are replaced too: they hold the same plan, and a repetition would meet it there.
-func (p *postgres) onError(c *pgconn.PgConn, e *pgconn.PgError) bool {
+func (p *postgresEngine) onError(c *pgconn.PgConn, e *pgconn.PgError) bool {
 	switch {
 	case fatal(e), e.Code == readOnlyState:
 		return false
@@ -96,12 +96,12 @@ func (p *postgres) onError(c *pgconn.PgConn, e *pgconn.PgError) bool {
 
 // repeatable reports that a statement, or a transaction as a whole, did nothing and may succeed at once: its plan was stale, or it gave way to
 // another transaction (serialization failure, deadlock).
-func (p *postgres) repeatable(err error) bool {
+func (p *postgresEngine) repeatable(err error) bool {
 	var e *pgconn.PgError
 	return errors.As(err, &e) && (stalePlan(e) || e.Code == "40001" || e.Code == "40P01")
 }
 
-func (p *postgres) duplicate(err error) bool {
+func (p *postgresEngine) duplicate(err error) bool {
 	var e *pgconn.PgError
 	return errors.As(err, &e) && e.Code == "23505"
 }

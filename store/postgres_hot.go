@@ -62,8 +62,8 @@ var delayed = map[string]string{
 	insertKeyed: strings.Replace(insertKeyed, openFrom, openDelayed, 1),
 }
 
-// forArgs is a statement as its arguments want it.
-func forArgs(sql string, args []any) string {
+// insertParams is a statement as its arguments want it.
+func insertParams(sql string, args []any) string {
 	if len(args) > insertColumns {
 		return delayed[sql]
 	}
@@ -87,12 +87,12 @@ SELECT c.id, s.owner_id, s.type, s.queue, s.payload, s.labels, s.max_retries, s.
 	s.backoff_max_ms, c.run_at, c.delivery, c.attempt, c.failures, c.interruptions, s.created_at, c.started_at, s.traceparent
 FROM c JOIN submissions s ON s.id = ANY (ARRAY[c.id])`
 
-func (p *postgres) insertJobs(ctx context.Context, subs []job.Submission, strict bool) (done inserted, err error) {
+func (p *postgresEngine) insertJobs(ctx context.Context, subs []job.Submission, strict bool) (done inserted, err error) {
 	args, keyed := insertArgs(subs)
 	switch {
 	case !keyed:
 		done.all = true
-		err = p.hotQuery(ctx, forArgs(insertPlain, args), args, func() {}, func(r row) error { done.at = r.instant(0); return nil })
+		err = p.hotQuery(ctx, insertParams(insertPlain, args), args, func() {}, func(r row) error { done.at = r.instant(0); return nil })
 	case strict:
 		err = repeat(p.repeatable, func() error { done, err = p.insertAll(ctx, args, len(subs)); return err })
 	default:
@@ -102,7 +102,7 @@ func (p *postgres) insertJobs(ctx context.Context, subs []job.Submission, strict
 }
 
 // insertAll writes all n submissions; where a key of theirs is known it writes none.
-func (p *postgres) insertAll(ctx context.Context, args []any, n int) (inserted, error) {
+func (p *postgresEngine) insertAll(ctx context.Context, args []any, n int) (inserted, error) {
 	tx, err := p.hot.Begin(ctx)
 	if err != nil {
 		return inserted{}, err
@@ -117,7 +117,7 @@ func (p *postgres) insertAll(ctx context.Context, args []any, n int) (inserted, 
 
 func insertKeys(ctx context.Context, db querier, args []any) (done inserted, err error) {
 	done.ids = map[job.ID]bool{}
-	err = query(ctx, db, forArgs(insertKeyed, args), args, func(r row) error {
+	err = query(ctx, db, insertParams(insertKeyed, args), args, func(r row) error {
 		done.ids[r.id(0)], done.at = true, r.instant(1)
 		return nil
 	})
@@ -125,9 +125,9 @@ func insertKeys(ctx context.Context, db querier, args []any) (done inserted, err
 }
 
 // insertWithin goes past bun's formatting too: the driver takes columns here as well.
-func (p *postgres) insertWithin(ctx context.Context, tx bun.Tx, subs []job.Submission) (at time.Time, err error) {
+func (p *postgresEngine) insertWithin(ctx context.Context, tx bun.Tx, subs []job.Submission) (at time.Time, err error) {
 	args, _ := insertArgs(subs)
-	err = tx.Tx.QueryRowContext(ctx, forArgs(insertPlain, args), args...).Scan(&at)
+	err = tx.Tx.QueryRowContext(ctx, insertParams(insertPlain, args), args...).Scan(&at)
 	return at, err
 }
 
@@ -191,7 +191,7 @@ func delays(subs []job.Submission) *column {
 	return c
 }
 
-func (p *postgres) claimJobs(ctx context.Context, reqs []job.ClaimRequest) ([]*job.Job, error) {
+func (p *postgresEngine) claimJobs(ctx context.Context, reqs []job.ClaimRequest) ([]*job.Job, error) {
 	n := len(reqs)
 	id, delivery, worker := newColumn(pgtype.UUIDOID, n), newColumn(pgtype.Int4OID, n), newColumn(pgtype.UUIDOID, n)
 	for _, r := range reqs {
@@ -224,32 +224,32 @@ func (r row) claimed() (j *job.Job, err error) {
 // The audit's walk. It needs the order of an index, so it goes over the other connections.
 const deliveriesSQL = `
 SELECT id, dispatch_at, delivery, state, run_at FROM open_jobs
-WHERE ` + carried + ` AND queue = $1 AND (dispatch_at, id) > ($2, $3) AND dispatch_at < $4
+WHERE ` + deliveryRow + ` AND queue = $1 AND (dispatch_at, id) > ($2, $3) AND dispatch_at < $4
 ORDER BY dispatch_at, id LIMIT $5`
 
 const dueDeliveriesSQL = `
 SELECT id, dispatch_at, delivery, state, run_at FROM open_jobs
-WHERE ` + carried + ` AND state <> 'active' AND queue = $1 AND (dispatch_at, id) > ($2, $3) AND dispatch_at < $4 AND run_at < $4
+WHERE ` + deliveryRow + ` AND state <> 'active' AND queue = $1 AND (dispatch_at, id) > ($2, $3) AND dispatch_at < $4 AND run_at < $4
 ORDER BY dispatch_at, id LIMIT $5`
 
-func (p *postgres) deliveries(ctx context.Context, queue string, after job.Position, before time.Time, limit int) ([]job.Delivery, error) {
+func (p *postgresEngine) deliveries(ctx context.Context, queue string, after job.Position, before time.Time, limit int) ([]job.OpenDelivery, error) {
 	return p.walk(ctx, deliveriesSQL, queue, after, before, limit)
 }
 
-func (p *postgres) dueDeliveries(ctx context.Context, queue string, after job.Position, before time.Time, limit int) ([]job.Delivery, error) {
+func (p *postgresEngine) dueDeliveries(ctx context.Context, queue string, after job.Position, before time.Time, limit int) ([]job.OpenDelivery, error) {
 	return p.walk(ctx, dueDeliveriesSQL, queue, after, before, limit)
 }
 
-func (p *postgres) walk(ctx context.Context, sql, queue string, after job.Position, before time.Time, limit int) ([]job.Delivery, error) {
-	var list []job.Delivery
+func (p *postgresEngine) walk(ctx context.Context, sql, queue string, after job.Position, before time.Time, limit int) ([]job.OpenDelivery, error) {
+	var list []job.OpenDelivery
 	err := repeat(p.repeatable, func() error {
 		list = nil
 		rows, err := p.pool.Query(ctx, sql, queue, after.DispatchAt.UTC(), pgID(after.ID), before, limit)
 		if err != nil {
 			return err
 		}
-		var d job.Delivery
-		_, err = pgx.ForEachRow(rows, []any{(*[16]byte)(&d.ID), &d.DispatchAt, &d.Delivery, (*string)(&d.State), &d.RunAt}, func() error {
+		var d job.OpenDelivery
+		_, err = pgx.ForEachRow(rows, []any{(*[16]byte)(&d.ID), &d.DispatchAt, &d.Number, (*string)(&d.State), &d.RunAt}, func() error {
 			list = append(list, d)
 			return nil
 		})

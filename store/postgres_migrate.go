@@ -25,7 +25,7 @@ const migrationSettings = `SET application_name = 'waybill migrate'; SET stateme
 
 // exclusively opens a connection beside the pools and holds an advisory lock on it, which goes with the connection: a process that dies
 // leaves none behind.
-func (p *postgres) exclusively(ctx context.Context, log *slog.Logger, f func(context.Context, schemaConn) error) error {
+func (p *postgresEngine) exclusively(ctx context.Context, log *slog.Logger, f func(context.Context, schemaConn) error) error {
 	db := p.openMigrationConn()
 	defer db.Close()
 	conn := schemaConn{db: bun.NewDB(db, pgdialect.New()), lockTimedOut: lockTimedOut, freeze: freezeTables, columns: postgresColumns, log: log}
@@ -51,7 +51,7 @@ func (p *postgres) exclusively(ctx context.Context, log *slog.Logger, f func(con
 
 // openMigrationConn is one connection that is set up as those of the pool are, with other limits. Statements are not cached: what they mean
 // changes between one migration and the next.
-func (p *postgres) openMigrationConn() *sql.DB {
+func (p *postgresEngine) openMigrationConn() *sql.DB {
 	pool := p.pool.Config()
 	pool.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec
 	setUp := func(ctx context.Context, c *pgx.Conn) error {
@@ -76,7 +76,7 @@ func backend(ctx context.Context, db interface {
 }
 
 // lockMigrations waits for as long as another process changes the schema, and says so.
-func (p *postgres) lockMigrations(ctx context.Context, db *sql.DB, log *slog.Logger) error {
+func (p *postgresEngine) lockMigrations(ctx context.Context, db *sql.DB, log *slog.Logger) error {
 	for said := false; ; said = true {
 		var got bool
 		if err := db.QueryRowContext(ctx, "SELECT pg_try_advisory_lock($1)", int64(migrationLock)).Scan(&got); err != nil || got {
@@ -101,7 +101,7 @@ WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 AND (l.classid::b
 	AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())`
 
 // blockers names the tables that a session waits for, and the sessions that hold them.
-func (p *postgres) blockers(ctx context.Context, pid int64) (text string, err error) {
+func (p *postgresEngine) blockers(ctx context.Context, pid int64) (text string, err error) {
 	err = p.pool.QueryRow(ctx, blockersSQL, pid).Scan(&text)
 	return text, err
 }

@@ -19,7 +19,7 @@ const (
 
 // checkSessions looks for a session that two connections share. In transaction mode PgBouncer gives a server connection to whoever begins a
 // transaction next: a variable that one connection set shows up in another one, or is gone where it was set.
-func (p *postgres) checkSessions(ctx context.Context) error {
+func (p *postgresEngine) checkSessions(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, poolerTimeout)
 	defer cancel()
 	first, err := p.pool.Acquire(ctx)

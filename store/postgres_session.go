@@ -184,10 +184,10 @@ func (s *sessions) usable(_ context.Context, c *pgx.Conn) (bool, error) {
 // generation is the name under which a connection keeps how often all connections had been replaced when it was opened.
 const generation = "waybill_generation"
 
-func (p *postgres) stamp(c *pgconn.PgConn) { c.CustomData()[generation] = p.replaced.Load() }
+func (p *postgresEngine) nameSession(c *pgconn.PgConn) { c.CustomData()[generation] = p.replaced.Load() }
 
 // replace has every connection that is open closed, once it is idle. Of connections that fail for the same reason, the first does it for all.
-func (p *postgres) replace(c *pgconn.PgConn) {
+func (p *postgresEngine) replace(c *pgconn.PgConn) {
 	born, ok := c.CustomData()[generation].(int64)
 	if !ok || !p.replaced.CompareAndSwap(born, born+1) {
 		return
@@ -200,7 +200,7 @@ func (p *postgres) replace(c *pgconn.PgConn) {
 }
 
 // ready reports why jobs could not be written now: each pool has a session that may write, and the role may do what the hot writes do.
-func (p *postgres) ready(ctx context.Context) error {
+func (p *postgresEngine) ready(ctx context.Context) error {
 	for _, pool := range []*pgxpool.Pool{p.hot, p.pool} {
 		var readOnly, allowed bool
 		err := pool.QueryRow(ctx, readySQL).Scan(&readOnly, &allowed)
@@ -221,6 +221,6 @@ SELECT current_setting('transaction_read_only') = 'on', has_table_privilege('sub
 	AND has_table_privilege('open_jobs', 'INSERT') AND has_table_privilege('open_jobs', 'UPDATE') AND has_table_privilege('open_jobs', 'DELETE')`
 
 // connsNeeded names the connections that a process may open, for those who set up a pooler.
-func (p *postgres) connsNeeded() string {
+func (p *postgresEngine) connsNeeded() string {
 	return strconv.Itoa(int(p.pool.Config().MaxConns + p.hot.Config().MaxConns))
 }

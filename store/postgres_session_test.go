@@ -53,7 +53,7 @@ func admin(t *testing.T, address string) func(statement string) {
 
 func show(t *testing.T, s *Store, setting string) (value string) {
 	t.Helper()
-	must(t, s.engine.(*postgres).pool.QueryRow(t.Context(), "SELECT current_setting($1)", setting).Scan(&value))
+	must(t, s.engine.(*postgresEngine).pool.QueryRow(t.Context(), "SELECT current_setting($1)", setting).Scan(&value))
 	return value
 }
 

@@ -11,15 +11,15 @@ import (
 const settleFrom = `unnest($1::uuid[], $2::int[], $3::uuid[], $4::text[], $5::bigint[], $6::text[], $7::bool[], $8::text[], $9::bool[], $10::text[])
 	AS u(id, attempt, worker, state, wait, result, failed, message, retryable, stack)`
 
-// fence lets an attempt's outcome through while its job is open, the attempt is the newest, it is its claimer's, and was not settled before. The
+// attemptFence lets an attempt's outcome through while its job is open, the attempt is the newest, it is its claimer's, and was not settled before. The
 // job's state does not matter: one that was taken from a worker that seemed dead still gets that worker's outcome, wherever it waits, until
 // another worker claims it.
-const fence = `j.id = ANY (ARRAY[u.id]) AND j.attempt = u.attempt AND j.settled_attempt < u.attempt AND j.worker_id = u.worker`
+const attemptFence = `j.id = ANY (ARRAY[u.id]) AND j.attempt = u.attempt AND j.settled_attempt < u.attempt AND j.worker_id = u.worker`
 
 // finishHead and finishTail move jobs to their outcomes.
 const finishHead = `
 WITH done AS (
-	DELETE FROM open_jobs j USING ` + settleFrom + ` WHERE ` + fence
+	DELETE FROM open_jobs j USING ` + settleFrom + ` WHERE ` + attemptFence
 
 const finishTail = `
 	RETURNING j.id, j.queue, u.state, j.run_at, j.delivery, j.attempt, j.worker_id, j.failures + u.failed::int AS failures, j.interruptions, j.started_at,
@@ -41,13 +41,13 @@ WITH done AS (
 		interruptions = j.interruptions + (u.state = 'pending')::int,
 		delivery = j.delivery + (u.state = 'pending')::int,
 		dispatch_at = CASE WHEN u.state = 'pending' THEN now() ELSE j.dispatch_at END
-	FROM ` + settleFrom + ` WHERE ` + fence + ` AND j.cancel_requested_at IS NULL
+	FROM ` + settleFrom + ` WHERE ` + attemptFence + ` AND j.cancel_requested_at IS NULL
 	RETURNING j.id, j.state, j.delivery, j.run_at
 )`
 
 const (
 	finishSQL  = finishHead + finishTail
-	callOffSQL = finishHead + " AND j.cancel_requested_at IS NOT NULL" + finishTail
+	cancelSQL = finishHead + " AND j.cancel_requested_at IS NOT NULL" + finishTail
 
 	settledTail = ` SELECT id, state, delivery, run_at FROM done`
 	failedTail  = `, failed AS (
@@ -59,7 +59,7 @@ const (
 
 // settleJobs finishes what is finished, lets the rest wait again, and finishes as canceled what a cancel was asked for meanwhile. These are commits
 // of their own: what the first wrote stands if the second fails, and sending it again is harmless.
-func (p *postgres) settleJobs(ctx context.Context, sets []*job.Settlement) ([]settled, error) {
+func (p *postgresEngine) settleJobs(ctx context.Context, sets []*job.Settlement) ([]settled, error) {
 	var finish, reopen []*job.Settlement
 	for i := range sets {
 		if sets[i].State.Finished() {
@@ -80,7 +80,7 @@ func (p *postgres) settleJobs(ctx context.Context, sets []*job.Settlement) ([]se
 	if len(again) == len(reopen) {
 		return done, nil
 	}
-	off, err := p.settleSome(ctx, callOffSQL, canceled(reopen, again))
+	off, err := p.settleSome(ctx, cancelSQL, canceled(reopen, again))
 	return append(done, off...), err
 }
 
@@ -101,7 +101,7 @@ func canceled(sets []*job.Settlement, done []settled) []*job.Settlement {
 	return out
 }
 
-func (p *postgres) settleSome(ctx context.Context, sql string, sets []*job.Settlement) ([]settled, error) {
+func (p *postgresEngine) settleSome(ctx context.Context, sql string, sets []*job.Settlement) ([]settled, error) {
 	if len(sets) == 0 {
 		return nil, nil
 	}

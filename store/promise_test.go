@@ -71,7 +71,7 @@ type world struct {
 	judge    job.ID
 	workers  []job.ID            // that beat
 	jobs     map[job.ID]*job.Job // as last seen
-	unsent   []job.Parcel        // on their way to Redis when the process dies
+	unsent   []job.Message        // on their way to Redis when the process dies
 	holding  []held              // by living workers
 	dead     []held              // by workers that crashed; some come back late
 	failures map[job.ID]int      // that really happened, since the last retry by hand
@@ -118,7 +118,7 @@ func (w *world) submit(t *rapid.T) {
 	made, err := w.s.CreateAll(w.ctx, []job.Submission{sub})
 	noError(t, err)
 	w.jobs[sub.ID] = made[0].Job
-	w.unsent = append(w.unsent, made[0].Job.Parcel())
+	w.unsent = append(w.unsent, made[0].Job.Message())
 }
 
 // send lets one parcel arrive, or loses it with its process.
@@ -163,14 +163,14 @@ func (w *world) claim(t *rapid.T, task string) {
 	id, delivery, err := job.ParseTaskID(task)
 	noError(t, err)
 	worker := rapid.SampledFrom(w.workers).Draw(t, "worker")
-	_, err = w.s.Beat(w.ctx, job.Beat{WorkerID: worker})
+	_, err = w.s.Heartbeat(w.ctx, job.Heartbeat{WorkerID: worker})
 	noError(t, err)
 	claims, err := w.s.Claim(w.ctx, []job.ClaimRequest{{JobID: id, Delivery: delivery, WorkerID: worker}})
 	noError(t, err)
-	switch claims[0].Verdict {
+	switch claims[0].Decision {
 	case job.Run:
 		w.given(t, held{worker, claims[0].Job})
-	case job.PutOff:
+	case job.Postpone:
 		w.answer(task, "retry")
 	default:
 		w.answer(task, "")
@@ -255,7 +255,7 @@ func (w *world) settle(t *rapid.T, h held, state job.State) {
 		w.answer(task, "retry")
 	case job.Pending:
 		j := w.read(h.job.ID)
-		w.unsent = append(w.unsent, j.Parcel())
+		w.unsent = append(w.unsent, j.Message())
 		w.answer(task, "")
 	default:
 		w.answer(task, "")
@@ -269,7 +269,7 @@ func (w *world) crash(t *rapid.T) {
 		t.Skip("nobody holds anything")
 	}
 	worker := w.holding[rapid.IntRange(0, len(w.holding)-1).Draw(t, "victim")].worker
-	noError(t, w.s.Leave(w.ctx, worker))
+	noError(t, w.s.RemoveWorker(w.ctx, worker))
 	w.holding = slices.DeleteFunc(w.holding, func(h held) bool {
 		if h.worker == worker {
 			w.dead = append(w.dead, h)
@@ -343,16 +343,16 @@ func (w *world) auditPass(t *rapid.T) {
 
 // orphans is an audit's first half, by a process that sees the dead before they beat again.
 func (w *world) orphans(t *rapid.T) {
-	_, err := w.s.Orphans(w.ctx, w.judge)
+	_, err := w.s.RescueLost(w.ctx, w.judge)
 	noError(t, err)
 }
 
 // beats is the heartbeat of every worker: what the ledger believes to be with it and is not, it hands back.
 func (w *world) beats(t *rapid.T) {
 	for _, worker := range w.workers {
-		orders, err := w.s.Beat(w.ctx, job.Beat{WorkerID: worker})
+		orders, err := w.s.Heartbeat(w.ctx, job.Heartbeat{WorkerID: worker})
 		noError(t, err)
-		for _, lease := range orders.Mine {
+		for _, lease := range orders.Held {
 			if !slices.ContainsFunc(w.holding, func(h held) bool {
 				return h.worker == worker && h.job.ID == lease.JobID && h.job.Attempt == lease.Attempt
 			}) {
@@ -391,7 +391,7 @@ func (w *world) retry(t *rapid.T) {
 	noError(t, err)
 	w.failures[id] = 0
 	w.jobs[id] = j // by hand: an outcome may end
-	w.unsent = append(w.unsent, j.Parcel())
+	w.unsent = append(w.unsent, j.Message())
 }
 
 func (w *world) read(id job.ID) *job.Job {

@@ -45,14 +45,14 @@ func TestDeliveriesComeInTheOrderOfTheirDecision(t *testing.T) {
 		first := create(t, s, submission())[0]
 		rest := create(t, s, submission(), submission(), submission(), submission(func(s *job.Submission) { s.Queue = "low" }))
 		settle(t, s, settlement(mustClaim(t, s, rest[0], w), w, job.Completed))
-		if _, err := s.Redeliver(t.Context(), []job.Delivery{{Position: job.Position{ID: first.ID}, Delivery: 1}}); err != nil {
+		if _, err := s.Redeliver(t.Context(), []job.OpenDelivery{{Position: job.Position{ID: first.ID}, Number: 1}}); err != nil {
 			t.Fatal(err)
 		}
 		want := []job.ID{rest[1].ID, rest[2].ID, first.ID} // redelivered, it is the newest
 		horizon := time.Now().Add(time.Minute)
 		var got []job.ID
 		for at := (job.Position{}); ; {
-			page, err := s.Deliveries(t.Context(), "default", at, horizon, 1)
+			page, err := s.OpenDeliveries(t.Context(), "default", at, horizon, 1)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -65,15 +65,15 @@ func TestDeliveriesComeInTheOrderOfTheirDecision(t *testing.T) {
 		if !slices.Equal(got, want) {
 			t.Errorf("got %v, want %v", got, want)
 		}
-		from, err := s.Deliveries(t.Context(), "default", job.Position{DispatchAt: horizon}, horizon.Add(time.Hour), 10)
+		from, err := s.OpenDeliveries(t.Context(), "default", job.Position{DispatchAt: horizon}, horizon.Add(time.Hour), 10)
 		if err != nil || len(from) != 0 {
 			t.Errorf("after the horizon: %v, %v", from, err)
 		}
-		page, err := s.Deliveries(t.Context(), "default", job.Position{}, horizon, 10)
+		page, err := s.OpenDeliveries(t.Context(), "default", job.Position{}, horizon, 10)
 		if err != nil {
 			t.Fatal(err)
 		}
-		on, err := s.Deliveries(t.Context(), "default", job.Position{DispatchAt: page[0].DispatchAt}, horizon, 10)
+		on, err := s.OpenDeliveries(t.Context(), "default", job.Position{DispatchAt: page[0].DispatchAt}, horizon, 10)
 		if err != nil || len(on) != 3 {
 			t.Errorf("a position without an id leaves out what lies on it: %d, %v", len(on), err)
 		}
@@ -86,11 +86,11 @@ func TestParcelsAndStandingLeaveOutTheFinished(t *testing.T) {
 		jobs := create(t, s, submission(), submission())
 		settle(t, s, settlement(mustClaim(t, s, jobs[0], w), w, job.Completed))
 		ids := []job.ID{jobs[0].ID, jobs[1].ID}
-		parcels, err := s.Parcels(t.Context(), ids)
+		parcels, err := s.Messages(t.Context(), ids)
 		if err != nil || len(parcels) != 1 || parcels[0].JobID != jobs[1].ID || string(parcels[0].Payload) != `{"a": 1.10}` {
 			t.Errorf("parcels: %+v, %v", parcels, err)
 		}
-		standing, err := s.Standing(t.Context(), ids)
+		standing, err := s.DeliveriesOf(t.Context(), ids)
 		if err != nil || len(standing) != 1 || standing[0].ID != jobs[1].ID {
 			t.Errorf("standing: %+v, %v", standing, err)
 		}
@@ -162,7 +162,7 @@ func TestHotWritesFindTheirJobsByKeyWhateverTheStatisticsSay(t *testing.T) {
 		return n
 	}
 	flush := func() {
-		for _, pool := range []*pgxpool.Pool{s.engine.(*postgres).hot, s.engine.(*postgres).pool} {
+		for _, pool := range []*pgxpool.Pool{s.engine.(*postgresEngine).hot, s.engine.(*postgresEngine).pool} {
 			if _, err := pool.Exec(t.Context(), "SELECT pg_stat_force_next_flush()"); err != nil {
 				t.Fatal(err)
 			}

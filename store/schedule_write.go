@@ -113,11 +113,11 @@ func (s *Store) cancelWithin(ctx context.Context, tx bun.Tx, decisions []job.Sch
 	if len(ids) == 0 {
 		return nil
 	}
-	done, _, err := s.callOff(ctx, tx, ids)
+	done, _, err := s.cancelJobs(ctx, tx, ids)
 	if err != nil {
 		return err
 	}
-	rows, err := whole(ctx, tx, done)
+	rows, err := loadJobs(ctx, tx, done)
 	if err != nil {
 		return err
 	}

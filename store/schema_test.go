@@ -47,7 +47,7 @@ func everything(t *testing.T, s *Store) {
 		}
 	}
 	try := func(name string, f func() error) { t.Helper(); ok(name, f()) }
-	_, err := s.Beat(ctx, job.Beat{WorkerID: w})
+	_, err := s.Heartbeat(ctx, job.Heartbeat{WorkerID: w})
 	ok("Beat", err)
 	_, err = s.Workers(ctx)
 	ok("Workers", err)
@@ -70,7 +70,7 @@ func everything(t *testing.T, s *Store) {
 	settle(t, s, failed)
 	settle(t, s, failed) // answered from the row
 	try("ReportProgress", func() error {
-		return s.ReportProgress(ctx, []job.ProgressReport{{Running: job.Running{JobID: done.ID, Attempt: 1}}})
+		return s.ReportProgress(ctx, []job.ProgressReport{{AttemptKey: job.AttemptKey{JobID: done.ID, Attempt: 1}}})
 	})
 	read(t, s, done.ID)
 	_, err = s.Jobs(ctx, job.Filter{Limit: 10})
@@ -89,17 +89,17 @@ func everything(t *testing.T, s *Store) {
 	try("Retry of one that is finished", func() error { return second(s.Retry(ctx, off.ID)) })
 	try("Archive", func() error { return second(s.Archive(ctx, off.ID, "by hand")) })
 	try("RunNow", func() error { return second(s.RunNow(ctx, off.ID)) })
-	_, err = s.Deliveries(ctx, "default", job.Position{}, time.Now().Add(time.Hour), 10)
+	_, err = s.OpenDeliveries(ctx, "default", job.Position{}, time.Now().Add(time.Hour), 10)
 	ok("Deliveries", err)
-	_, err = s.Standing(ctx, []job.ID{off.ID})
+	_, err = s.DeliveriesOf(ctx, []job.ID{off.ID})
 	ok("Standing", err)
-	_, err = s.Parcels(ctx, []job.ID{off.ID})
+	_, err = s.Messages(ctx, []job.ID{off.ID})
 	ok("Parcels", err)
-	_, err = s.Redeliver(ctx, []job.Delivery{{Position: job.Position{ID: off.ID}, Delivery: 1}})
+	_, err = s.Redeliver(ctx, []job.OpenDelivery{{Position: job.Position{ID: off.ID}, Number: 1}})
 	ok("Redeliver", err)
 	_, err = s.SettledBefore(ctx)
 	ok("SettledBefore", err)
-	_, err = s.Orphans(ctx, standingJudge(t, s))
+	_, err = s.RescueLost(ctx, standingJudge(t, s))
 	ok("Orphans", err)
 	_, err = s.OpenCounts(ctx)
 	ok("OpenCounts", err)
@@ -112,7 +112,7 @@ func everything(t *testing.T, s *Store) {
 	_, err = s.Lease(ctx, "duty", w, time.Minute)
 	ok("Lease", err)
 	try("Release", func() error { return s.Release(ctx, "duty", w) })
-	try("Leave", func() error { return s.Leave(ctx, w) })
+	try("Leave", func() error { return s.RemoveWorker(ctx, w) })
 	_, _, err = s.PurgeFinished(ctx, time.Now().Add(-time.Hour), job.ID{})
 	ok("PurgeFinished", err)
 	try("PurgeWorkers", func() error { return s.PurgeWorkers(ctx, time.Now().Add(-time.Hour)) })
@@ -243,7 +243,7 @@ func TestTypesMayChangeUnderAWarmStore(t *testing.T) {
 // warm has every connection of the hot writes prepare its statements.
 func warm(t *testing.T, s *Store) {
 	t.Helper()
-	hot := s.engine.(*postgres).hot
+	hot := s.engine.(*postgresEngine).hot
 	var open []interface{ Release() }
 	for range hotConns { // all at once, so that each is another one
 		c, err := hot.Acquire(context.Background())

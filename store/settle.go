@@ -50,7 +50,7 @@ func (s *Store) judge(ctx context.Context, sets []*job.Settlement, out []job.Set
 			missing = append(missing, sets[i].JobID)
 		}
 	}
-	rows, _, err := s.standing(ctx, missing)
+	rows, _, err := s.currentStates(ctx, missing)
 	if err != nil {
 		return err
 	}

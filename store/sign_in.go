@@ -61,7 +61,7 @@ func (s *Store) sessions(ctx context.Context, f account.SignInFilter) (list []*a
 
 // EndSignIn ends one of a user's sign-ins. Somebody else's is not found.
 func (s *Store) EndSignIn(ctx context.Context, r account.Request, userID, id job.ID) (ended account.Ended, err error) {
-	err = s.alter(ctx, "end sign-in", r, userID, func(ctx context.Context, tx bun.Tx, _ *account.User) error {
+	err = s.changeAccounts(ctx, "end sign-in", r, userID, func(ctx context.Context, tx bun.Tx, _ *account.User) error {
 		ended = account.Ended{} // the transaction may be tried again
 		err := tx.NewDelete().Table("refresh_families").Where("id = ?", id).Where("user_id = ?", userID).
 			Returning("id").Scan(ctx, &ended.Families)
@@ -80,7 +80,7 @@ func (s *Store) EndSignIn(ctx context.Context, r account.Request, userID, id job
 
 // EndSignIns ends all sign-ins of a user but the one with the id except (zero: all).
 func (s *Store) EndSignIns(ctx context.Context, r account.Request, userID, except job.ID) (ended account.Ended, err error) {
-	err = s.alter(ctx, "end sign-ins", r, userID, func(ctx context.Context, tx bun.Tx, _ *account.User) (err error) {
+	err = s.changeAccounts(ctx, "end sign-ins", r, userID, func(ctx context.Context, tx bun.Tx, _ *account.User) (err error) {
 		ended, err = endSignIns(ctx, tx, userID, except)
 		return err
 	})
@@ -91,7 +91,7 @@ func (s *Store) EndSignIns(ctx context.Context, r account.Request, userID, excep
 // was changed while it was compared opens nothing. Else it answers job.CodeConflict: compare again.
 func (s *Store) signIn(ctx context.Context, doing string, userID job.ID, hash string, e account.AuditEntry,
 	insert func(ctx context.Context, tx bun.Tx) error) error {
-	return s.alter(ctx, doing, account.Request{Entry: e}, userID, func(ctx context.Context, tx bun.Tx, u *account.User) error {
+	return s.changeAccounts(ctx, doing, account.Request{Entry: e}, userID, func(ctx context.Context, tx bun.Tx, u *account.User) error {
 		if u.PasswordHash != hash || !u.DisabledAt.IsZero() {
 			return &job.Error{Code: job.CodeConflict, Message: "the account was changed meanwhile"}
 		}

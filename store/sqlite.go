@@ -18,8 +18,8 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 )
 
-// lite is the engine of `waybill dev`: one file, one writer, the process's own clock.
-type lite struct {
+// sqliteEngine is the engine of `waybill dev`: one file, one writer, the process's own clock.
+type sqliteEngine struct {
 	db   *bun.DB
 	path string
 	lock sync.Mutex
@@ -37,25 +37,25 @@ func openSQLite(ctx context.Context, path string) (engine, error) {
 	if err := db.PingContext(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("open the database %s: %w", path, err), db.Close())
 	}
-	return &lite{db: bun.NewDB(db, sqlitedialect.New()), path: path}, nil
+	return &sqliteEngine{db: bun.NewDB(db, sqlitedialect.New()), path: path}, nil
 }
 
-func (l *lite) bun() *bun.DB      { return l.db }
-func (l *lite) close() error      { return l.db.Close() }
-func (l *lite) dialect() string   { return "sqlite" }
-func (l *lite) forUpdate() string { return "" }
-func (l *lite) clock() any        { return liteNow() }
+func (l *sqliteEngine) bun() *bun.DB      { return l.db }
+func (l *sqliteEngine) close() error      { return l.db.Close() }
+func (l *sqliteEngine) dialect() string   { return "sqlite" }
+func (l *sqliteEngine) forUpdate() string { return "" }
+func (l *sqliteEngine) clock() any        { return liteNow() }
 
-func (l *lite) now(context.Context) (time.Time, error) { return liteNow(), nil }
+func (l *sqliteEngine) now(context.Context) (time.Time, error) { return liteNow(), nil }
 
 // settledBefore is now: with one writer, what is not visible was not written.
-func (l *lite) settledBefore(context.Context) (time.Time, error) { return liteNow(), nil }
+func (l *sqliteEngine) settledBefore(context.Context) (time.Time, error) { return liteNow(), nil }
 
 // liteNow has PostgreSQL's resolution, so that both engines answer the same times.
 func liteNow() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }
 
 // exclusively locks a file beside the database in the way that SQLite locks any: it is free when its holder is gone.
-func (l *lite) exclusively(ctx context.Context, log *slog.Logger, f func(context.Context, schemaConn) error) error {
+func (l *sqliteEngine) exclusively(ctx context.Context, log *slog.Logger, f func(context.Context, schemaConn) error) error {
 	l.lock.Lock()
 	defer l.lock.Unlock()
 	conn := l.schemaConn(log)
@@ -75,7 +75,7 @@ func (l *lite) exclusively(ctx context.Context, log *slog.Logger, f func(context
 }
 
 // schemaConn is the one connection that there is. Its transactions hold the writer's lock from their start.
-func (l *lite) schemaConn(log *slog.Logger) schemaConn {
+func (l *sqliteEngine) schemaConn(log *slog.Logger) schemaConn {
 	return schemaConn{
 		db:           l.db,
 		same:         func(context.Context, bun.IConn) error { return nil },
@@ -92,8 +92,8 @@ func liteColumns(ctx context.Context, db bun.IConn) (map[string][]string, error)
 SELECT t.name, c.name FROM sqlite_master t, pragma_table_info(t.name) c WHERE t.type = 'table' AND t.name NOT LIKE 'sqlite_%'`))
 }
 
-// judge sorts SQLite's errors by their primary result code: https://www.sqlite.org/rescode.html
-func (l *lite) judge(err error) fault {
+// classify sorts SQLite's errors by their primary result code: https://www.sqlite.org/rescode.html
+func (l *sqliteEngine) classify(err error) dbError {
 	var e *sqlite.Error
 	if errors.As(err, &e) {
 		switch e.Code() & 0xff {
@@ -111,10 +111,10 @@ func (l *lite) judge(err error) fault {
 }
 
 // repeatable knows nothing: one writer gives way to nobody, and statements are prepared anew by the driver.
-func (l *lite) repeatable(error) bool { return false }
+func (l *sqliteEngine) repeatable(error) bool { return false }
 
 // ready takes the writer's lock, which a file that is read-only refuses.
-func (l *lite) ready(ctx context.Context) error {
+func (l *sqliteEngine) ready(ctx context.Context) error {
 	tx, err := l.db.BeginTx(ctx, nil)
 	if err != nil {
 		return err
@@ -122,14 +122,14 @@ func (l *lite) ready(ctx context.Context) error {
 	return tx.Rollback()
 }
 
-func (l *lite) checkSessions(context.Context) error { return nil }
+func (l *sqliteEngine) checkSessions(context.Context) error { return nil }
 
-func (l *lite) duplicate(err error) bool {
+func (l *sqliteEngine) duplicate(err error) bool {
 	var e *sqlite.Error
 	return errors.As(err, &e) && e.Code() == sqlite3.SQLITE_CONSTRAINT_UNIQUE
 }
 
-func (l *lite) poolStats() PoolStats {
+func (l *sqliteEngine) poolStats() PoolStats {
 	st := l.db.DB.Stats()
 	return PoolStats{Max: st.MaxOpenConnections, InUse: st.InUse, Idle: st.Idle, Waits: st.WaitCount, Waited: st.WaitDuration}
 }

@@ -44,7 +44,7 @@ type labelRow struct {
 	JobID   job.ID `bun:"job_id"`
 }
 
-func (l *lite) insertJobs(ctx context.Context, subs []job.Submission, strict bool) (inserted, error) {
+func (l *sqliteEngine) insertJobs(ctx context.Context, subs []job.Submission, strict bool) (inserted, error) {
 	var done inserted
 	err := l.db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
 		done = inserted{at: liteNow(), ids: make(map[job.ID]bool, len(subs))}
@@ -70,7 +70,7 @@ func (l *lite) insertJobs(ctx context.Context, subs []job.Submission, strict boo
 var errKnown = errors.New("the idempotency key is known")
 
 // insert writes one submission, unless its idempotency key is known.
-func (l *lite) insert(ctx context.Context, tx bun.Tx, s *job.Submission, now time.Time) (written bool, err error) {
+func (l *sqliteEngine) insert(ctx context.Context, tx bun.Tx, s *job.Submission, now time.Time) (written bool, err error) {
 	row := &submissionRow{ID: s.ID, OwnerID: s.OwnerID, Type: s.Type, Queue: s.Queue, CreatedAt: now,
 		MaxRetries: s.MaxRetries, TimeoutMS: s.Timeout.Milliseconds(), Deadline: s.Deadline.UTC(), BackoffKind: s.Backoff.Kind,
 		BackoffBaseMS: s.Backoff.Base.Milliseconds(), BackoffMaxMS: s.Backoff.Max.Milliseconds(),
@@ -86,7 +86,7 @@ func (l *lite) insert(ctx context.Context, tx bun.Tx, s *job.Submission, now tim
 		return false, nil
 	}
 	state, runAt := firstState(s, now)
-	open := &openRow{course: course{ID: s.ID, Queue: s.Queue, State: state, RunAt: runAt, Delivery: 1}, OwnerID: s.OwnerID, DispatchAt: now}
+	open := &openJob{runColumns: runColumns{ID: s.ID, Queue: s.Queue, State: state, RunAt: runAt, Delivery: 1}, OwnerID: s.OwnerID, DispatchAt: now}
 	if _, err := tx.NewInsert().Model(open).Returning("NULL").Exec(ctx); err != nil {
 		return false, err
 	}
@@ -98,27 +98,27 @@ func (l *lite) insert(ctx context.Context, tx bun.Tx, s *job.Submission, now tim
 	return true, nil
 }
 
-func (l *lite) deliveries(ctx context.Context, queue string, after job.Position, before time.Time, limit int) ([]job.Delivery, error) {
+func (l *sqliteEngine) deliveries(ctx context.Context, queue string, after job.Position, before time.Time, limit int) ([]job.OpenDelivery, error) {
 	return l.walk(ctx, queue, after, before, limit, func(q *bun.SelectQuery) *bun.SelectQuery { return q })
 }
 
-func (l *lite) dueDeliveries(ctx context.Context, queue string, after job.Position, before time.Time, limit int) ([]job.Delivery, error) {
+func (l *sqliteEngine) dueDeliveries(ctx context.Context, queue string, after job.Position, before time.Time, limit int) ([]job.OpenDelivery, error) {
 	return l.walk(ctx, queue, after, before, limit, func(q *bun.SelectQuery) *bun.SelectQuery {
 		return q.Where("state <> ?", job.Active).Where("run_at < ?", before.UTC())
 	})
 }
 
-func (l *lite) walk(ctx context.Context, queue string, after job.Position, before time.Time, limit int,
-	only func(*bun.SelectQuery) *bun.SelectQuery) ([]job.Delivery, error) {
-	var rows []openRow
-	q := l.db.NewSelect().Model(&rows).Column("id", "dispatch_at", "delivery", "state", "run_at").Where(carried).Where("queue = ?", queue).
+func (l *sqliteEngine) walk(ctx context.Context, queue string, after job.Position, before time.Time, limit int,
+	only func(*bun.SelectQuery) *bun.SelectQuery) ([]job.OpenDelivery, error) {
+	var rows []openJob
+	q := l.db.NewSelect().Model(&rows).Column("id", "dispatch_at", "delivery", "state", "run_at").Where(deliveryRow).Where("queue = ?", queue).
 		Where("dispatch_at < ?", before.UTC()).Where("(dispatch_at, id) > (?, ?)", after.DispatchAt.UTC(), after.ID.String()).
 		OrderExpr("dispatch_at, id").Limit(int64(limit))
 	err := only(q).Scan(ctx)
 	return deliveries(rows), err
 }
 
-func (l *lite) claimJobs(ctx context.Context, reqs []job.ClaimRequest) ([]*job.Job, error) {
+func (l *sqliteEngine) claimJobs(ctx context.Context, reqs []job.ClaimRequest) ([]*job.Job, error) {
 	var jobs []*job.Job
 	err := l.db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
 		jobs = nil
@@ -133,7 +133,7 @@ func (l *lite) claimJobs(ctx context.Context, reqs []job.ClaimRequest) ([]*job.J
 			if n, _ := res.RowsAffected(); n == 0 {
 				continue
 			}
-			rows, err := whole(ctx, tx, []job.ID{r.JobID})
+			rows, err := loadJobs(ctx, tx, []job.ID{r.JobID})
 			if err != nil {
 				return err
 			}
@@ -144,7 +144,7 @@ func (l *lite) claimJobs(ctx context.Context, reqs []job.ClaimRequest) ([]*job.J
 	return jobs, err
 }
 
-func (l *lite) settleJobs(ctx context.Context, sets []*job.Settlement) ([]settled, error) {
+func (l *sqliteEngine) settleJobs(ctx context.Context, sets []*job.Settlement) ([]settled, error) {
 	var done []settled
 	err := l.db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
 		done = nil
@@ -165,7 +165,7 @@ func (l *lite) settleJobs(ctx context.Context, sets []*job.Settlement) ([]settle
 
 // settleOne is what postgres_settle.go says in SQL, for one row.
 func settleOne(ctx context.Context, tx bun.Tx, s *job.Settlement) (settled, error) {
-	now, row := liteNow(), new(openRow)
+	now, row := liteNow(), new(openJob)
 	err := tx.NewSelect().Model(row).Where("o.id = ?", s.JobID).Where("o.attempt = ?", s.Attempt).Where("o.settled_attempt < ?", s.Attempt).
 		Where("o.worker_id = ?", s.WorkerID).Scan(ctx)
 	if err != nil {
@@ -187,9 +187,9 @@ func settleOne(ctx context.Context, tx bun.Tx, s *job.Settlement) (settled, erro
 		if len(s.Result) > 0 {
 			end.Result = rawJSON(s.Result)
 		}
-		err = conclude(ctx, tx, end)
+		err = finish(ctx, tx, end)
 	} else {
-		err = waitAgain(ctx, tx, row, s, now)
+		err = postponed(ctx, tx, row, s, now)
 	}
 	if err == nil && s.Error != nil {
 		_, err = tx.NewInsert().Model(&errorRow{JobID: s.JobID, Attempt: s.Attempt, At: now, Message: job.CleanText(s.Error.Message, job.MaxText),
@@ -198,7 +198,7 @@ func settleOne(ctx context.Context, tx bun.Tx, s *job.Settlement) (settled, erro
 	return settled{ID: row.ID, State: state, Delivery: row.Delivery, RunAt: row.RunAt}, err
 }
 
-func waitAgain(ctx context.Context, tx bun.Tx, row *openRow, s *job.Settlement, now time.Time) error {
+func postponed(ctx context.Context, tx bun.Tx, row *openJob, s *job.Settlement, now time.Time) error {
 	row.State, row.Crashes = s.State, 0
 	if s.State != job.Pending {
 		row.RunAt = now.Add(s.Wait.Truncate(time.Microsecond))
@@ -213,7 +213,7 @@ func waitAgain(ctx context.Context, tx bun.Tx, row *openRow, s *job.Settlement, 
 	return err
 }
 
-func (l *lite) insertWithin(ctx context.Context, tx bun.Tx, subs []job.Submission) (time.Time, error) {
+func (l *sqliteEngine) insertWithin(ctx context.Context, tx bun.Tx, subs []job.Submission) (time.Time, error) {
 	now := liteNow()
 	for i := range subs {
 		if _, err := l.insert(ctx, tx, &subs[i], now); err != nil {

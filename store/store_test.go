@@ -76,8 +76,8 @@ func claim(t *testing.T, s *Store, j *job.Job, worker job.ID) job.Claim {
 func mustClaim(t *testing.T, s *Store, j *job.Job, worker job.ID) *job.Job {
 	t.Helper()
 	c := claim(t, s, j, worker)
-	if c.Verdict != job.Run {
-		t.Fatalf("claim of %s answered %v, want Run", j.ID, c.Verdict)
+	if c.Decision != job.Run {
+		t.Fatalf("claim of %s answered %v, want Run", j.ID, c.Decision)
 	}
 	return c.Job
 }

@@ -49,7 +49,7 @@ func (s *Store) CreateUser(ctx context.Context, r account.Request, u *account.Us
 		if err != nil {
 			return err
 		}
-		if err := s.askAgain(ctx, tx, r.Actor, users[r.Actor.UserID]); err != nil {
+		if err := s.recheckActor(ctx, tx, r.Actor, users[r.Actor.UserID]); err != nil {
 			return err
 		}
 		n, err := s.affected("insert user", func() (sql.Result, error) {
@@ -103,7 +103,7 @@ func (s *Store) Users(ctx context.Context, before job.ID, limit int) ([]*account
 // SetPassword replaces the password hash of an enabled user and ends every sign-in, all or nothing. The hash must still be
 // c.OldHash where that is given: of two changes at once one answers job.CodeConflict.
 func (s *Store) SetPassword(ctx context.Context, r account.Request, c account.PasswordChange) (ended account.Ended, err error) {
-	err = s.alter(ctx, "set password", r, c.UserID, func(ctx context.Context, tx bun.Tx, u *account.User) (err error) {
+	err = s.changeAccounts(ctx, "set password", r, c.UserID, func(ctx context.Context, tx bun.Tx, u *account.User) (err error) {
 		if c.OldHash != "" && c.OldHash != u.PasswordHash {
 			return &job.Error{Code: job.CodeConflict, Message: "the password was changed by somebody else meanwhile"}
 		}
@@ -153,7 +153,7 @@ func (s *Store) ChangeUser(ctx context.Context, r account.Request, id job.ID, c 
 		if err != nil {
 			return err
 		}
-		if err := s.askAgain(ctx, tx, r.Actor, users[r.Actor.UserID]); err != nil {
+		if err := s.recheckActor(ctx, tx, r.Actor, users[r.Actor.UserID]); err != nil {
 			return err
 		}
 		before := users[id]

@@ -11,10 +11,10 @@ import (
 )
 
 const (
-	// BeatEvery is how often a worker process beats.
-	BeatEvery = time.Second
-	// beatGap is the silence after which a worker's own standing as a judge begins anew.
-	beatGap = 4 * time.Second
+	// HeartbeatInterval is how often a worker process beats.
+	HeartbeatInterval = time.Second
+	// heartbeatGap is the silence after which a worker's own standing as a judge begins anew.
+	heartbeatGap = 4 * time.Second
 	// StaleAfter is the silence after which a worker is dead to a judge who was heard all that time.
 	StaleAfter = 10 * time.Second
 )
@@ -33,36 +33,36 @@ type workerRow struct {
 	Stopping     bool      `bun:"stopping"`
 }
 
-// Beat writes a worker process's heartbeat and answers what the ledger believes it runs, with the cancels asked for.
-func (s *Store) Beat(ctx context.Context, b job.Beat) (job.Orders, error) {
+// Heartbeat writes a worker process's heartbeat and answers what the ledger believes it runs, with the cancels asked for.
+func (s *Store) Heartbeat(ctx context.Context, b job.Heartbeat) (job.HeartbeatReply, error) {
 	now, err := s.Now(ctx)
 	if err != nil {
-		return job.Orders{}, err
+		return job.HeartbeatReply{}, err
 	}
 	row := &workerRow{ID: b.WorkerID, Host: job.CleanText(b.Host, 255), PID: b.PID, Queues: strings.Join(b.Queues, ","), Slots: b.Slots,
 		StartedAt: now, BeatAt: now, BeatingSince: now, Stopping: b.Stopping}
 	// The last beat lies ahead of this one where the database's clock stepped back.
 	_, err = s.db.NewInsert().Model(row).On("CONFLICT (id) DO UPDATE").
-		Set("beating_since = CASE WHEN w.beat_at < ? OR w.beat_at > ? THEN EXCLUDED.beating_since ELSE w.beating_since END", now.Add(-beatGap), now).
+		Set("beating_since = CASE WHEN w.beat_at < ? OR w.beat_at > ? THEN EXCLUDED.beating_since ELSE w.beating_since END", now.Add(-heartbeatGap), now).
 		Set("beat_at = EXCLUDED.beat_at").Set("stopping = EXCLUDED.stopping").Exec(ctx)
 	if err != nil {
-		return job.Orders{}, s.wrap("beat", err)
+		return job.HeartbeatReply{}, s.wrap("beat", err)
 	}
-	var rows []openRow
+	var rows []openJob
 	err = s.db.NewSelect().Model(&rows).Column("id", "attempt", "cancel_requested_at").
 		Where("state = ?", job.Active).Where("worker_id = ?", b.WorkerID).Scan(ctx)
 	if err != nil {
-		return job.Orders{}, s.wrap("select a worker's jobs", err)
+		return job.HeartbeatReply{}, s.wrap("select a worker's jobs", err)
 	}
-	orders := job.Orders{Mine: make([]job.Lease, len(rows))}
+	orders := job.HeartbeatReply{Held: make([]job.HeldAttempt, len(rows))}
 	for i, r := range rows {
-		orders.Mine[i] = job.Lease{Running: job.Running{JobID: r.ID, Attempt: r.Attempt}, CancelRequested: !r.CancelRequestedAt.IsZero()}
+		orders.Held[i] = job.HeldAttempt{AttemptKey: job.AttemptKey{JobID: r.ID, Attempt: r.Attempt}, CancelRequested: !r.CancelRequestedAt.IsZero()}
 	}
 	return orders, nil
 }
 
-// Leave takes a worker's heartbeat row away. Jobs that it still holds are anybody's at once.
-func (s *Store) Leave(ctx context.Context, worker job.ID) error {
+// RemoveWorker takes a worker's heartbeat row away. Jobs that it still holds are anybody's at once.
+func (s *Store) RemoveWorker(ctx context.Context, worker job.ID) error {
 	_, err := s.db.NewDelete().Model((*workerRow)(nil)).Where("id = ?", worker).Exec(ctx)
 	return s.wrap("remove heartbeat", err)
 }

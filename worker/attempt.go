@@ -12,8 +12,8 @@ import (
 	"github.com/waybill/waybill/tasks"
 )
 
-// ended is how a handler came back: with a result, an error, a panic, or not at all.
-type ended struct {
+// handlerResult is how a handler came back: with a result, an error, a panic, or not at all.
+type handlerResult struct {
 	result    json.RawMessage
 	err       error
 	stack     string // of a panic
@@ -25,16 +25,16 @@ type ended struct {
 func (p *Pool) run(j *job.Job, claimed func()) error {
 	ctx, cancel := context.WithCancelCause(p.base)
 	defer cancel(nil)
-	remove := p.running.add(job.Running{JobID: j.ID, Attempt: j.Attempt}, cancel)
+	remove := p.running.add(job.AttemptKey{JobID: j.ID, Attempt: j.Attempt}, cancel)
 	defer remove()
 	claimed()
 	p.deps.Observer.Claimed(j)
 	if p.stopping.Load() { // claimed on the last moment: not worth beginning
-		return p.settle(j, ended{err: errStopping, cause: errStopping}, 0)
+		return p.settle(j, handlerResult{err: errStopping, cause: errStopping}, 0)
 	}
 	began := time.Now()
 	end := p.attempt(ctx, j)
-	p.reports.drop(job.Running{JobID: j.ID, Attempt: j.Attempt})
+	p.progress.drop(job.AttemptKey{JobID: j.ID, Attempt: j.Attempt})
 	if end.stack != "" {
 		p.log.Error("handler panicked", "job_id", j.ID, "type", j.Type, "attempt", j.Attempt, "err", end.err, "stack", end.stack)
 	}
@@ -42,10 +42,10 @@ func (p *Pool) run(j *job.Job, claimed func()) error {
 }
 
 // attempt calls the handler and waits for it, but no longer than its context and the grace period allow.
-func (p *Pool) attempt(ctx context.Context, j *job.Job) ended {
+func (p *Pool) attempt(ctx context.Context, j *job.Job) handlerResult {
 	left := j.Deadline.Sub(p.deps.Clock.Now())
 	if !j.Deadline.IsZero() && left <= 0 {
-		return ended{err: errDeadline, cause: errDeadline}
+		return handlerResult{err: errDeadline, cause: errDeadline}
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, j.Timeout, errTimeout)
 	defer cancel()
@@ -53,21 +53,21 @@ func (p *Pool) attempt(ctx context.Context, j *job.Job) ended {
 		ctx, cancel = context.WithTimeoutCause(ctx, left, errDeadline)
 		defer cancel()
 	}
-	a := job.Running{JobID: j.ID, Attempt: j.Attempt}
-	ctx = tasks.WithProgress(ctx, func(pr job.Progress) { p.reports.put(a, pr) })
-	back := make(chan ended, 1)
-	go guard(ctx, p.deps.Handler, j, back)
+	a := job.AttemptKey{JobID: j.ID, Attempt: j.Attempt}
+	ctx = tasks.WithProgress(ctx, func(pr job.Progress) { p.progress.put(a, pr) })
+	back := make(chan handlerResult, 1)
+	go callHandler(ctx, p.deps.Handler, j, back)
 	select {
 	case e := <-back:
 		e.cause = context.Cause(ctx)
 		return e
 	case <-ctx.Done():
 	}
-	return p.outwait(ctx, j, back)
+	return p.waitGrace(ctx, j, back)
 }
 
-// outwait gives a handler whose context ended the time to return. One that does not is left to itself, and counted.
-func (p *Pool) outwait(ctx context.Context, j *job.Job, back <-chan ended) ended {
+// waitGrace gives a handler whose context ended the time to return. One that does not is left to itself, and counted.
+func (p *Pool) waitGrace(ctx context.Context, j *job.Job, back <-chan handlerResult) handlerResult {
 	cause := context.Cause(ctx)
 	timer := time.NewTimer(p.cfg.CancelGrace)
 	defer timer.Stop()
@@ -78,20 +78,20 @@ func (p *Pool) outwait(ctx context.Context, j *job.Job, back <-chan ended) ended
 	case <-timer.C:
 		p.deps.Observer.Abandoned(j)
 		p.log.Error("handler ignores its context, it was left to itself", "job_id", j.ID, "type", j.Type, "attempt", j.Attempt, "cause", cause)
-		return ended{err: cause, cause: cause, abandoned: true}
+		return handlerResult{err: cause, cause: cause, abandoned: true}
 	}
 }
 
-// guard calls the handler and sends how it came back; a panic is an error with its stack. It sends from a deferred call: a handler that ends its
+// callHandler calls the handler and sends how it came back; a panic is an error with its stack. It sends from a deferred call: a handler that ends its
 // goroutine (runtime.Goexit) runs nothing but those, and must not leave the caller waiting.
-func guard(ctx context.Context, h Handler, j *job.Job, back chan<- ended) {
-	e := ended{err: errors.New("the handler ended its goroutine")}
+func callHandler(ctx context.Context, h Handler, j *job.Job, back chan<- handlerResult) {
+	e := handlerResult{err: errors.New("the handler ended its goroutine")}
 	defer func() {
 		if v := recover(); v != nil {
-			e = ended{err: fmt.Errorf("panic: %v", v), stack: string(debug.Stack())}
+			e = handlerResult{err: fmt.Errorf("panic: %v", v), stack: string(debug.Stack())}
 		}
 		back <- e
 	}()
 	result, err := h(ctx, j)
-	e = ended{result: result, err: err}
+	e = handlerResult{result: result, err: err}
 }

@@ -20,7 +20,7 @@ const (
 
 var (
 	errOutage  = errors.New("the ledger does not answer")
-	errForeign = errors.New("redis is not this deployment's")
+	errOtherDeployment = errors.New("redis is not this deployment's")
 )
 
 // process is asynq's handler: it answers only after the ledger has written the outcome down.
@@ -33,9 +33,9 @@ func (p *Pool) process(ctx context.Context, task *asynq.Task) error {
 		return fmt.Errorf("not a job of Waybill: %w: %w", err, asynq.SkipRetry)
 	}
 	if !p.deps.Knows(task.Type()) { // not claimed: no attempt begins here
-		p.unknown.met(task.Type(), queue)
+		p.unknownTypes.add(task.Type(), queue)
 		p.deps.Observer.Unknown(queue)
-		return putOff(unknownWait, "this worker does not know the task type")
+		return requeueAfter(unknownTypeDelay, "this worker does not know the task type")
 	}
 	done := p.running.claim(id)
 	claim, err := p.claim(ctx, job.ClaimRequest{JobID: id, Delivery: delivery, WorkerID: p.cfg.ID})
@@ -43,12 +43,12 @@ func (p *Pool) process(ctx context.Context, task *asynq.Task) error {
 		done()
 		return p.unclaimed(ctx, queue, name, err)
 	}
-	switch claim.Verdict {
+	switch claim.Decision {
 	case job.Run:
 		return p.run(claim.Job, done)
-	case job.PutOff:
+	case job.Postpone:
 		done()
-		return putOff(claim.Wait, "not yet")
+		return requeueAfter(claim.Wait, "not yet")
 	default:
 		done()
 		return p.drop(ctx, queue, name)
@@ -106,15 +106,15 @@ func (p *Pool) outageBegins() {
 
 // unclaimed gives a task back to its queue, where another worker takes it at once.
 func (p *Pool) unclaimed(ctx context.Context, queue, task string, err error) error {
-	if !errors.Is(err, errOutage) && !errors.Is(err, errForeign) {
+	if !errors.Is(err, errOutage) && !errors.Is(err, errOtherDeployment) {
 		p.log.WarnContext(ctx, "claim failed, the task comes again", "task_id", task, "err", err)
-		return putOff(time.Second, "the ledger did not answer")
+		return requeueAfter(time.Second, "the ledger did not answer")
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
 	if back := p.dequeuer.Requeue(ctx, queue, task); back != nil {
 		p.log.DebugContext(ctx, "a task could not be given back", "task_id", task, "err", back)
-		return putOff(time.Second, err.Error())
+		return requeueAfter(time.Second, err.Error())
 	}
 	p.deps.Observer.GaveBack(queue)
 	_ = p.deps.Redis.Publish(ctx, p.cfg.WakeUpChannel, queue).Err() // a lost message costs other workers a poll
@@ -124,8 +124,8 @@ func (p *Pool) unclaimed(ctx context.Context, queue, task string, err error) err
 // drop forgets a task whose job the ledger does not know, or has finished, or has given another delivery; unless Redis came to be another
 // deployment's: then it is theirs.
 func (p *Pool) drop(ctx context.Context, queue, task string) error {
-	if p.deps.Home == nil || p.deps.Home.Check(ctx) == nil || p.deps.Home.Err() == nil {
+	if p.deps.Mark == nil || p.deps.Mark.Check(ctx) == nil || p.deps.Mark.Err() == nil {
 		return nil
 	}
-	return p.unclaimed(ctx, queue, task, errForeign)
+	return p.unclaimed(ctx, queue, task, errOtherDeployment)
 }

@@ -12,26 +12,26 @@ import (
 )
 
 const (
-	// journalRate and journalBurst bound the lines that failures write, so that a type that always fails does not fill a disk.
-	journalRate  = 50 // lines a second
-	journalBurst = 500
-	journalText  = 300 // bytes of an error
+	// attemptLogRate and journalBurst bound the lines that failures write, so that a type that always fails does not fill a disk.
+	attemptLogRate  = 50 // lines a second
+	attemptLogBurst = 500
+	maxLoggedError  = 300 // bytes of an error
 )
 
-// journal writes one line for each attempt that ended. It holds no payload and no result.
-type journal struct {
+// attemptLog writes one line for each attempt that ended. It holds no payload and no result.
+type attemptLog struct {
 	log     *slog.Logger
 	limit   *rate.Limiter
 	skipped atomic.Int64
 }
 
-func newJournal(log *slog.Logger) *journal {
-	return &journal{log: log, limit: rate.NewLimiter(journalRate, journalBurst)}
+func newAttemptLog(log *slog.Logger) *attemptLog {
+	return &attemptLog{log: log, limit: rate.NewLimiter(attemptLogRate, attemptLogBurst)}
 }
 
 // settled writes down what became of an attempt: a failure that is tried again as a warning, an archived job as an error, a canceled one for
 // information, all else for debugging.
-func (w *journal) settled(j *job.Job, done job.Settled, set *job.Settlement, took time.Duration) {
+func (w *attemptLog) settled(j *job.Job, done job.Settled, set *job.Settlement, took time.Duration) {
 	ctx := context.Background()
 	level, text := slog.LevelDebug, "attempt ended"
 	switch {
@@ -52,7 +52,7 @@ func (w *journal) settled(j *job.Job, done job.Settled, set *job.Settlement, too
 	attrs := []slog.Attr{slog.String("job_id", j.ID.String()), slog.String("type", j.Type), slog.String("queue", j.Queue), slog.Int("attempt", j.Attempt),
 		slog.String("state", string(done.State)), slog.Duration("took", took)}
 	if set.Error != nil {
-		attrs = append(attrs, slog.String("err", job.CleanText(set.Error.Message, journalText)))
+		attrs = append(attrs, slog.String("err", job.CleanText(set.Error.Message, maxLoggedError)))
 	}
 	if done.State == job.Retry {
 		attrs = append(attrs, slog.Time("next", done.RunAt))

@@ -22,8 +22,8 @@ type outage struct {
 
 	mu     sync.Mutex
 	since  time.Time // the beginning of the first failure in a row
-	claims int       // failed in a row
-	beats  int       // failed in a row
+	failedClaims int       // failed in a row
+	failedHeartbeats  int       // failed in a row
 	out    bool
 	probe  bool          // the ledger answers heartbeats again: one task is taken, to see whether it answers claims
 	ended  chan struct{} // closed when out becomes true; nil: nobody waits for that
@@ -56,7 +56,7 @@ func (o *outage) claimed() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	was := o.out || o.probe
-	o.since, o.claims, o.beats, o.out, o.probe = time.Time{}, 0, 0, false, false
+	o.since, o.failedClaims, o.failedHeartbeats, o.out, o.probe = time.Time{}, 0, 0, false, false
 	o.troubled.Store(false)
 	return was
 }
@@ -65,25 +65,25 @@ func (o *outage) claimed() bool {
 func (o *outage) claimFailed(began time.Time) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.claims++
-	return o.fail(began, o.probe || o.claims >= outageFailures)
+	o.failedClaims++
+	return o.fail(began, o.probe || o.failedClaims >= outageFailures)
 }
 
-// beat says whether a heartbeat that began at the given time reached the ledger. It reports whether an outage begins.
-func (o *outage) beat(began time.Time, ok bool) bool {
+// heartbeat says whether a heartbeat that began at the given time reached the ledger. It reports whether an outage begins.
+func (o *outage) heartbeat(began time.Time, ok bool) bool {
 	if ok && !o.troubled.Load() {
 		return false
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if ok {
-		o.beats = 0
+		o.failedHeartbeats = 0
 		o.probe = o.probe || o.out
 		o.out = false
 		return false
 	}
-	o.beats++
-	return o.fail(began, o.beats >= outageFailures)
+	o.failedHeartbeats++
+	return o.fail(began, o.failedHeartbeats >= outageFailures)
 }
 
 func (o *outage) fail(began time.Time, enough bool) bool {

@@ -181,12 +181,12 @@ func TestEachFailedAttemptIsOneLineOfTheLog(t *testing.T) {
 func TestAFloodOfFailuresWritesABoundedLog(t *testing.T) {
 	t.Parallel()
 	out := &logBuffer{}
-	w := newJournal(slog.New(slog.NewTextHandler(out, nil)))
+	w := newAttemptLog(slog.New(slog.NewTextHandler(out, nil)))
 	j := &job.Job{ID: job.NewID(), Type: "x"}
-	for range 10 * journalBurst {
+	for range 10 * attemptLogBurst {
 		w.settled(j, job.Settled{State: job.Archived}, &job.Settlement{Failed: true, Error: &job.AttemptError{Message: "no"}}, 0)
 	}
-	if n := out.lines("job archived"); n < journalBurst || n > 3*journalBurst {
+	if n := out.lines("job archived"); n < attemptLogBurst || n > 3*attemptLogBurst {
 		t.Errorf("%d lines", n)
 	}
 	if w.skipped.Load() == 0 {
@@ -213,7 +213,7 @@ func TestBrokenTasksStopNoOthers(t *testing.T) {
 			t.Fatal(err)
 		}
 		all = append(all, made[0].Job)
-		p := made[0].Job.Parcel()
+		p := made[0].Job.Message()
 		if i%2 == 1 {
 			p.RunAt = time.Now().Add(2 * time.Second)
 		}

@@ -27,17 +27,17 @@ type ledger interface {
 	Claim(ctx context.Context, r job.ClaimRequest) (job.Claim, error)
 	// Settle writes an attempt's outcome down. Sending the same settlement again is harmless.
 	Settle(ctx context.Context, s *job.Settlement) (job.Settled, error)
-	Beat(ctx context.Context, b job.Beat) (job.Orders, error)
-	Leave(ctx context.Context, worker job.ID) error
+	Heartbeat(ctx context.Context, b job.Heartbeat) (job.HeartbeatReply, error)
+	RemoveWorker(ctx context.Context, worker job.ID) error
 	ReportProgress(ctx context.Context, reports []job.ProgressReport) error
 }
 
-// carrier sends a job that was handed back on its way again. It does not wait for Redis.
-type carrier interface{ Send(parcels ...job.Parcel) }
+// dispatcher sends a job that was handed back on its way again. It does not wait for Redis.
+type dispatcher interface{ Send(parcels ...job.Message) }
 
-// home tells whether the Redis that tasks are taken from is this deployment's. A task of another deployment must not be dropped because
+// deploymentMark tells whether the Redis that tasks are taken from is this deployment's. A task of another deployment must not be dropped because
 // this ledger does not know its job.
-type home interface {
+type deploymentMark interface {
 	// Err answers what the last Check found, without asking Redis.
 	Err() error
 	Check(ctx context.Context) error
@@ -73,10 +73,10 @@ type Config struct {
 // Deps are what a Pool works with; all are needed but Knows, Home, Clock and Observer.
 type Deps struct {
 	Ledger    ledger
-	Carrier   carrier
+	Dispatcher   dispatcher
 	Handler   Handler
 	Knows     func(taskType string) bool // whether Handler can run jobs of a type; nil: all
-	Home      home                       // nil: not asked
+	Mark      deploymentMark                       // nil: not asked
 	Redis     redis.UniversalClient      // for subscriptions, and for scripts that do much in one step
 	Pipelined redis.UniversalClient      // the same, for what asynq does one by one
 	Clock     asynqredis.Clock           // the ledger's time; nil: the process's own
@@ -93,30 +93,30 @@ type Pool struct {
 	dequeuer *asynqredis.BatchingServerClient
 	times    *asynqredis.Client
 	server   *asynq.Server
-	running  *running
-	reports  *reports
-	beatNow  chan struct{}
+	running  *runningAttempts
+	progress  *progressReports
+	heartbeatNow  chan struct{}
 	// base is the parent of every handler's context: it outlives Run's, and ends when the drain is over.
 	base     context.Context
 	endBase  context.CancelFunc
 	stopping atomic.Bool
 	late     atomic.Int64
 	outage   outage
-	unknown  *unknown
-	journal  *journal
-	lost     map[job.Running]int // beats in a row that named an attempt which is not here
+	unknownTypes  *unknownTypes
+	attemptLog  *attemptLog
+	lostAttempts     map[job.AttemptKey]int // beats in a row that named an attempt which is not here
 }
 
 // New makes a Pool; Run starts it.
 func New(cfg Config, deps Deps) (*Pool, error) {
-	if deps.Ledger == nil || deps.Carrier == nil || deps.Handler == nil || deps.Pipelined == nil || deps.Redis == nil || deps.Log == nil {
+	if deps.Ledger == nil || deps.Dispatcher == nil || deps.Handler == nil || deps.Pipelined == nil || deps.Redis == nil || deps.Log == nil {
 		return nil, errors.New("worker: a dependency is missing")
 	}
 	if cfg.ID.IsZero() || len(cfg.Queues) == 0 || cfg.Concurrency < 1 {
 		return nil, errors.New("worker: an id, queues and a concurrency of at least 1 are needed")
 	}
 	if deps.Observer == nil {
-		deps.Observer = silent{}
+		deps.Observer = noObserver{}
 	}
 	if deps.Knows == nil {
 		deps.Knows = func(string) bool { return true }
@@ -124,17 +124,17 @@ func New(cfg Config, deps Deps) (*Pool, error) {
 	if deps.Clock == nil {
 		deps.Clock = clock.New()
 	}
-	p := &Pool{cfg: cfg, deps: deps, log: deps.Log, notifier: asynqredis.NewQueueNotifier(), running: newRunning(), beatNow: make(chan struct{}, 1), lost: map[job.Running]int{}}
+	p := &Pool{cfg: cfg, deps: deps, log: deps.Log, notifier: asynqredis.NewQueueNotifier(), running: newRunningAttempts(), heartbeatNow: make(chan struct{}, 1), lostAttempts: map[job.AttemptKey]int{}}
 	p.base, p.endBase = context.WithCancel(context.Background())
-	p.reports = newReports(deps.Ledger, deps.Log)
-	p.unknown, p.journal = newUnknown(deps.Log), newJournal(deps.Log)
+	p.progress = newProgressReports(deps.Ledger, deps.Log)
+	p.unknownTypes, p.attemptLog = newUnknownTypes(deps.Log), newAttemptLog(deps.Log)
 	p.dequeuer = asynqredis.NewBatchingServerClient(deps.Pipelined, asynqredis.ServerClientConfig{
 		Scripts:    deps.Redis,
 		Notifier:   p.notifier,
 		Queues:     len(cfg.Queues),
 		Slots:      cfg.Concurrency,
 		MayDequeue: p.mayDequeue,
-		Yields:     p.unknown.lately,
+		Yields:     p.unknownTypes.metRecently,
 	})
 	p.times = asynqredis.WithClock(p.dequeuer, deps.Clock)
 	p.server = asynq.NewServerFromRedisClient(p.times, asynq.Config{
@@ -151,14 +151,14 @@ func New(cfg Config, deps Deps) (*Pool, error) {
 func (p *Pool) Run(ctx context.Context) error {
 	life, die := context.WithCancel(context.WithoutCancel(ctx))
 	defer die()
-	if err := p.firstBeat(ctx); err != nil { // no claim before the heartbeat row is there: its jobs would look orphaned
+	if err := p.firstHeartbeat(ctx); err != nil { // no claim before the heartbeat row is there: its jobs would look orphaned
 		return err
 	}
 	var loops sync.WaitGroup
-	loops.Go(func() { p.beatLoop(life) })
+	loops.Go(func() { p.heartbeatLoop(life) })
 	loops.Go(func() { p.listen(life) })
-	loops.Go(func() { p.reports.run(life) })
-	if err := p.server.Start(p.keepTimes(p.process)); err != nil {
+	loops.Go(func() { p.progress.run(life) })
+	if err := p.server.Start(p.recordRetryTimes(p.process)); err != nil {
 		die()
 		loops.Wait()
 		return fmt.Errorf("start the asynq server: %w", err)
@@ -168,14 +168,14 @@ func (p *Pool) Run(ctx context.Context) error {
 	p.drain(life)
 	die()
 	loops.Wait()
-	p.leave(ctx)
+	p.removeWorker(ctx)
 	return nil
 }
 
 // drain stops taking tasks, gives back what was taken and not begun, waits, ends what is left, and lets asynq go.
 func (p *Pool) drain(ctx context.Context) {
 	p.stopping.Store(true)
-	p.hasten()
+	p.beatSoon()
 	p.notifier.Close()
 	p.server.Stop()
 	p.requeueAll(ctx)
@@ -184,7 +184,7 @@ func (p *Pool) drain(ctx context.Context) {
 	if !p.running.wait(grace) {
 		p.log.InfoContext(ctx, "handing back what did not finish", "jobs", p.running.count())
 		p.running.endAll(errStopping)
-		last, cancel := context.WithTimeout(ctx, p.cfg.CancelGrace+settlePatience)
+		last, cancel := context.WithTimeout(ctx, p.cfg.CancelGrace+settleTimeout)
 		defer cancel()
 		p.running.wait(last)
 	}
@@ -200,17 +200,17 @@ func (p *Pool) requeueAll(ctx context.Context) {
 	}
 }
 
-func (p *Pool) leave(ctx context.Context) {
+func (p *Pool) removeWorker(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
 	defer cancel()
-	if err := p.deps.Ledger.Leave(ctx, p.cfg.ID); err != nil {
+	if err := p.deps.Ledger.RemoveWorker(ctx, p.cfg.ID); err != nil {
 		p.log.WarnContext(ctx, "heartbeat row stays and will go stale", "err", err)
 	}
 }
 
 // mayDequeue is how many tasks may be dequeued at once.
 func (p *Pool) mayDequeue() int {
-	if p.deps.Home != nil && p.deps.Home.Err() != nil {
+	if p.deps.Mark != nil && p.deps.Mark.Err() != nil {
 		return 0
 	}
 	return p.outage.mayDequeue()
@@ -241,11 +241,11 @@ func hostname() string {
 	return name
 }
 
-type silent struct{}
+type noObserver struct{}
 
-func (silent) Claimed(*job.Job)                        {}
-func (silent) Settled(*job.Job, string, time.Duration) {}
-func (silent) Refused(*job.Job)                        {}
-func (silent) Abandoned(*job.Job)                      {}
-func (silent) Unknown(string)                          {}
-func (silent) GaveBack(string)                         {}
+func (noObserver) Claimed(*job.Job)                        {}
+func (noObserver) Settled(*job.Job, string, time.Duration) {}
+func (noObserver) Refused(*job.Job)                        {}
+func (noObserver) Abandoned(*job.Job)                      {}
+func (noObserver) Unknown(string)                          {}
+func (noObserver) GaveBack(string)                         {}

@@ -32,7 +32,7 @@ type oneByOne struct {
 	stallLast   atomic.Bool              // the heartbeat of a pool that stops hangs on its way
 	down        atomic.Bool              // the ledger is out of this pool's reach
 	silent      atomic.Bool              // it does not even refuse
-	cut         atomic.Pointer[job.Beat] // one that hung and was broken off: it reaches the ledger after Leave
+	cut         atomic.Pointer[job.Heartbeat] // one that hung and was broken off: it reaches the ledger after Leave
 }
 
 var errLostAnswer = job.Unavailable("the answer was lost", nil)
@@ -75,24 +75,24 @@ func (l *oneByOne) Settle(ctx context.Context, s *job.Settlement) (job.Settled, 
 	return out[0], nil
 }
 
-func (l *oneByOne) Beat(ctx context.Context, b job.Beat) (job.Orders, error) {
+func (l *oneByOne) Beat(ctx context.Context, b job.Heartbeat) (job.HeartbeatReply, error) {
 	if err := l.unreachable(ctx); err != nil {
-		return job.Orders{}, err
+		return job.HeartbeatReply{}, err
 	}
 	if !b.Stopping || !l.stallLast.Swap(false) {
-		return l.Store.Beat(ctx, b)
+		return l.Store.Heartbeat(ctx, b)
 	}
 	<-ctx.Done()
 	if errors.Is(ctx.Err(), context.Canceled) {
 		l.cut.Store(&b)
 	}
-	return job.Orders{}, ctx.Err()
+	return job.HeartbeatReply{}, ctx.Err()
 }
 
 func (l *oneByOne) Leave(ctx context.Context, worker job.ID) error {
-	err := l.Store.Leave(ctx, worker)
+	err := l.Store.RemoveWorker(ctx, worker)
 	if b := l.cut.Load(); b != nil {
-		_, late := l.Store.Beat(ctx, *b)
+		_, late := l.Store.Heartbeat(ctx, *b)
 		err = errors.Join(err, late)
 	}
 	return err
@@ -139,7 +139,7 @@ func (b *bench) newPool(client redis.UniversalClient, change func(*Config, *Deps
 	b.Helper()
 	cfg := Config{ID: job.NewID(), Queues: map[string]int{"default": 3, "low": 1}, Concurrency: 10,
 		Grace: 200 * time.Millisecond, CancelGrace: 300 * time.Millisecond, WakeUpChannel: asynqredis.WakeUpChannel, CancelChannel: asynqredis.CancelChannel}
-	deps := Deps{Ledger: b.ledger, Carrier: b.carrier, Handler: b.handle, Redis: client, Pipelined: client, Log: testenv.Logger(b.T)}
+	deps := Deps{Ledger: b.ledger, Dispatcher: b.carrier, Handler: b.handle, Redis: client, Pipelined: client, Log: testenv.Logger(b.T)}
 	change(&cfg, &deps)
 	p, err := New(cfg, deps)
 	if err != nil {
@@ -194,7 +194,7 @@ func (b *bench) submit(kind string, change ...func(*job.Submission)) job.ID {
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.carrier.Send(made[0].Job.Parcel())
+	b.carrier.Send(made[0].Job.Message())
 	return s.ID
 }
 
@@ -435,7 +435,7 @@ func TestAResultThatTheLedgerRefusesIsLeftOut(t *testing.T) {
 		j = b.await(id, func(*job.Job) bool { return true }, "")
 		return j.State.Finished()
 	}, "it ends")
-	if took := j.FinishedAt.Sub(j.StartedAt); j.State != job.Completed || j.Result != nil || len(j.Errors) != 1 || took < refusedOver {
+	if took := j.FinishedAt.Sub(j.StartedAt); j.State != job.Completed || j.Result != nil || len(j.Errors) != 1 || took < refusalWindow {
 		t.Errorf("it ended %s with %q after %v: %+v", j.State, j.Result, took, j.Errors)
 	}
 }
@@ -446,7 +446,7 @@ func TestAClaimWhoseAnswerWasLostIsHandedBack(t *testing.T) {
 	b.ledger.loseClaims.Store(1)
 	id := b.submit("ok")
 	j := b.await(id, func(j *job.Job) bool { return j.Delivery == 2 }, "it is handed back")
-	b.carrier.Send(j.Parcel()) // the audit's part
+	b.carrier.Send(j.Message()) // the audit's part
 	if j = b.finished(id); j.State != job.Completed || j.Failures != 0 || j.Attempt != 2 {
 		t.Errorf("%s after %d attempts and %d failures", j.State, j.Attempt, j.Failures)
 	}
@@ -462,7 +462,7 @@ func TestAJobThatWasGivenToAnotherEndsHere(t *testing.T) {
 	if out, err := b.ledger.Store.Settle(t.Context(), []*job.Settlement{{JobID: id, Attempt: j.Attempt, WorkerID: b.pool.cfg.ID, State: job.Pending}}); err != nil || !out[0].Accepted {
 		t.Fatal(out, err)
 	}
-	if c, err := b.ledger.Store.Claim(t.Context(), []job.ClaimRequest{{JobID: id, Delivery: 2, WorkerID: other}}); err != nil || c[0].Verdict != job.Run {
+	if c, err := b.ledger.Store.Claim(t.Context(), []job.ClaimRequest{{JobID: id, Delivery: 2, WorkerID: other}}); err != nil || c[0].Decision != job.Run {
 		t.Fatal(c, err)
 	}
 	testenv.Eventually(t, 10*time.Second, func() bool { return b.pool.Active() == 0 && b.pool.Late() == 1 }, "the handler ends and its outcome is refused")

@@ -12,32 +12,32 @@ import (
 // reportEvery is how often progress is written down: only what was said last in between.
 const reportEvery = time.Second
 
-// reports collects what handlers say about their progress.
-type reports struct {
+// progressReports collects what handlers say about their progress.
+type progressReports struct {
 	ledger ledger
 	log    *slog.Logger
 	mu     sync.Mutex
-	last   map[job.Running]job.Progress
+	last   map[job.AttemptKey]job.Progress
 }
 
-func newReports(l ledger, log *slog.Logger) *reports {
-	return &reports{ledger: l, log: log, last: map[job.Running]job.Progress{}}
+func newProgressReports(l ledger, log *slog.Logger) *progressReports {
+	return &progressReports{ledger: l, log: log, last: map[job.AttemptKey]job.Progress{}}
 }
 
-func (r *reports) put(a job.Running, p job.Progress) {
+func (r *progressReports) put(a job.AttemptKey, p job.Progress) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.last[a] = p
 }
 
 // drop forgets an attempt that ended: its outcome says more.
-func (r *reports) drop(a job.Running) {
+func (r *progressReports) drop(a job.AttemptKey) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.last, a)
 }
 
-func (r *reports) run(ctx context.Context) {
+func (r *progressReports) run(ctx context.Context) {
 	tick := time.NewTicker(reportEvery)
 	defer tick.Stop()
 	for {
@@ -50,11 +50,11 @@ func (r *reports) run(ctx context.Context) {
 	}
 }
 
-func (r *reports) flush(ctx context.Context) {
+func (r *progressReports) flush(ctx context.Context) {
 	r.mu.Lock()
 	list := make([]job.ProgressReport, 0, len(r.last))
 	for a, p := range r.last {
-		list = append(list, job.ProgressReport{Running: a, Progress: p})
+		list = append(list, job.ProgressReport{AttemptKey: a, Progress: p})
 	}
 	clear(r.last)
 	r.mu.Unlock()

@@ -23,7 +23,7 @@ func (p *Pool) listen(ctx context.Context) {
 			case m.Channel == p.cfg.WakeUpChannel:
 				p.notifier.Notify(m.Payload)
 			default:
-				p.hasten()
+				p.beatSoon()
 			}
 		}
 	}

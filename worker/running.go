@@ -17,20 +17,20 @@ var (
 	errLost     = errors.New("the job was given to another worker")
 )
 
-// running knows what this process holds, from before the claim until after the settlement.
-type running struct {
+// runningAttempts knows what this process holds, from before the claim until after the settlement.
+type runningAttempts struct {
 	mu       sync.Mutex
 	claiming map[job.ID]int
-	attempts map[job.Running]context.CancelCauseFunc
+	attempts map[job.AttemptKey]context.CancelCauseFunc
 	gone     chan struct{} // closed when something is held no more; nil: nobody waits for that
 }
 
-func newRunning() *running {
-	return &running{claiming: map[job.ID]int{}, attempts: map[job.Running]context.CancelCauseFunc{}}
+func newRunningAttempts() *runningAttempts {
+	return &runningAttempts{claiming: map[job.ID]int{}, attempts: map[job.AttemptKey]context.CancelCauseFunc{}}
 }
 
 // claim notes that an answer to a claim is awaited: the ledger may show the job as ours before we know it.
-func (r *running) claim(id job.ID) (done func()) {
+func (r *runningAttempts) claim(id job.ID) (done func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.claiming[id]++
@@ -44,14 +44,14 @@ func (r *running) claim(id job.ID) (done func()) {
 	}
 }
 
-func (r *running) changed() {
+func (r *runningAttempts) changed() {
 	if r.gone != nil {
 		close(r.gone)
 		r.gone = nil
 	}
 }
 
-func (r *running) add(a job.Running, cancel context.CancelCauseFunc) (remove func()) {
+func (r *runningAttempts) add(a job.AttemptKey, cancel context.CancelCauseFunc) (remove func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.attempts[a] = cancel
@@ -63,17 +63,17 @@ func (r *running) add(a job.Running, cancel context.CancelCauseFunc) (remove fun
 	}
 }
 
-func (r *running) count() int {
+func (r *runningAttempts) count() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return len(r.attempts)
 }
 
 // held lists the attempts, as they stand before a heartbeat.
-func (r *running) held() map[job.Running]bool {
+func (r *runningAttempts) held() map[job.AttemptKey]bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	held := make(map[job.Running]bool, len(r.attempts))
+	held := make(map[job.AttemptKey]bool, len(r.attempts))
 	for a := range r.attempts {
 		held[a] = true
 	}
@@ -81,14 +81,14 @@ func (r *running) held() map[job.Running]bool {
 }
 
 // knows reports whether an attempt is held, or its job's claim is being answered.
-func (r *running) knows(a job.Running) bool {
+func (r *runningAttempts) knows(a job.AttemptKey) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.attempts[a] != nil || r.claiming[a.JobID] > 0
 }
 
 // end ends the context of one attempt; one that is gone is no error.
-func (r *running) end(a job.Running, cause error) {
+func (r *runningAttempts) end(a job.AttemptKey, cause error) {
 	r.mu.Lock()
 	cancel := r.attempts[a]
 	r.mu.Unlock()
@@ -97,14 +97,14 @@ func (r *running) end(a job.Running, cause error) {
 	}
 }
 
-func (r *running) endAll(cause error) {
+func (r *runningAttempts) endAll(cause error) {
 	for a := range r.held() {
 		r.end(a, cause)
 	}
 }
 
 // wait returns true when nothing is held, false when ctx ends first.
-func (r *running) wait(ctx context.Context) bool {
+func (r *runningAttempts) wait(ctx context.Context) bool {
 	for {
 		r.mu.Lock()
 		if r.gone == nil {

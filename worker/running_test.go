@@ -12,9 +12,9 @@ import (
 // A claim that ends with no job to run is the last thing that a pool waits for, now and then.
 func TestAPoolThatDrainsSeesEveryClaimEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRunning()
+		r := newRunningAttempts()
 		claimed := r.claim(job.NewID())
-		remove := r.add(job.Running{JobID: job.NewID(), Attempt: 1}, func(error) {})
+		remove := r.add(job.AttemptKey{JobID: job.NewID(), Attempt: 1}, func(error) {})
 		go func() {
 			time.Sleep(time.Second)
 			remove()

@@ -13,21 +13,21 @@ import (
 const (
 	settlePause    = 100 * time.Millisecond
 	settlePauseMax = 2 * time.Second
-	// settlePatience is how long a stopping pool tries to write outcomes down before it leaves them to the audit.
-	settlePatience = 5 * time.Second
+	// settleTimeout is how long a stopping pool tries to write outcomes down before it leaves them to the audit.
+	settleTimeout = 5 * time.Second
 	// An outcome's content is blamed only after the ledger refused it alone this many times, over this long.
-	refusals    = 5
-	refusedOver = 20 * time.Second
+	maxRefusals    = 5
+	refusalWindow = 20 * time.Second
 )
 
 // settle writes the outcome down, sends a job that was handed back on its way, and answers asynq accordingly.
-func (p *Pool) settle(j *job.Job, e ended, took time.Duration) error {
+func (p *Pool) settle(j *job.Job, e handlerResult, took time.Duration) error {
 	set := decide(j, e, p.deps.Clock.Now())
 	set.JobID, set.Attempt, set.Delivery, set.WorkerID = j.ID, j.Attempt, j.Delivery, p.cfg.ID
 	done, err := p.record(set)
 	if err != nil {
 		p.log.Error("outcome could not be written down, the job will run again", "job_id", j.ID, "attempt", j.Attempt, "err", err)
-		return putOff(time.Second, "the outcome was not written down")
+		return requeueAfter(time.Second, "the outcome was not written down")
 	}
 	if !done.Accepted {
 		p.late.Add(1)
@@ -36,13 +36,13 @@ func (p *Pool) settle(j *job.Job, e ended, took time.Duration) error {
 		return nil
 	}
 	p.deps.Observer.Settled(j, string(done.State), took)
-	p.journal.settled(j, done, set, took)
+	p.attemptLog.settled(j, done, set, took)
 	if done.State == job.Pending {
-		parcel := j.Parcel()
+		parcel := j.Message()
 		parcel.Delivery, parcel.State = done.Delivery, job.Pending
-		p.deps.Carrier.Send(parcel)
+		p.deps.Dispatcher.Send(parcel)
 	}
-	return answer(done, set)
+	return asynqResult(done, set)
 }
 
 // record asks until the ledger answers: the job has run, and its outcome is held here. An error of the ledger, whatever it is, says nothing of
@@ -89,7 +89,7 @@ func (r *refusal) add(err error, now time.Time) (proven bool) {
 	if r.times++; r.times == 1 {
 		r.first = now
 	}
-	r.done = r.times >= refusals && now.Sub(r.first) >= refusedOver
+	r.done = r.times >= maxRefusals && now.Sub(r.first) >= refusalWindow
 	return r.done
 }
 
@@ -106,7 +106,7 @@ func withoutContent(set *job.Settlement) *job.Settlement {
 }
 
 // decide turns what a handler did into an outcome; now is the ledger's time.
-func decide(j *job.Job, e ended, now time.Time) *job.Settlement {
+func decide(j *job.Job, e handlerResult, now time.Time) *job.Settlement {
 	if e.err == nil { // done is done, whatever was asked for meanwhile
 		return &job.Settlement{State: job.Completed, Result: e.result}
 	}
@@ -129,7 +129,7 @@ func decide(j *job.Job, e ended, now time.Time) *job.Settlement {
 	return failed(j, e, now)
 }
 
-func failed(j *job.Job, e ended, now time.Time) *job.Settlement {
+func failed(j *job.Job, e handlerResult, now time.Time) *job.Settlement {
 	message := e.err.Error()
 	if errors.Is(e.cause, errTimeout) {
 		message = fmt.Sprintf("timed out after %s", j.Timeout)
@@ -154,6 +154,6 @@ func failed(j *job.Job, e ended, now time.Time) *job.Settlement {
 	return &job.Settlement{State: job.Retry, Wait: delay, Failed: true, Error: &job.AttemptError{Message: message, Retryable: true, Stack: e.stack}}
 }
 
-func gaveUp(message string, e ended) *job.Settlement {
+func gaveUp(message string, e handlerResult) *job.Settlement {
 	return &job.Settlement{State: job.Archived, Failed: true, Error: &job.AttemptError{Message: message, Stack: e.stack}}
 }

@@ -28,7 +28,7 @@ func TestARetryWaitsForTheLaterOfBackoffAndRetryAfter(t *testing.T) {
 		{time.Minute, 0, time.Minute, 72 * time.Second},
 		{2 * time.Hour, 20, 2 * time.Hour, 144 * time.Minute}, // also beyond the backoff's longest
 	} {
-		e := ended{err: tasks.RetryAfter(errors.New("busy"), c.after)}
+		e := handlerResult{err: tasks.RetryAfter(errors.New("busy"), c.after)}
 		set := decide(retried(exponential, c.failures), e, now)
 		if wait := set.Wait; set.State != job.Retry || wait < c.least || wait > c.most {
 			t.Errorf("Retry-After %v after %d failures: %s in %v, want %v to %v", c.after, c.failures+1, set.State, wait, c.least, c.most)
@@ -41,7 +41,7 @@ func TestJobsThatAreToldTheSameRetryAfterAreSpread(t *testing.T) {
 	now := time.Now()
 	seconds := map[time.Duration]int{}
 	for range 600 {
-		set := decide(retried(job.Backoff{Kind: job.Fixed}, 0), ended{err: tasks.RetryAfter(errors.New("busy"), time.Minute)}, now)
+		set := decide(retried(job.Backoff{Kind: job.Fixed}, 0), handlerResult{err: tasks.RetryAfter(errors.New("busy"), time.Minute)}, now)
 		seconds[set.Wait.Truncate(time.Second)]++
 	}
 	for second, jobs := range seconds {
@@ -55,15 +55,15 @@ func TestAHandlerThatTimesOutMaySayWhenAndWhyToTryAgain(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
 	unknown := tasks.RetryAfter(errors.New("the server has the message"), time.Hour)
-	set := decide(retried(job.Backoff{Kind: job.Fixed}, 0), ended{err: unknown, cause: errTimeout}, now)
+	set := decide(retried(job.Backoff{Kind: job.Fixed}, 0), handlerResult{err: unknown, cause: errTimeout}, now)
 	if set.State != job.Retry || set.Wait < time.Hour || set.Error.Message != "timed out after 1m0s: the server has the message" {
 		t.Errorf("%s in %v: %q", set.State, set.Wait, set.Error.Message)
 	}
-	set = decide(retried(job.Backoff{Kind: job.Fixed}, 0), ended{err: unknown, cause: errStopping}, now)
+	set = decide(retried(job.Backoff{Kind: job.Fixed}, 0), handlerResult{err: unknown, cause: errStopping}, now)
 	if set.State != job.Scheduled || set.Failed || set.Wait < time.Hour {
 		t.Errorf("handed back by a worker that stops: %s in %v, failed %v", set.State, set.Wait, set.Failed)
 	}
-	set = decide(retried(job.Backoff{}, 0), ended{err: errors.New("ended: timed out"), cause: errTimeout}, now)
+	set = decide(retried(job.Backoff{}, 0), handlerResult{err: errors.New("ended: timed out"), cause: errTimeout}, now)
 	if strings.Contains(set.Error.Message, "ended") {
 		t.Errorf("an error without a time of its own: %q", set.Error.Message)
 	}

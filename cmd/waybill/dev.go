@@ -25,6 +25,6 @@ func (c *devCommand) Run(ctx context.Context, s *streams) error {
 		return err
 	}
 	log := obs.Logger(s.err, cfg.LogLevel, "text")
-	app.HearRedis(log)
+	app.SetRedisLogger(log)
 	return dev.Run(ctx, cfg, dev.Options{Addr: c.Addr, Data: c.Data, DatabaseURL: c.DatabaseURL, RedisURL: c.RedisURL}, s.out, log)
 }

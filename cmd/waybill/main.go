@@ -33,7 +33,7 @@ type commands struct {
 }
 
 func main() {
-	app.HearRedis(slog.New(slog.DiscardHandler)) // what fails is said once, by the command
+	app.SetRedisLogger(slog.New(slog.DiscardHandler)) // what fails is said once, by the command
 	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 

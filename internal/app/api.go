@@ -23,11 +23,11 @@ func ServeAPI(a *App, o Options) error {
 		MaxBody: a.cfg.MaxBody, MaxBatchBody: a.cfg.MaxBatchBody, BodyMemory: max(a.cfg.BodyMemory, a.cfg.MaxBody+1, a.cfg.MaxBatchBody+1), MaxWaiters: a.cfg.MaxWaiting,
 		TrustedProxies: a.cfg.TrustedProxies, CORSOrigins: a.cfg.CORSOrigins,
 		Quota: api.QuotaConfig{RatePerSecond: a.cfg.RatePerSecond, MaxOpen: a.cfg.MaxOpenJobs},
-	}, api.Deps{Auth: a.auth, Accounts: a.auth, Jobs: a.ledger, Carrier: a.dispatcher, Audit: a.auth, Sessions: a.auth, Steering: a.ledger,
-		Queues: &figures{ledger: a.ledger, stats: asynqredis.NewStats(a.redis, a.store.Clock()), queues: a.cfg.Queues.Names(), log: a.log}, Road: a.dispatcher, Redis: a.redis,
+	}, api.Deps{Auth: a.auth, Accounts: a.auth, Jobs: a.ledger, Dispatcher: a.dispatcher, Audit: a.auth, Sessions: a.auth, Steering: a.ledger,
+		Queues: &queueCounts{ledger: a.ledger, stats: asynqredis.NewStats(a.redis, a.store.Clock()), queues: a.cfg.Queues.Names(), log: a.log}, Inspector: a.dispatcher, Redis: a.redis,
 		Schedules: a.schedules, ScheduleLedger: a.ledger, Tasks: a.tasks, Ready: a.ready(),
 		WebhookSecrets: func(owner job.ID) ([]string, error) { return tasks.WebhookSecrets(taskConfig(a.cfg).HTTP, owner) },
-		Watch:          a.watch.http, Scrape: obs.Handler(a.watch.registry), Log: a.log, LedgerNow: a.store.Clock().Now})
+		Watch:          a.telemetry.http, Scrape: obs.Handler(a.telemetry.registry), Log: a.log, LedgerNow: a.store.Clock().Now})
 	if err != nil {
 		return err
 	}

@@ -34,7 +34,7 @@ type App struct {
 	cfg        config.Config
 	log        logger
 	store      *store.Store
-	ledger     *ledger
+	ledger     *instrumentedLedger
 	redis      redis.UniversalClient
 	dispatcher *dispatch.Dispatcher
 	mark       *redisx.DeploymentMark
@@ -42,7 +42,7 @@ type App struct {
 	pool       *worker.Pool          // nil: the same
 	tasks      *tasks.Catalogue
 	auth       *auth.Service
-	watch      *watch
+	telemetry      *telemetry
 	schedules  *schedule.Service
 	services   []service
 	closers    []func() error
@@ -50,13 +50,13 @@ type App struct {
 	watched    net.Listener // where a worker without an API is watched; nil elsewhere
 }
 
-// Part adds to a process what belongs to it. It is named by who builds the process, so that the linker leaves it out of the others: a quarter of a
+// Component adds to a process what belongs to it. It is named by who builds the process, so that the linker leaves it out of the others: a quarter of a
 // worker's program is the API that it does not serve.
-type Part func(*App, Options) error
+type Component func(*App, Options) error
 
 // Options say what the process is.
 type Options struct {
-	API     Part // ServeAPI, or nil
+	API     Component // ServeAPI, or nil
 	Worker  bool
 	Migrate bool         // apply missing migrations instead of refusing to start
 	Listen  net.Listener // for the API; nil: cfg.Addr is opened
@@ -102,7 +102,7 @@ func New(ctx context.Context, cfg config.Config, o Options, log logger) (a *App,
 
 // open connects to the ledger and to Redis, and makes what both kinds of process need.
 func (a *App) open(ctx context.Context, o Options) (err error) {
-	if err = a.addWatch(ctx, o); err != nil {
+	if err = a.addTelemetry(ctx, o); err != nil {
 		return err
 	}
 	if err = a.openStore(ctx, o); err != nil {
@@ -126,11 +126,11 @@ func (a *App) open(ctx context.Context, o Options) (err error) {
 			return err
 		}
 	}
-	a.watch.expect(a.tasks, a.cfg.Queues.Names(), o.Worker)
+	a.telemetry.expect(a.tasks, a.cfg.Queues.Names(), o.Worker)
 	if a.dispatcher, err = dispatch.New(dispatch.Config{Private: a.private, Mark: a.mark, Clock: a.store.Clock()}, a.redis, a.log); err != nil {
 		return err
 	}
-	a.ledger = newLedger(a.store, cache.NewJobs(a.redis, a.private, a.log), a.watch)
+	a.ledger = newInstrumentedLedger(a.store, cache.NewJobs(a.redis, a.private, a.log), a.telemetry)
 	a.add("ledger", func(ctx context.Context) error { <-ctx.Done(); a.ledger.drain(); return nil })
 	a.add("redis mark", a.mark.Run)
 	a.add("dispatch", a.dispatcher.Run)
@@ -168,7 +168,7 @@ func (a *App) checkRedis(ctx context.Context, o Options) error {
 
 func (a *App) openStore(ctx context.Context, o Options) (err error) {
 	a.store, err = store.Open(ctx, store.Config{URL: a.cfg.DatabaseURL.Reveal(), MaxConns: a.cfg.DatabaseMaxConns, Log: a.log,
-		Observer: a.watch.jobs})
+		Observer: a.telemetry.jobs})
 	if err != nil {
 		return plainly(err)
 	}

@@ -24,11 +24,11 @@ func (a *App) followLedger(ctx context.Context) error {
 	}
 	clock := a.store.Clock()
 	job.SetIDClock(clock.Now)
-	obs.Gauge(a.watch.registry, "waybill_clock_offset_seconds", "By how much the ledger's clock is ahead of this process's.",
+	obs.Gauge(a.telemetry.registry, "waybill_clock_offset_seconds", "By how much the ledger's clock is ahead of this process's.",
 		func() float64 { return clock.Offset().Seconds() })
-	obs.Gauge(a.watch.registry, "waybill_clock_error_seconds", "By how much waybill_clock_offset_seconds may be wrong: half of the round trip to the ledger.",
+	obs.Gauge(a.telemetry.registry, "waybill_clock_error_seconds", "By how much waybill_clock_offset_seconds may be wrong: half of the round trip to the ledger.",
 		func() float64 { return clock.Error().Seconds() })
-	w := &offsetWatch{log: a.log, offset: clock.Offset}
+	w := &clockOffsetLog{log: a.log, offset: clock.Offset}
 	w.look(ctx)
 	a.add("clock", func(ctx context.Context) error {
 		for loop.Sleep(ctx, measureEvery) {
@@ -42,14 +42,14 @@ func (a *App) followLedger(ctx context.Context) error {
 	return nil
 }
 
-// offsetWatch logs when the two clocks come to differ by more than maxOffset, and when they agree again.
-type offsetWatch struct {
+// clockOffsetLog logs when the two clocks come to differ by more than maxOffset, and when they agree again.
+type clockOffsetLog struct {
 	log    logger
 	offset func() time.Duration
 	wrong  bool
 }
 
-func (w *offsetWatch) look(ctx context.Context) {
+func (w *clockOffsetLog) look(ctx context.Context) {
 	offset := w.offset()
 	if wrong := offset.Abs() > maxOffset; wrong != w.wrong {
 		w.wrong = wrong

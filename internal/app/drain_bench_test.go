@@ -83,7 +83,7 @@ func fill(b *testing.B, cfg config.Config, s *store.Store, n int) {
 			b.Fatal(err)
 		}
 		for _, m := range made {
-			d.Send(m.Job.Parcel())
+			d.Send(m.Job.Message())
 		}
 	}
 	ctx, cancel := context.WithCancel(b.Context())

@@ -11,16 +11,16 @@ import (
 )
 
 const (
-	figuresHold     = 2 * time.Second  // how old figures may be at least
-	figuresShare    = 20               // figures are held this many times as long as it took to count them
-	figuresPatience = 10 * time.Second // for the ledger
-	redisPatience   = time.Second
+	countsHold     = 2 * time.Second  // how old figures may be at least
+	countsShare    = 20               // figures are held this many times as long as it took to count them
+	countsTimeout = 10 * time.Second // for the ledger
+	redisTimeout   = time.Second
 )
 
-// figures counts jobs for all who ask at once: no request counts for itself, and however many jobs there are, counting takes no more
+// queueCounts counts jobs for all who ask at once: no request counts for itself, and however many jobs there are, counting takes no more
 // than a twentieth of one database connection's time.
-type figures struct {
-	ledger *ledger
+type queueCounts struct {
+	ledger *instrumentedLedger
 	stats  *asynqredis.Stats
 	queues []string
 	log    logger
@@ -32,10 +32,10 @@ type figures struct {
 }
 
 // Queues reads the pauses, which are never old.
-func (f *figures) Queues(ctx context.Context) ([]job.Queue, error) { return f.ledger.Queues(ctx) }
+func (f *queueCounts) Queues(ctx context.Context) ([]job.Queue, error) { return f.ledger.Queues(ctx) }
 
 // QueueFigures answers what was counted last. Who comes when that is too old counts; who comes meanwhile gets the old ones, if there are any.
-func (f *figures) QueueFigures(ctx context.Context) (*api.QueueFigures, error) {
+func (f *queueCounts) QueueFigures(ctx context.Context) (*api.QueueFigures, error) {
 	last, fresh := f.known()
 	if fresh {
 		return last, nil
@@ -56,18 +56,18 @@ func (f *figures) QueueFigures(ctx context.Context) (*api.QueueFigures, error) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.last, f.until = next, time.Now().Add(max(figuresHold, figuresShare*time.Since(began)))
+	f.last, f.until = next, time.Now().Add(max(countsHold, countsShare*time.Since(began)))
 	return next, nil
 }
 
-func (f *figures) known() (last *api.QueueFigures, fresh bool) {
+func (f *queueCounts) known() (last *api.QueueFigures, fresh bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.last, time.Now().Before(f.until)
 }
 
-func (f *figures) count(ctx context.Context) (out *api.QueueFigures, err error) {
-	ctx, cancel := context.WithTimeout(ctx, figuresPatience)
+func (f *queueCounts) count(ctx context.Context) (out *api.QueueFigures, err error) {
+	ctx, cancel := context.WithTimeout(ctx, countsTimeout)
 	defer cancel()
 	out = &api.QueueFigures{}
 	if out.At, err = f.ledger.Now(ctx); err != nil {
@@ -87,8 +87,8 @@ func (f *figures) count(ctx context.Context) (out *api.QueueFigures, err error) 
 }
 
 // redis answers nothing where Redis does not: the ledger's figures stand without it.
-func (f *figures) redis(ctx context.Context) map[string]api.RedisQueue {
-	ctx, cancel := context.WithTimeout(ctx, redisPatience)
+func (f *queueCounts) redis(ctx context.Context) map[string]api.RedisQueue {
+	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
 	defer cancel()
 	list, err := f.stats.Queues(ctx, f.queues)
 	if err != nil {

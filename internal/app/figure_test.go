@@ -15,7 +15,7 @@ import (
 	"github.com/waybill/waybill/store"
 )
 
-func newFigures(t *testing.T) *figures {
+func newFigures(t *testing.T) *queueCounts {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
 	s, err := store.Open(t.Context(), store.Config{URL: "sqlite:" + filepath.Join(t.TempDir(), "waybill.db"), Log: log})
@@ -28,7 +28,7 @@ func newFigures(t *testing.T) *figures {
 	}
 	nobody := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1", MaxRetries: -1, DialerRetries: 1})
 	t.Cleanup(func() { _ = nobody.Close() })
-	return &figures{ledger: &ledger{Store: s}, stats: asynqredis.NewStats(nobody, clock.New()), queues: []string{"default"}, log: log}
+	return &queueCounts{ledger: &instrumentedLedger{Store: s}, stats: asynqredis.NewStats(nobody, clock.New()), queues: []string{"default"}, log: log}
 }
 
 func TestFiguresAreCountedOnceForAllWhoAsk(t *testing.T) {
@@ -43,7 +43,7 @@ func TestFiguresAreCountedOnceForAllWhoAsk(t *testing.T) {
 			t.Errorf("counted again: %v", err)
 		}
 	}
-	if held := time.Until(f.until); held < figuresHold/2 {
+	if held := time.Until(f.until); held < countsHold/2 {
 		t.Errorf("held for %v only", held)
 	}
 	f.until = time.Time{}

@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	healthPatience = 4 * time.Second // /readyz itself answers within two
+	healthTimeout = 4 * time.Second // /readyz itself answers within two
 	healthText     = 1 << 10         // bytes shown of an answer
 )
 
@@ -24,7 +24,7 @@ func healthcheck(ctx context.Context, cfg config.Config, o Options) error {
 	if o.API != nil {
 		addr = cfg.Addr
 	}
-	ctx, cancel := context.WithTimeout(ctx, healthPatience)
+	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()
 	return askReady(ctx, addr)
 }

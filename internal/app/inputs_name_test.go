@@ -20,7 +20,7 @@ import (
 // TestMain puts a name server of our own before every test of this package: it knows the names below, and nobody else's. And it keeps the
 // outages that tests make from filling standard error.
 func TestMain(m *testing.M) {
-	app.HearRedis(slog.New(slog.DiscardHandler))
+	app.SetRedisLogger(slog.New(slog.DiscardHandler))
 	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
 		here, there := net.Pipe() // no packets, so that messages come with their lengths, as over TCP
 		go answerNames(there)

@@ -11,21 +11,21 @@ import (
 	"github.com/waybill/waybill/store"
 )
 
-// ledger is the store as every part of a process sees it: the hot writes of concurrent callers are committed together, reads of finished jobs go
+// instrumentedLedger is the store as every part of a process sees it: the hot writes of concurrent callers are committed together, reads of finished jobs go
 // past a cache, and waiting for a job costs no query of its own. What it does to jobs is counted by the store's Observer and by the worker's,
 // and traced here, so that there is no way around the metrics.
-type ledger struct {
+type instrumentedLedger struct {
 	*store.Store
 	creates *batch.Batcher[job.Submission, job.Created]
 	claims  *batch.Batcher[job.ClaimRequest, job.Claim]
 	settles *batch.Batcher[*job.Settlement, job.Settled]
-	waiters *waiters
+	waiters *jobWaiters
 	spans   obs.Spans
 	cache   *cache.Jobs
 }
 
-func newLedger(s *store.Store, c *cache.Jobs, w *watch) *ledger {
-	l := &ledger{Store: s, cache: c, waiters: newWaiters(s.FinishedAmong), spans: w.spans}
+func newInstrumentedLedger(s *store.Store, c *cache.Jobs, w *telemetry) *instrumentedLedger {
+	l := &instrumentedLedger{Store: s, cache: c, waiters: newJobWaiters(s.FinishedAmong), spans: w.spans}
 	observe := w.batches
 	l.creates = batch.New(batch.Config{Observe: observe("create")}, l.create)
 	l.claims = batch.New(batch.Config{Observe: observe("claim")}, l.claim)
@@ -34,7 +34,7 @@ func newLedger(s *store.Store, c *cache.Jobs, w *watch) *ledger {
 }
 
 // Create writes one job down together with those of other callers. The job is in the trace of its request.
-func (l *ledger) Create(ctx context.Context, s job.Submission) (job.Created, error) {
+func (l *instrumentedLedger) Create(ctx context.Context, s job.Submission) (job.Created, error) {
 	s.Traceparent = obs.Traceparent(ctx)
 	ctx, end := l.spans.Ledger(ctx, "create", 1)
 	made, err := l.creates.Do(ctx, s)
@@ -43,7 +43,7 @@ func (l *ledger) Create(ctx context.Context, s job.Submission) (job.Created, err
 }
 
 // CreateAll writes all jobs down or none. They share the trace of their request.
-func (l *ledger) CreateAll(ctx context.Context, subs []job.Submission) ([]job.Created, error) {
+func (l *instrumentedLedger) CreateAll(ctx context.Context, subs []job.Submission) ([]job.Created, error) {
 	trace := obs.Traceparent(ctx)
 	for i := range subs {
 		subs[i].Traceparent = trace
@@ -54,7 +54,7 @@ func (l *ledger) CreateAll(ctx context.Context, subs []job.Submission) ([]job.Cr
 	return made, err
 }
 
-func (l *ledger) create(ctx context.Context, subs []job.Submission) ([]batch.Result[job.Created], error) {
+func (l *instrumentedLedger) create(ctx context.Context, subs []job.Submission) ([]batch.Result[job.Created], error) {
 	made, errs, err := l.Store.Create(ctx, subs)
 	if err != nil {
 		return nil, err
@@ -67,18 +67,18 @@ func (l *ledger) create(ctx context.Context, subs []job.Submission) ([]batch.Res
 }
 
 // Claim asks for one job together with other callers.
-func (l *ledger) Claim(ctx context.Context, r job.ClaimRequest) (job.Claim, error) {
+func (l *instrumentedLedger) Claim(ctx context.Context, r job.ClaimRequest) (job.Claim, error) {
 	return l.claims.Do(ctx, r)
 }
 
-func (l *ledger) claim(ctx context.Context, reqs []job.ClaimRequest) ([]batch.Result[job.Claim], error) {
+func (l *instrumentedLedger) claim(ctx context.Context, reqs []job.ClaimRequest) ([]batch.Result[job.Claim], error) {
 	claims, err := l.Store.Claim(ctx, reqs)
 	if claims == nil {
 		return nil, err
 	}
 	out := make([]batch.Result[job.Claim], len(claims))
 	for i, c := range claims {
-		if out[i].Value = c; c.Verdict == 0 {
+		if out[i].Value = c; c.Decision == 0 {
 			out[i].Err = err
 		}
 	}
@@ -86,11 +86,11 @@ func (l *ledger) claim(ctx context.Context, reqs []job.ClaimRequest) ([]batch.Re
 }
 
 // Settle writes one outcome down together with others.
-func (l *ledger) Settle(ctx context.Context, s *job.Settlement) (job.Settled, error) {
+func (l *instrumentedLedger) Settle(ctx context.Context, s *job.Settlement) (job.Settled, error) {
 	return l.settles.Do(ctx, s)
 }
 
-func (l *ledger) settle(ctx context.Context, sets []*job.Settlement) ([]batch.Result[job.Settled], error) {
+func (l *instrumentedLedger) settle(ctx context.Context, sets []*job.Settlement) ([]batch.Result[job.Settled], error) {
 	return results(l.Store.Settle(ctx, sets))
 }
 
@@ -106,7 +106,7 @@ func results[T any](values []T, err error) ([]batch.Result[T], error) {
 }
 
 // Job reads a job, from the cache where it is completed.
-func (l *ledger) Job(ctx context.Context, id job.ID) (*job.Job, error) {
+func (l *instrumentedLedger) Job(ctx context.Context, id job.ID) (*job.Job, error) {
 	if j := l.cache.Job(ctx, id); j != nil {
 		return j, nil
 	}
@@ -118,17 +118,17 @@ func (l *ledger) Job(ctx context.Context, id job.ID) (*job.Job, error) {
 }
 
 // AwaitFinished returns when the job is finished or ctx ends.
-func (l *ledger) AwaitFinished(ctx context.Context, id job.ID) error { return l.waiters.wait(ctx, id) }
+func (l *instrumentedLedger) AwaitFinished(ctx context.Context, id job.ID) error { return l.waiters.wait(ctx, id) }
 
 // drain waits until everything that was handed over is committed.
-func (l *ledger) drain() {
+func (l *instrumentedLedger) drain() {
 	l.creates.Wait()
 	l.claims.Wait()
 	l.settles.Wait()
 }
 
 // purgeLoop deletes what is older than the retention: finished jobs, and heartbeat rows of the dead.
-func (l *ledger) purgeLoop(keep time.Duration, log logger) func(context.Context) error {
+func (l *instrumentedLedger) purgeLoop(keep time.Duration, log logger) func(context.Context) error {
 	return every(purgeEvery, func(ctx context.Context) error {
 		now, err := l.Now(ctx)
 		if err != nil {

@@ -8,12 +8,12 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// HearRedis sends what the Redis client would print on standard error by itself to the log, at debug level: whatever matters comes back as an
+// SetRedisLogger sends what the Redis client would print on standard error by itself to the log, at debug level: whatever matters comes back as an
 // error too. It holds for the whole process, so that only programs call it.
-func HearRedis(log *slog.Logger) { redis.SetLogger(redisWords{log}) }
+func SetRedisLogger(log *slog.Logger) { redis.SetLogger(redisLogger{log}) }
 
-type redisWords struct{ log logger }
+type redisLogger struct{ log logger }
 
-func (w redisWords) Printf(ctx context.Context, format string, args ...any) {
+func (w redisLogger) Printf(ctx context.Context, format string, args ...any) {
 	w.log.DebugContext(ctx, "redis client", "says", fmt.Sprintf(format, args...))
 }

@@ -23,8 +23,8 @@ type service struct {
 	busy func() int // jobs that it runs; nil: it runs none
 }
 
-// stopNews is how often a stopping process says what it waits for.
-const stopNews = 2 * time.Second
+// stopLogInterval is how often a stopping process says what it waits for.
+const stopLogInterval = 2 * time.Second
 
 // runAll starts services in order and stops them in reverse, each only when the one before it in that order is gone. It stops when ctx ends or
 // one of them returns, and answers the first error.
@@ -36,7 +36,7 @@ func runAll(ctx context.Context, log logger, services []service) error {
 		gone := make(chan struct{})
 		go func() {
 			defer close(gone)
-			ended <- named(s.name, guarded(own, s.run))
+			ended <- wrapNamed(s.name, guarded(own, s.run))
 		}()
 		stops[i] = func() { cancel(); <-gone }
 	}
@@ -70,7 +70,7 @@ func running(services []service) (n int) {
 func stop(log logger, s service, stop func()) {
 	gone := make(chan struct{})
 	go func() { stop(); close(gone) }()
-	news := time.NewTicker(stopNews)
+	news := time.NewTicker(stopLogInterval)
 	defer news.Stop()
 	for {
 		select {
@@ -82,7 +82,7 @@ func stop(log logger, s service, stop func()) {
 	}
 }
 
-func named(name string, err error) error {
+func wrapNamed(name string, err error) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}

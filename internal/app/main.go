@@ -32,10 +32,10 @@ func Main(load func() (config.Config, error), o Options) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 2
 	}
-	out := obs.Gather(os.Stderr)
+	out := obs.NewBufferedWriter(os.Stderr)
 	defer func() { _ = out.Flush() }() // to standard error: nobody would hear of it
 	log := obs.Logger(out, cfg.LogLevel, cfg.LogFormat)
-	HearRedis(log)
+	SetRedisLogger(log)
 	ctx, stop := Signals(context.Background())
 	defer stop()
 	if len(os.Args) > 1 { // healthcheck: there is no other

@@ -16,21 +16,21 @@ import (
 // duty is the lease on exporting the deployment's figures. The ledger and Redis each keep one: the figures of either are exported while it
 // answers, whatever happens to the other.
 const (
-	duty       = "figures"
-	redisLease = "waybill:lease:" + duty
+	leaseName       = "figures"
+	redisLease = "waybill:lease:" + leaseName
 )
 
 // addMetrics registers what this process knows by itself, and joins those who take turns at exporting the figures of the whole deployment.
 func (a *App) addMetrics() {
-	r := a.watch.registry
+	r := a.telemetry.registry
 	obs.Pools(r, "waybill_database_pool", "the database", a.databasePool)
 	obs.Pools(r, "waybill_redis_pool", "Redis", a.redisPool)
 	a.addDispatchMetrics(r)
 	me := job.NewID()
 	a.add("ledger figures", obs.NewExporter(r, obs.Source{
 		Name:    "ledger",
-		Lease:   func(ctx context.Context, ttl time.Duration) (bool, error) { return a.store.Lease(ctx, duty, me, ttl) },
-		Release: func(ctx context.Context) error { return a.store.Release(ctx, duty, me) },
+		Lease:   func(ctx context.Context, ttl time.Duration) (bool, error) { return a.store.Lease(ctx, leaseName, me, ttl) },
+		Release: func(ctx context.Context) error { return a.store.Release(ctx, leaseName, me) },
 		Read:    a.ledgerFigures,
 	}, a.log).Run)
 	a.add("redis figures", obs.NewExporter(r, obs.Source{
@@ -39,7 +39,7 @@ func (a *App) addMetrics() {
 			return redisx.Lease(ctx, a.redis, redisLease, me.String(), ttl)
 		},
 		Release: func(ctx context.Context) error { return redisx.Release(ctx, a.redis, redisLease, me.String()) },
-		Read:    (&redisFigures{app: a, stats: asynqredis.NewStats(a.redis, a.store.Clock())}).read,
+		Read:    (&redisStats{app: a, stats: asynqredis.NewStats(a.redis, a.store.Clock())}).read,
 	}, a.log).Run)
 }
 
@@ -82,10 +82,10 @@ func (a *App) addDispatchMetrics(r prometheus.Registerer) {
 
 // addWorkerMetrics registers what only a worker knows.
 func (a *App) addWorkerMetrics(slots int) {
-	obs.Gauge(a.watch.registry, "waybill_worker_slots", "Jobs that this process can run at once.", func() float64 { return float64(slots) })
-	obs.Audits(a.watch.registry, func() obs.Audit {
+	obs.Gauge(a.telemetry.registry, "waybill_worker_slots", "Jobs that this process can run at once.", func() float64 { return float64(slots) })
+	obs.ReconcilerMetrics(a.telemetry.registry, func() obs.Reconciler {
 		s := a.reconciler.Stats()
-		return obs.Audit{Resent: s.Resent, Divergent: s.Divergent, Adopted: s.Adopted, Passes: s.Passes, Since: s.Since, Horizon: s.Lag}
+		return obs.Reconciler{Resent: s.Resent, Divergent: s.Divergent, Adopted: s.Adopted, Passes: s.Passes, Since: s.Since, Horizon: s.Lag}
 	})
 }
 
@@ -108,24 +108,24 @@ func (a *App) ledgerFigures(ctx context.Context) (_ []prometheus.Metric, err err
 	if err != nil {
 		return nil, err
 	}
-	if err := a.store.TakeCommandCounts(ctx, a.watch.jobs); err != nil {
+	if err := a.store.TakeCommandCounts(ctx, a.telemetry.jobs); err != nil {
 		return nil, err
 	}
 	return append(f.Metrics(), obs.ScheduleLag(next, now)), nil
 }
 
-// weighEvery is how often the memory of each queue is estimated, which costs Redis more than counting.
-const weighEvery = time.Minute
+// memoryInterval is how often the memory of each queue is estimated, which costs Redis more than counting.
+const memoryInterval = time.Minute
 
-// redisFigures reads what Redis knows of the whole deployment.
-type redisFigures struct {
+// redisStats reads what Redis knows of the whole deployment.
+type redisStats struct {
 	app     *App
 	stats   *asynqredis.Stats
 	bytes   map[string]int64 // of each queue; nil: not known
 	weighed time.Time
 }
 
-func (f *redisFigures) read(ctx context.Context) ([]prometheus.Metric, error) {
+func (f *redisStats) read(ctx context.Context) ([]prometheus.Metric, error) {
 	queues, err := f.stats.Queues(ctx, f.app.cfg.Queues.Names())
 	if err != nil {
 		return nil, err
@@ -136,7 +136,7 @@ func (f *redisFigures) read(ctx context.Context) ([]prometheus.Metric, error) {
 		return nil, err
 	}
 	out.Used, out.Limit = memory.Used, memory.Limit
-	if time.Since(f.weighed) >= weighEvery {
+	if time.Since(f.weighed) >= memoryInterval {
 		f.weighed = time.Now()
 		if f.bytes, err = f.stats.QueueMemory(ctx, queues); err != nil { // the other figures stand without it
 			f.bytes = nil
@@ -149,7 +149,7 @@ func (f *redisFigures) read(ctx context.Context) ([]prometheus.Metric, error) {
 	return out.Metrics(), nil
 }
 
-func (f *redisFigures) queue(q asynqredis.QueueStats) obs.AsynqQueue {
+func (f *redisStats) queue(q asynqredis.QueueStats) obs.AsynqQueue {
 	bytes, known := f.bytes[q.Queue]
 	if !known {
 		bytes = -1

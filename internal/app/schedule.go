@@ -14,11 +14,11 @@ import (
 // newSchedules is for both kinds of process: the API changes schedules, workers run them.
 func (a *App) newSchedules() (*schedule.Service, error) {
 	return schedule.New(schedule.Config{MinInterval: a.cfg.MinScheduleInterval, MaxOpen: a.cfg.MaxOpenJobs}, schedule.Deps{Ledger: a.ledger,
-		Carrier: a.dispatcher, Fits: a.fits, Log: a.log, Observer: obs.NewSchedules(a.watch.registry)})
+		Dispatcher: a.dispatcher, Fits: a.typeCheck, Log: a.log, Observer: obs.NewSchedules(a.telemetry.registry)})
 }
 
-// fits says whether a job could be run by this deployment.
-func (a *App) fits(s job.Submission) error {
+// typeCheck says whether a job could be run by this deployment.
+func (a *App) typeCheck(s job.Submission) error {
 	t, ok := a.tasks.Lookup(s.Type)
 	if !ok {
 		return job.Invalid("/type", fmt.Sprintf("%q is no task type of this deployment", s.Type))

@@ -14,19 +14,19 @@ const (
 	pollBatch = 1000
 )
 
-// waiters lets any number of callers wait for jobs to finish at the price of one query for all of them.
-type waiters struct {
+// jobWaiters lets any number of callers wait for jobs to finish at the price of one query for all of them.
+type jobWaiters struct {
 	finished func(ctx context.Context, ids []job.ID) ([]job.ID, error)
 	mu       sync.Mutex
 	waiting  map[job.ID][]chan struct{}
 	polling  bool
 }
 
-func newWaiters(finished func(context.Context, []job.ID) ([]job.ID, error)) *waiters {
-	return &waiters{finished: finished, waiting: map[job.ID][]chan struct{}{}}
+func newJobWaiters(finished func(context.Context, []job.ID) ([]job.ID, error)) *jobWaiters {
+	return &jobWaiters{finished: finished, waiting: map[job.ID][]chan struct{}{}}
 }
 
-func (w *waiters) wait(ctx context.Context, id job.ID) error {
+func (w *jobWaiters) wait(ctx context.Context, id job.ID) error {
 	done := make(chan struct{})
 	w.mu.Lock()
 	w.waiting[id] = append(w.waiting[id], done)
@@ -44,7 +44,7 @@ func (w *waiters) wait(ctx context.Context, id job.ID) error {
 	}
 }
 
-func (w *waiters) leave(id job.ID, done chan struct{}) {
+func (w *jobWaiters) leave(id job.ID, done chan struct{}) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	rest := w.waiting[id]
@@ -62,7 +62,7 @@ func (w *waiters) leave(id job.ID, done chan struct{}) {
 }
 
 // poll asks until nobody waits. A ledger that does not answer is asked again: the callers' own contexts end their patience.
-func (w *waiters) poll() {
+func (w *jobWaiters) poll() {
 	for pause := pollEvery; ; time.Sleep(pause) {
 		ids := w.ids()
 		if ids == nil {
@@ -79,7 +79,7 @@ func (w *waiters) poll() {
 	}
 }
 
-func (w *waiters) ids() []job.ID {
+func (w *jobWaiters) ids() []job.ID {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(w.waiting) == 0 {
@@ -93,7 +93,7 @@ func (w *waiters) ids() []job.ID {
 	return ids
 }
 
-func (w *waiters) ask(ids []job.ID) error {
+func (w *jobWaiters) ask(ids []job.ID) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	finished, err := w.finished(ctx, ids)

@@ -14,8 +14,8 @@ import (
 	"github.com/waybill/waybill/worker"
 )
 
-// watch is how a process is watched: its metrics and its traces.
-type watch struct {
+// telemetry is how a process is watched: its metrics and its traces.
+type telemetry struct {
 	registry *prometheus.Registry
 	jobs     *obs.Jobs
 	http     *obs.HTTP
@@ -23,8 +23,8 @@ type watch struct {
 	batches  func(op string) func(n int)
 }
 
-// addWatch comes before everything that is watched, and is put away after it, so that the last spans are sent.
-func (a *App) addWatch(ctx context.Context, o Options) error {
+// addTelemetry comes before everything that is watched, and is put away after it, so that the last spans are sent.
+func (a *App) addTelemetry(ctx context.Context, o Options) error {
 	tracer, stop, err := obs.NewTracer(ctx, obs.TraceConfig{Endpoint: string(a.cfg.OTLPEndpoint), TracesEndpoint: string(a.cfg.OTLPTracesEndpoint),
 		Headers: a.cfg.OTLPHeaders.Reveal(), Service: serviceName(o), Version: Version()}, a.log)
 	if err != nil {
@@ -39,12 +39,12 @@ func (a *App) addWatch(ctx context.Context, o Options) error {
 		return nil
 	})
 	r := obs.NewRegistry(Version())
-	a.watch = &watch{registry: r, jobs: obs.NewJobs(r, a.cfg.Queues.Names()), http: obs.NewHTTP(r, tracer), spans: obs.Spans{Tracer: tracer}, batches: obs.Batches(r)}
+	a.telemetry = &telemetry{registry: r, jobs: obs.NewJobs(r, a.cfg.Queues.Names()), http: obs.NewHTTP(r, tracer), spans: obs.Spans{Tracer: tracer}, batches: obs.Batches(r)}
 	return nil
 }
 
 // expect makes the counters of all that can happen in this process start at zero.
-func (w *watch) expect(c *tasks.Catalogue, queues []string, runsJobs bool) {
+func (w *telemetry) expect(c *tasks.Catalogue, queues []string, runsJobs bool) {
 	own := map[string]string{}
 	for _, t := range c.Types() {
 		own[t.Name] = t.Defaults.Queue
@@ -67,7 +67,7 @@ func serviceName(o Options) string {
 var errPanicked = errors.New("the handler panicked")
 
 // handler counts the handlers that run and puts each into a span; what the handler sends on carries that span.
-func (w *watch) handler(next worker.Handler) worker.Handler {
+func (w *telemetry) handler(next worker.Handler) worker.Handler {
 	return func(ctx context.Context, j *job.Job) (result json.RawMessage, err error) {
 		defer w.jobs.Running(j)()
 		ctx, end := w.spans.Run(ctx, j)

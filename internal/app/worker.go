@@ -39,8 +39,8 @@ func (a *App) addWorker(o Options) error {
 		ID: id, Queues: a.cfg.Queues.Weights(), Concurrency: a.cfg.Concurrency,
 		Grace: a.cfg.ShutdownGrace, CancelGrace: a.cfg.CancelGrace,
 		WakeUpChannel: asynqredis.WakeUpChannel, CancelChannel: asynqredis.CancelChannel,
-	}, worker.Deps{Ledger: a.ledger, Carrier: a.dispatcher, Handler: a.watch.handler(runTask(a.tasks)), Knows: knows(a.tasks), Home: a.mark,
-		Redis: a.redis, Pipelined: fast, Clock: a.store.Clock(), Log: a.log, Observer: a.watch.jobs})
+	}, worker.Deps{Ledger: a.ledger, Dispatcher: a.dispatcher, Handler: a.telemetry.handler(runTask(a.tasks)), Knows: knows(a.tasks), Mark: a.mark,
+		Redis: a.redis, Pipelined: fast, Clock: a.store.Clock(), Log: a.log, Observer: a.telemetry.jobs})
 	if err != nil {
 		return err
 	}

@@ -32,8 +32,8 @@ func newDispatcher(t *testing.T) (*dispatch.Dispatcher, *asynqredis.Stats, redis
 	return d, asynqredis.NewStats(client, clock.New()), client
 }
 
-func parcel(change ...func(*job.Parcel)) job.Parcel {
-	p := job.Parcel{
+func parcel(change ...func(*job.Message)) job.Message {
+	p := job.Message{
 		JobID: job.NewID(), Delivery: 1, Type: "debug.echo", Queue: "default", State: job.Pending,
 		RunAt: time.Now(), MaxRetries: 3, Payload: json.RawMessage(`{"a":1}`),
 	}
@@ -46,8 +46,8 @@ func parcel(change ...func(*job.Parcel)) job.Parcel {
 func TestFiguresCountTheTasksOfEveryQueue(t *testing.T) {
 	t.Parallel()
 	d, stats, client := newDispatcher(t)
-	later := func(p *job.Parcel) { p.State, p.RunAt = job.Scheduled, time.Now().Add(time.Hour) }
-	for _, p := range []job.Parcel{parcel(), parcel(), parcel(later), parcel(func(p *job.Parcel) { p.Queue = "low" })} {
+	later := func(p *job.Message) { p.State, p.RunAt = job.Scheduled, time.Now().Add(time.Hour) }
+	for _, p := range []job.Message{parcel(), parcel(), parcel(later), parcel(func(p *job.Message) { p.Queue = "low" })} {
 		if err := d.SendNow(t.Context(), p); err != nil {
 			t.Fatal(err)
 		}

@@ -29,13 +29,13 @@ const (
 	KeyRevoked      = "key.revoke"
 )
 
-const auditPatience = 5 * time.Second
+const auditTimeout = 5 * time.Second
 
 // Record writes an entry to the audit log; an id, a time and an origin that it lacks are filled in. The deed has been done: it
 // is recorded though the client goes away, and a ledger that refuses is somebody's to look at, not the client's.
 func (s *Service) Record(ctx context.Context, e account.AuditEntry) {
 	s.fill(ctx, &e)
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), auditPatience)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), auditTimeout)
 	defer cancel()
 	if err := s.ledger.Record(ctx, e); err != nil {
 		s.log.ErrorContext(ctx, "audit entry lost", "action", e.Action, "actor_id", e.ActorID, "target", e.Target, "err", err)

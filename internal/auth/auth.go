@@ -77,12 +77,12 @@ type Service struct {
 	hasher   *hasher
 	signer   *signer
 	throttle *throttle
-	users    *tier[userState]
-	keys     *tier[keyState]
-	families *tier[familyState]
+	users    *readThroughCache[userState]
+	keys     *readThroughCache[keyState]
+	families *readThroughCache[familyState]
 	browsers *cache[digest, browser]
-	usedKeys *uses
-	usedTabs *uses
+	usedKeys *lastUsedRecorder
+	usedTabs *lastUsedRecorder
 	mailer   Mailer
 	resets   chan resetRequest
 	failures *auditLimit // entries about failed sign-ins
@@ -129,14 +129,14 @@ func (s *Service) build(deps Deps) error {
 	if err != nil {
 		return fmt.Errorf("derive cache key: %w", err)
 	}
-	road := newRoad(deps.Redis, deps.Log, deps.Now)
+	road := newRedisBreaker(deps.Redis, deps.Log, deps.Now)
 	s.throttle = newThrottle(road, deps.Now)
-	s.users = newTier("user", macKey, road, deps.LedgerNow, deps.Now, s.loadUser)
-	s.keys = newTier("key", macKey, road, deps.LedgerNow, deps.Now, s.loadKey)
-	s.families = newTier("family", macKey, road, deps.LedgerNow, deps.Now, s.loadFamily)
+	s.users = newReadThroughCache("user", macKey, road, deps.LedgerNow, deps.Now, s.loadUser)
+	s.keys = newReadThroughCache("key", macKey, road, deps.LedgerNow, deps.Now, s.loadKey)
+	s.families = newReadThroughCache("family", macKey, road, deps.LedgerNow, deps.Now, s.loadFamily)
 	s.browsers = newCache[digest, browser](maxCached, deps.Now)
-	s.usedKeys = newUses(deps.LedgerNow, deps.Now, s.ledger.TouchKeys)
-	s.usedTabs = newUses(deps.LedgerNow, deps.Now, s.ledger.TouchSessions)
+	s.usedKeys = newLastUsedRecorder(deps.LedgerNow, deps.Now, s.ledger.TouchKeys)
+	s.usedTabs = newLastUsedRecorder(deps.LedgerNow, deps.Now, s.ledger.TouchSessions)
 	return nil
 }
 

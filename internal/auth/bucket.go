@@ -69,13 +69,13 @@ return 0`
 // buckets counts in this process first and then in Redis, where all API processes see it. A try must find room in both, so a
 // Redis that goes away, comes back empty, or is slow for a moment gives nobody a fresh start.
 type buckets struct {
-	road          *road
+	road          *redisBreaker
 	take, putBack *redis.Script
 	local         *cache[string, time.Time]
 	now           func() time.Time
 }
 
-func newBuckets(r *road, now func() time.Time) *buckets {
+func newBuckets(r *redisBreaker, now func() time.Time) *buckets {
 	return &buckets{road: r, take: redis.NewScript(takeScript), putBack: redis.NewScript(putBackScript),
 		local: newCache[string, time.Time](maxCached, now), now: now}
 }

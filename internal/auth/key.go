@@ -54,7 +54,7 @@ func (s *Service) CreateKey(ctx context.Context, caller *account.Principal, n Ne
 
 // check names every mistake at once, and fills in what was left out.
 func (n *NewKey) check(now time.Time) error {
-	var m mistakes
+	var m fieldErrors
 	name, err := checkLabel("/name", n.Name, 1)
 	n.Name = name
 	m.add(err)

@@ -16,7 +16,7 @@ func (s *Service) Rename(ctx context.Context, caller *account.Principal, name st
 // ChangePassword replaces the caller's password. It ends every sign-in, this one too; API keys stay. Wrong current passwords
 // are counted, so that a stolen access token is no way to guess: job.CodeTooMany.
 func (s *Service) ChangePassword(ctx context.Context, caller *account.Principal, current, next string) error {
-	var m mistakes
+	var m fieldErrors
 	m.add(checkPassword("/current_password", current))
 	m.add(checkNewPassword("/new_password", next, caller.Email))
 	if next == current {

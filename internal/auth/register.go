@@ -18,7 +18,7 @@ type NewUser struct {
 
 // check names every mistake at once, and brings the values into the form in which they are stored. The password stays as it is.
 func (n *NewUser) check() error {
-	var m mistakes
+	var m fieldErrors
 	email, err := checkEmail(n.Email)
 	m.add(err)
 	name, err := checkLabel("/name", n.Name, 0)

@@ -12,15 +12,15 @@ import (
 )
 
 const (
-	redisPatience = 75 * time.Millisecond // how long a request waits for Redis
+	redisTimeout = 75 * time.Millisecond // how long a request waits for Redis
 	redisCooldown = time.Second           // how long Redis is left alone after it failed
 )
 
 var errNoRedis = errors.New("redis is not asked at the moment")
 
-// road leads to Redis, and is closed for a moment after Redis failed, so that a dead Redis costs one request a second some
+// redisBreaker leads to Redis, and is closed for a moment after Redis failed, so that a dead Redis costs one request a second some
 // milliseconds, and not each request.
-type road struct {
+type redisBreaker struct {
 	client   redis.UniversalClient // nil: there is none
 	patience time.Duration
 	log      *slog.Logger
@@ -30,13 +30,13 @@ type road struct {
 	closedUntil atomic.Int64
 }
 
-func newRoad(client redis.UniversalClient, log *slog.Logger, now func() time.Time) *road {
-	return &road{client: client, patience: redisPatience, log: log, now: now, began: now()}
+func newRedisBreaker(client redis.UniversalClient, log *slog.Logger, now func() time.Time) *redisBreaker {
+	return &redisBreaker{client: client, patience: redisTimeout, log: log, now: now, began: now()}
 }
 
 // ask runs f against Redis and waits for it no longer than its patience. Whatever keeps it from an answer is an error, and
 // the caller goes on without Redis. redis.Nil is an answer.
-func ask[T any](ctx context.Context, r *road, f func(context.Context, redis.UniversalClient) (T, error)) (T, error) {
+func ask[T any](ctx context.Context, r *redisBreaker, f func(context.Context, redis.UniversalClient) (T, error)) (T, error) {
 	var none T
 	if !r.pass() {
 		return none, errNoRedis
@@ -72,7 +72,7 @@ func ask[T any](ctx context.Context, r *road, f func(context.Context, redis.Univ
 }
 
 // pass reports whether Redis may be asked. Of those who come when the road has been closed long enough, one may try.
-func (r *road) pass() bool {
+func (r *redisBreaker) pass() bool {
 	if r.client == nil {
 		return false
 	}
@@ -80,7 +80,7 @@ func (r *road) pass() bool {
 	return until == 0 || now >= until && r.closedUntil.CompareAndSwap(until, now+int64(redisCooldown))
 }
 
-func (r *road) report(ctx context.Context, err error) {
+func (r *redisBreaker) report(ctx context.Context, err error) {
 	if err == nil || errors.Is(err, redis.Nil) {
 		if r.closedUntil.Swap(0) != 0 {
 			r.log.InfoContext(ctx, "auth uses redis again")

@@ -82,7 +82,7 @@ func (s *Service) EndSession(ctx context.Context, token string) error {
 	if err != nil && !isNotFound(err) {
 		return err
 	}
-	s.browsers.put(d, browser{ended: true}, 2*loadPatience)
+	s.browsers.put(d, browser{ended: true}, 2*loadTimeout)
 	return nil
 }
 

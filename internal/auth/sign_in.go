@@ -62,6 +62,6 @@ func (s *Service) forget(ctx context.Context, userID job.ID, ended account.Ended
 func (s *Service) drop(ctx context.Context, ended account.Ended) {
 	s.families.changed(ctx, ended.Families...)
 	for _, hash := range ended.Sessions {
-		s.browsers.put(digest(hash), browser{ended: true}, 2*loadPatience)
+		s.browsers.put(digest(hash), browser{ended: true}, 2*loadTimeout)
 	}
 }

@@ -48,7 +48,7 @@ type throttle struct {
 	known   *cache[string, struct{}]
 }
 
-func newThrottle(r *road, now func() time.Time) *throttle {
+func newThrottle(r *redisBreaker, now func() time.Time) *throttle {
 	return &throttle{buckets: newBuckets(r, now), known: newCache[string, struct{}](maxCached, now)}
 }
 

@@ -17,16 +17,16 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// loadPatience bounds a look-up in the ledger that several requests wait for.
-const loadPatience = 5 * time.Second
+// loadTimeout bounds a look-up in the ledger that several requests wait for.
+const loadTimeout = 5 * time.Second
 
-// tier answers what is known of a user or key: from this process for localTTL, else from Redis for remoteTTL, else from the
+// readThroughCache answers what is known of a user or key: from this process for localTTL, else from Redis for remoteTTL, else from the
 // ledger. However many ask at once, one look-up is made. Only the ledger's word that there is no such row counts as missing.
-type tier[V any] struct {
+type readThroughCache[V any] struct {
 	name   string
 	space  string // of keys in Redis; processes that sign with different keys, as while keys are rotated, don't share copies
 	macKey []byte
-	road   *road
+	road   *redisBreaker
 	now    func() time.Time
 	load   func(context.Context, job.ID) (*V, error)
 
@@ -40,20 +40,20 @@ type tier[V any] struct {
 	epoch uint64 // goes up with each change; what was read in an older one is not kept
 }
 
-func newTier[V any](name string, macKey []byte, r *road, now, pace func() time.Time, load func(context.Context, job.ID) (*V, error)) *tier[V] {
+func newReadThroughCache[V any](name string, macKey []byte, r *redisBreaker, now, pace func() time.Time, load func(context.Context, job.ID) (*V, error)) *readThroughCache[V] {
 	space := "waybill:auth:" + name + ":" + hex.EncodeToString(hashOf(string(macKey))[:4]) + ":"
-	return &tier[V]{name: name, space: space, macKey: macKey, road: r, now: now, load: load,
+	return &readThroughCache[V]{name: name, space: space, macKey: macKey, road: r, now: now, load: load,
 		local: newCache[job.ID, *V](maxCached, pace), direct: newCache[job.ID, struct{}](maxCached, pace)}
 }
 
 // get answers nil where there is no such row. Nobody may change what it answers: others hold it too.
-func (t *tier[V]) get(ctx context.Context, id job.ID) (*V, error) {
+func (t *readThroughCache[V]) get(ctx context.Context, id job.ID) (*V, error) {
 	if v, ok := t.local.get(id); ok {
 		return v, nil
 	}
 	flight := t.flights.DoChan(id.String(), func() (any, error) {
 		// Others wait for this too: it must not end with the request that happened to be first.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), loadPatience)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), loadTimeout)
 		defer cancel()
 		return t.fetch(ctx, id)
 	})
@@ -66,7 +66,7 @@ func (t *tier[V]) get(ctx context.Context, id job.ID) (*V, error) {
 	}
 }
 
-func (t *tier[V]) fetch(ctx context.Context, id job.ID) (*V, error) {
+func (t *readThroughCache[V]) fetch(ctx context.Context, id job.ID) (*V, error) {
 	if v, ok := t.local.get(id); ok { // a look-up ended between our asking for it and joining it
 		return v, nil
 	}
@@ -88,14 +88,14 @@ func (t *tier[V]) fetch(ctx context.Context, id job.ID) (*V, error) {
 	return v, nil
 }
 
-func (t *tier[V]) currentEpoch() uint64 {
+func (t *readThroughCache[V]) currentEpoch() uint64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.epoch
 }
 
 // keep remembers v unless something changed since it was asked for.
-func (t *tier[V]) keep(id job.ID, v *V, epoch uint64) bool {
+func (t *readThroughCache[V]) keep(id job.ID, v *V, epoch uint64) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.epoch != epoch {
@@ -106,7 +106,7 @@ func (t *tier[V]) keep(id job.ID, v *V, epoch uint64) bool {
 }
 
 // changed makes this process look again at once, and the others within localTTL + remoteTTL at the latest.
-func (t *tier[V]) changed(ctx context.Context, ids ...job.ID) {
+func (t *readThroughCache[V]) changed(ctx context.Context, ids ...job.ID) {
 	if len(ids) == 0 {
 		return
 	}
@@ -130,7 +130,7 @@ func (t *tier[V]) changed(ctx context.Context, ids ...job.ID) {
 	})
 }
 
-func (t *tier[V]) key(id job.ID) string { return t.space + id.String() }
+func (t *readThroughCache[V]) key(id job.ID) string { return t.space + id.String() }
 
 // copyOf is what stands in Redis, behind its MAC. ReadAt bounds how long it is believed, whatever happens to its expiry.
 type copyOf[V any] struct {
@@ -138,7 +138,7 @@ type copyOf[V any] struct {
 	ReadAt time.Time
 }
 
-func (t *tier[V]) fromRedis(ctx context.Context, id job.ID) *V {
+func (t *readThroughCache[V]) fromRedis(ctx context.Context, id job.ID) *V {
 	raw, err := ask(ctx, t.road, func(ctx context.Context, c redis.UniversalClient) ([]byte, error) {
 		return c.Get(ctx, t.key(id)).Bytes()
 	})
@@ -153,7 +153,7 @@ func (t *tier[V]) fromRedis(ctx context.Context, id job.ID) *V {
 	return v
 }
 
-func (t *tier[V]) toRedis(ctx context.Context, id job.ID, v *V) {
+func (t *readThroughCache[V]) toRedis(ctx context.Context, id job.ID, v *V) {
 	raw, err := json.Marshal(copyOf[V]{*v, t.now()})
 	if err != nil { // plain fields only: cannot happen
 		return
@@ -165,7 +165,7 @@ func (t *tier[V]) toRedis(ctx context.Context, id job.ID, v *V) {
 }
 
 // open answers nil for a copy that is too old, and an error for one that was not made by us for this id.
-func (t *tier[V]) open(id job.ID, sealed []byte) (*V, error) {
+func (t *readThroughCache[V]) open(id job.ID, sealed []byte) (*V, error) {
 	if len(sealed) < sha256.Size || !hmac.Equal(sealed[:sha256.Size], t.mac(id, sealed[sha256.Size:])) {
 		return nil, errors.New("its MAC is wrong")
 	}
@@ -179,7 +179,7 @@ func (t *tier[V]) open(id job.ID, sealed []byte) (*V, error) {
 	return &c.Value, nil
 }
 
-func (t *tier[V]) mac(id job.ID, raw []byte) []byte {
+func (t *readThroughCache[V]) mac(id job.ID, raw []byte) []byte {
 	h := hmac.New(sha256.New, t.macKey)
 	h.Write([]byte(t.key(id))) // of a fixed length for each kind: a copy fits one key only
 	h.Write(raw)

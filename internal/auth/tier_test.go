@@ -137,7 +137,7 @@ func TestEverythingWorksWithRedisGoneAndNobodyWaitsForIt(t *testing.T) {
 func TestADeadRedisIsAskedOnceASecond(t *testing.T) {
 	t.Parallel()
 	c := newClock()
-	r := newRoad(redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"}), testenv.Logger(t), c.now)
+	r := newRedisBreaker(redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"}), testenv.Logger(t), c.now)
 	var asked atomic.Int32
 	try := func() {
 		_, err := ask(t.Context(), r, func(context.Context, redis.UniversalClient) (int, error) {
@@ -172,7 +172,7 @@ func TestADeadRedisIsAskedOnceASecond(t *testing.T) {
 
 func TestAPanicInTheRedisClientIsAnError(t *testing.T) {
 	t.Parallel()
-	r := newRoad(redis.NewClient(&redis.Options{}), testenv.Logger(t), time.Now)
+	r := newRedisBreaker(redis.NewClient(&redis.Options{}), testenv.Logger(t), time.Now)
 	if _, err := ask(t.Context(), r, func(context.Context, redis.UniversalClient) (int, error) { panic("odd") }); err == nil {
 		t.Error("no error")
 	}
@@ -201,7 +201,7 @@ func TestWhatWasReadBeforeAChangeIsNotKept(t *testing.T) {
 	c := newClock()
 	reading, goOn := make(chan struct{}), make(chan struct{})
 	var reads atomic.Int32
-	tier := newTier("user", []byte("k"), newRoad(nil, testenv.Logger(t), c.now), c.now, c.now, func(context.Context, job.ID) (*userState, error) {
+	tier := newReadThroughCache("user", []byte("k"), newRedisBreaker(nil, testenv.Logger(t), c.now), c.now, c.now, func(context.Context, job.ID) (*userState, error) {
 		if reads.Add(1) == 1 {
 			close(reading)
 			<-goOn

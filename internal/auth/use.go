@@ -15,8 +15,8 @@ const (
 	touchBatch = 500         // keys in one statement
 )
 
-// uses notes what was used, and writes it down later, off the way of the request that used it.
-type uses struct {
+// lastUsedRecorder notes what was used, and writes it down later, off the way of the request that used it.
+type lastUsedRecorder struct {
 	now   func() time.Time
 	write func(ctx context.Context, ids []job.ID, at time.Time) error
 	noted *cache[job.ID, struct{}]
@@ -25,12 +25,12 @@ type uses struct {
 	pending map[job.ID]struct{}
 }
 
-func newUses(now, pace func() time.Time, write func(context.Context, []job.ID, time.Time) error) *uses {
-	return &uses{now: now, write: write, noted: newCache[job.ID, struct{}](maxCached, pace), pending: map[job.ID]struct{}{}}
+func newLastUsedRecorder(now, pace func() time.Time, write func(context.Context, []job.ID, time.Time) error) *lastUsedRecorder {
+	return &lastUsedRecorder{now: now, write: write, noted: newCache[job.ID, struct{}](maxCached, pace), pending: map[job.ID]struct{}{}}
 }
 
 // note costs next to nothing when id was noted within the last minute.
-func (u *uses) note(id job.ID) {
+func (u *lastUsedRecorder) note(id job.ID) {
 	if _, ok := u.noted.get(id); ok {
 		return
 	}
@@ -43,7 +43,7 @@ func (u *uses) note(id job.ID) {
 }
 
 // flush writes down what was noted. What cannot be written is noted again when it is used again.
-func (u *uses) flush(ctx context.Context) error {
+func (u *lastUsedRecorder) flush(ctx context.Context) error {
 	u.mu.Lock()
 	ids := make([]job.ID, 0, len(u.pending))
 	for id := range u.pending {

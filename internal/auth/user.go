@@ -96,7 +96,7 @@ func (s *Service) SetPassword(ctx context.Context, email, password string, requi
 
 // checkChange also answers what the audit log shall say.
 func checkChange(c *account.Change) (map[string]string, error) {
-	var m mistakes
+	var m fieldErrors
 	detail := map[string]string{}
 	if c.Name != nil {
 		name, err := checkLabel("/name", *c.Name, 0)

@@ -181,12 +181,12 @@ func (b *Batcher[In, Out]) split(calls []call[In, Out], err error, s *search) {
 		b.alone(calls, err, s)
 		return
 	case !divisible(err):
-		refuse(calls, err)
+		refuseAll(calls, err)
 		return
 	}
 	for _, half := range [][]call[In, Out]{calls[:len(calls)/2], calls[len(calls)/2:]} {
 		if s.hopeful == 0 {
-			refuse(half, job.Unavailable("the ledger cannot do this now", err)) // nothing is proven of these
+			refuseAll(half, job.Unavailable("the ledger cannot do this now", err)) // nothing is proven of these
 			continue
 		}
 		results, err := b.try(half)
@@ -210,7 +210,7 @@ func (b *Batcher[In, Out]) alone(one []call[In, Out], err error, s *search) {
 		err = again
 	}
 	s.hopeful--
-	refuse(one, err)
+	refuseAll(one, err)
 }
 
 // divisible reports whether a batch that failed with err may succeed without one of its inputs: the ledger says so, or the error is a bug of ours
@@ -225,7 +225,7 @@ func answer[In, Out any](calls []call[In, Out], results []Result[Out]) {
 	}
 }
 
-func refuse[In, Out any](calls []call[In, Out], err error) {
+func refuseAll[In, Out any](calls []call[In, Out], err error) {
 	for _, c := range calls {
 		c.out <- Result[Out]{Err: err}
 	}

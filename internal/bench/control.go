@@ -11,7 +11,7 @@ import (
 
 const (
 	standstill    = time.Minute      // after which what does not go on is given up
-	auditPatience = 15 * time.Second // some passes of the audit
+	reconcileTimeout = 15 * time.Second // some passes of the audit
 	sentEvery     = 20 * time.Millisecond
 )
 
@@ -159,7 +159,7 @@ func (w *waybill) awaitSent(ctx context.Context, before sent, n int) error {
 			return nil
 		case now != last:
 			last, moved = now, time.Now()
-		case time.Since(moved) > auditPatience && now.arrived+now.missed-before.arrived-before.missed >= n:
+		case time.Since(moved) > reconcileTimeout && now.arrived+now.missed-before.arrived-before.missed >= n:
 			return nil
 		case time.Since(moved) > standstill:
 			return fmt.Errorf("of %d jobs only %d were sent to Redis", n, now.arrived-before.arrived)

@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	answerPatience = 2 * time.Minute
+	answerTimeout = 2 * time.Minute
 	maxAnswer      = 64 << 20
 	lineBuffer     = 8 << 10 // of one header line
 )
@@ -92,7 +92,7 @@ func (w *wire) do(ctx context.Context, request, body []byte) (status int, answer
 			return 0, body, err
 		}
 	}
-	if err := w.nc.SetDeadline(time.Now().Add(answerPatience)); err != nil {
+	if err := w.nc.SetDeadline(time.Now().Add(answerTimeout)); err != nil {
 		return 0, body, err
 	}
 	if _, err := w.nc.Write(request); err != nil {

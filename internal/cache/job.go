@@ -18,7 +18,7 @@ const (
 	prefix    = "waybill:job:"
 	keepFor   = 5 * time.Minute
 	maxBytes  = 64 << 10              // a larger job is read from the ledger
-	patience  = 50 * time.Millisecond // a cache that is slower than that is none
+	redisTimeout  = 50 * time.Millisecond // a cache that is slower than that is none
 	backAfter = time.Second           // when a Redis that did not answer is asked again
 )
 
@@ -28,14 +28,14 @@ type Jobs struct {
 	redis   redis.UniversalClient
 	private func(taskType string) bool
 	log     *slog.Logger
-	recent  *recent
+	recent  *localCache
 	began   time.Time
 	down    atomic.Int64 // nanoseconds since began, by the monotonic clock, until when Redis is not asked
 }
 
 // NewJobs makes the cache; private names the task types that are never kept.
 func NewJobs(c redis.UniversalClient, private func(string) bool, log *slog.Logger) *Jobs {
-	return &Jobs{redis: c, private: private, log: log, recent: newRecent(time.Now), began: time.Now()}
+	return &Jobs{redis: c, private: private, log: log, recent: newLocalCache(time.Now), began: time.Now()}
 }
 
 // copied is a job with its JSON as plain bytes: encoding/json would change white space inside json.RawMessage.
@@ -51,7 +51,7 @@ func (c *Jobs) Job(ctx context.Context, id job.ID) *job.Job {
 	if j != nil || missing || c.isDown() {
 		return j
 	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
 	defer cancel()
 	b, err := c.redis.Get(ctx, prefix+id.String()).Bytes()
 	if err != nil {
@@ -85,7 +85,7 @@ func (c *Jobs) Keep(j *job.Job) {
 		return
 	}
 	go func() {
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		ctx, cancel := context.WithTimeout(context.Background(), redisTimeout)
 		defer cancel()
 		if err := c.redis.Set(ctx, prefix+j.ID.String(), b, keepFor).Err(); err != nil {
 			c.failed(err)

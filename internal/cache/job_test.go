@@ -129,7 +129,7 @@ func TestWithoutRedisThisProcessRemembersAllTheSame(t *testing.T) {
 func TestWhatIsRememberedIsBoundedAndForgottenInTime(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
-	r := newRecent(func() time.Time { return now })
+	r := newLocalCache(func() time.Time { return now })
 	first := completed("debug.echo")
 	r.keep(first)
 	for range 10_000 {
@@ -143,7 +143,7 @@ func TestWhatIsRememberedIsBoundedAndForgottenInTime(t *testing.T) {
 		t.Errorf("%d jobs, %d bytes", n, r.bytes)
 	}
 	big := completed("debug.echo")
-	big.Result = json.RawMessage(`"` + strings.Repeat("x", recentJob) + `"`)
+	big.Result = json.RawMessage(`"` + strings.Repeat("x", entry) + `"`)
 	if r.keep(big); r.bytes > recentBytes {
 		t.Errorf("%d bytes", r.bytes)
 	}

@@ -9,34 +9,34 @@ import (
 
 const (
 	recentBytes = 1 << 20         // of one of the two generations
-	recentJob   = 16 << 10        // a larger job is left to Redis
+	entry   = 16 << 10        // a larger job is left to Redis
 	jobBytes    = 1 << 10         // what a job takes beside its payload and result, or more
 	noteBytes   = 128             // what a place in the map takes
 	missingFor  = 2 * time.Second // how long Redis is not asked for a copy that it did not have
 )
 
-// recent is what this process read lately. Who waits for a job asks for it again and again: while it is open, Redis need not be asked for a copy
+// localCache is what this process read lately. Who waits for a job asks for it again and again: while it is open, Redis need not be asked for a copy
 // that nobody has made yet, and when it is completed, not at all. It has two generations: when the young one is full it becomes the old one, and
 // what was in the old one is gone.
-type recent struct {
+type localCache struct {
 	now func() time.Time
 
 	mu         sync.Mutex
 	bytes      int // in young
-	young, old map[job.ID]memory
+	young, old map[job.ID]entries
 }
 
-type memory struct {
+type entries struct {
 	job   *job.Job // nil: Redis had no copy
 	until time.Time
 }
 
-func newRecent(now func() time.Time) *recent {
-	return &recent{now: now, young: map[job.ID]memory{}}
+func newLocalCache(now func() time.Time) *localCache {
+	return &localCache{now: now, young: map[job.ID]entries{}}
 }
 
 // get answers a completed job, or whether Redis had no copy of it a moment ago, or neither.
-func (r *recent) get(id job.ID) (j *job.Job, missing bool) {
+func (r *localCache) get(id job.ID) (j *job.Job, missing bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	m, ok := r.young[id]
@@ -54,23 +54,23 @@ func (r *recent) get(id job.ID) (j *job.Job, missing bool) {
 }
 
 // keep remembers a completed job, for as long as Redis would.
-func (r *recent) keep(j *job.Job) {
+func (r *localCache) keep(j *job.Job) {
 	size := len(j.Payload) + len(j.Result)
-	if size <= recentJob {
+	if size <= entry {
 		own := *j
-		r.put(j.ID, memory{job: &own, until: r.now().Add(keepFor)}, size+jobBytes)
+		r.put(j.ID, entries{job: &own, until: r.now().Add(keepFor)}, size+jobBytes)
 	}
 }
 
 // missing remembers that Redis has no copy.
-func (r *recent) missing(id job.ID) { r.put(id, memory{until: r.now().Add(missingFor)}, 0) }
+func (r *localCache) missing(id job.ID) { r.put(id, entries{until: r.now().Add(missingFor)}, 0) }
 
-func (r *recent) put(id job.ID, m memory, size int) {
+func (r *localCache) put(id job.ID, m entries, size int) {
 	size += noteBytes
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.bytes += size; r.bytes > recentBytes {
-		r.young, r.old, r.bytes = make(map[job.ID]memory), r.young, size
+		r.young, r.old, r.bytes = make(map[job.ID]entries), r.young, size
 	}
 	r.young[id] = m
 }

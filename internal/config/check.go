@@ -17,10 +17,10 @@ import (
 // The schemes of REDIS_URL.
 const redisSchemes = "redis, rediss, unix, redis+sentinel, rediss+sentinel, redis+cluster, rediss+cluster"
 
-// mistakes collects what is wrong, one line for each variable: the first that was found, since later ones follow from it.
-type mistakes struct{ found map[string]string }
+// problems collects what is wrong, one line for each variable: the first that was found, since later ones follow from it.
+type problems struct{ found map[string]string }
 
-func (m *mistakes) add(variable, format string, args ...any) {
+func (m *problems) add(variable, format string, args ...any) {
 	if m.found == nil {
 		m.found = make(map[string]string)
 	}
@@ -29,10 +29,10 @@ func (m *mistakes) add(variable, format string, args ...any) {
 	}
 }
 
-func (m *mistakes) has(variable string) bool { return m.found[variable] != "" }
+func (m *problems) has(variable string) bool { return m.found[variable] != "" }
 
 // err is nil or an *Error.
-func (m *mistakes) err() error {
+func (m *problems) err() error {
 	if len(m.found) == 0 {
 		return nil
 	}
@@ -62,12 +62,12 @@ func (e *Error) Error() string {
 // Validate checks a configuration that a program changed after Parse, which has done so itself. Lists (queues, keys,
 // networks, origins, commands) are checked where they are read. The error is an *Error.
 func (c Config) Validate() error {
-	m := new(mistakes)
+	m := new(problems)
 	c.check(m)
 	return m.err()
 }
 
-func (c Config) check(m *mistakes) {
+func (c Config) check(m *problems) {
 	checkDatabaseURL(m, c.DatabaseURL.Reveal())
 	checkRedisURL(m, c.RedisURL.Reveal())
 	checkWebhookSecret(m, c.WebhookSecret.Reveal())
@@ -104,7 +104,7 @@ func (c Config) check(m *mistakes) {
 	c.checkSMTP(m)
 }
 
-func (c Config) checkCommands(m *mistakes) {
+func (c Config) checkCommands(m *problems) {
 	for _, name := range slices.Sorted(maps.Keys(c.CommandEnv)) {
 		if c.Commands[name] == "" {
 			m.add("WAYBILL_COMMAND_ENV", "names the command %q, which WAYBILL_COMMANDS does not", name)
@@ -115,7 +115,7 @@ func (c Config) checkCommands(m *mistakes) {
 	}
 }
 
-func (c Config) checkSMTP(m *mistakes) {
+func (c Config) checkSMTP(m *problems) {
 	oneOf(m, "WAYBILL_SMTP_TLS", c.SMTPTLS, "starttls", "implicit", "none")
 	if c.SMTPAddr == "" {
 		for name, set := range map[string]bool{
@@ -145,7 +145,7 @@ func (c Config) checkSMTP(m *mistakes) {
 }
 
 // checkDatabaseURL repeats nothing of the URL, not even the parser's error: a password may be in it.
-func checkDatabaseURL(m *mistakes, text string) {
+func checkDatabaseURL(m *problems, text string) {
 	if text == "" {
 		return
 	}
@@ -160,7 +160,7 @@ func checkDatabaseURL(m *mistakes, text string) {
 	}
 }
 
-func checkRedisURL(m *mistakes, text string) {
+func checkRedisURL(m *problems, text string) {
 	if text == "" {
 		return
 	}
@@ -171,7 +171,7 @@ func checkRedisURL(m *mistakes, text string) {
 }
 
 // checkWebhookSecret holds each to Standard Webhooks: "whsec_" and 24 to 64 random bytes in base64.
-func checkWebhookSecret(m *mistakes, text string) {
+func checkWebhookSecret(m *problems, text string) {
 	if text == "" {
 		return
 	}
@@ -185,20 +185,20 @@ func checkWebhookSecret(m *mistakes, text string) {
 	}
 }
 
-func checkAddr(m *mistakes, variable, addr string) {
+func checkAddr(m *problems, variable, addr string) {
 	_, port, err := net.SplitHostPort(addr)
 	if n, convErr := strconv.Atoi(port); err != nil || convErr != nil || n < 0 || n > 65_535 {
 		m.add(variable, "want host:port or :port, got %q", addr)
 	}
 }
 
-func oneOf(m *mistakes, variable, got string, allowed ...string) {
+func oneOf(m *problems, variable, got string, allowed ...string) {
 	if !slices.Contains(allowed, got) {
 		m.add(variable, "want %s, got %q", strings.Join(allowed, " or "), got)
 	}
 }
 
-func between[N int | int64 | float64 | time.Duration](m *mistakes, variable string, got, least, most N) {
+func between[N int | int64 | float64 | time.Duration](m *problems, variable string, got, least, most N) {
 	if !(got >= least && got <= most) { // so that NaN is refused as well
 		m.add(variable, "want %v to %v, got %v", least, most, got)
 	}

@@ -19,7 +19,7 @@ var clientVariables = []string{"WAYBILL_URL", "WAYBILL_API_KEY", "WAYBILL_PROFIL
 
 // LoadClient reads this process's environment. It does not look at what is none of a client's business. The error is an *Error.
 func LoadClient() (c Client, err error) {
-	m := new(mistakes)
+	m := new(problems)
 	if err := env.ParseWithOptions(&c, env.Options{Environment: table(os.Environ())}); err != nil {
 		m.add("WAYBILL_URL", "want a URL like https://jobs.example.com, without user, query and fragment")
 	}

@@ -50,7 +50,7 @@ func TestSigningKeysThatCanBeGuessedAreRefused(t *testing.T) {
 	}
 }
 
-func mistakes(t *testing.T, environ []string, required ...string) map[string]string {
+func problems(t *testing.T, environ []string, required ...string) map[string]string {
 	t.Helper()
 	_, err := config.Parse(environ, required...)
 	if err == nil {
@@ -180,7 +180,7 @@ func TestWrongValuesAreRefused(t *testing.T) {
 		"WAYBILL_SMTP_CA_FILE":         {"/x"},
 	} {
 		for _, value := range values {
-			found := mistakes(t, []string{variable + "=" + value})
+			found := problems(t, []string{variable + "=" + value})
 			if found[variable] == "" || len(found) != 1 {
 				t.Errorf("%s=%s: got %v, want a mistake of that variable alone", variable, value, found)
 			}
@@ -204,7 +204,7 @@ func TestSMTPSettingsMustFitTogether(t *testing.T) {
 		{"WAYBILL_SMTP_PASSWORD", []string{addr, from, "WAYBILL_SMTP_PASSWORD=p"}},
 		{"WAYBILL_SMTP_TLS", []string{addr, from, "WAYBILL_SMTP_USERNAME=u", "WAYBILL_SMTP_PASSWORD=p", "WAYBILL_SMTP_TLS=none"}},
 	} {
-		found := mistakes(t, c.environ)
+		found := problems(t, c.environ)
 		if c.wrong == "" && found != nil || c.wrong != "" && (found[c.wrong] == "" || len(found) != 1) {
 			t.Errorf("%v: got %v, want a mistake of %q alone", c.environ, found, c.wrong)
 		}
@@ -232,19 +232,19 @@ func TestASecretMayComeFromAFile(t *testing.T) {
 		{"WAYBILL_JWT_KEYS_FILE=" + filepath.Join(dir, "missing")}, {"WAYBILL_JWT_KEYS_FILE=" + dir},
 		{"WAYBILL_JWT_KEYS_FILE=" + good, "WAYBILL_JWT_KEYS=" + keyText},
 	} {
-		found := mistakes(t, environ, "WAYBILL_JWT_KEYS")
+		found := problems(t, environ, "WAYBILL_JWT_KEYS")
 		if found["WAYBILL_JWT_KEYS"] == "" || len(found) != 1 || strings.Contains(found["WAYBILL_JWT_KEYS"], "hunter2") {
 			t.Errorf("%v: got %v", environ, found)
 		}
 	}
-	if found := mistakes(t, []string{"WAYBILL_ADDR_FILE=" + good}); found["WAYBILL_ADDR_FILE"] == "" {
+	if found := problems(t, []string{"WAYBILL_ADDR_FILE=" + good}); found["WAYBILL_ADDR_FILE"] == "" {
 		t.Errorf("a file for what is no secret: got %v, want it refused", found)
 	}
 }
 
 func TestMistakesTellNoSecret(t *testing.T) {
 	t.Parallel()
-	found := mistakes(t, []string{
+	found := problems(t, []string{
 		"DATABASE_URL=postgres://app:hunter2%zz@db/x", "REDIS_URL=http://:hunter2@r", "WAYBILL_JWT_KEYS=hunter2:x,hunter2",
 		"WAYBILL_WEBHOOK_SECRET=hunter2", "WAYBILL_PUBLIC_URL=https://u:hunter2@a", "WAYBILL_SMTP_PASSWORD=hunter2",
 	})

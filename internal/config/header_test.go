@@ -33,7 +33,7 @@ func TestBrokenHeadersAndEndpointsAreRefusedWithoutTellingThem(t *testing.T) {
 		"OTEL_EXPORTER_OTLP_HEADERS=a=hunter2%0d%0ax", "OTEL_EXPORTER_OTLP_HEADERS=a=hunter2,",
 		"OTEL_EXPORTER_OTLP_ENDPOINT=collector:4317", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=http://u:hunter2@c",
 	} {
-		found := mistakes(t, []string{environ})
+		found := problems(t, []string{environ})
 		variable, _, _ := strings.Cut(environ, "=")
 		if found[variable] == "" || len(found) != 1 || strings.Contains(found[variable], "hunter2") {
 			t.Errorf("%s: got %v, want a mistake of that variable alone", environ, found)

@@ -36,7 +36,7 @@ func Parse(environ []string, required ...string) (Config, error) {
 	if err != nil {
 		return Config{}, fmt.Errorf("read configuration: %w", err)
 	}
-	m := new(mistakes)
+	m := new(problems)
 	vars := table(environ)
 	readFiles(vars, m)
 	refuseUnknown(vars, params, m)
@@ -65,7 +65,7 @@ func table(environ []string) map[string]string {
 }
 
 // readFiles sets NAME from the file that NAME_FILE names, and takes NAME_FILE away.
-func readFiles(vars map[string]string, m *mistakes) {
+func readFiles(vars map[string]string, m *problems) {
 	for _, name := range inFile() {
 		path := vars[name+"_FILE"]
 		delete(vars, name+"_FILE")
@@ -105,7 +105,7 @@ func readFile(path string) (string, error) {
 // serviceLink matches what Kubernetes puts into each container for a Service whose name begins with "waybill": nobody's typo.
 const serviceLink = `^WAYBILL(_[A-Z0-9_]+)?_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$`
 
-func refuseUnknown(vars map[string]string, params []env.FieldParams, m *mistakes) {
+func refuseUnknown(vars map[string]string, params []env.FieldParams, m *problems) {
 	link := regexp.MustCompile(serviceLink)
 	for name := range vars {
 		known := slices.ContainsFunc(params, func(p env.FieldParams) bool { return p.Key == name })
@@ -118,7 +118,7 @@ func refuseUnknown(vars map[string]string, params []env.FieldParams, m *mistakes
 
 // addParseErrors says of each value that could not be read what was wanted. Errors of our own types say so themselves and
 // hold no secret; those of the standard library are replaced.
-func addParseErrors(m *mistakes, err error) {
+func addParseErrors(m *problems, err error) {
 	var all env.AggregateError
 	if !errors.As(err, &all) {
 		m.add("environment", "%v", err)

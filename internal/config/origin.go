@@ -55,7 +55,7 @@ func origin(u *url.URL) string {
 var publicPath = regexp.MustCompile(`^(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*$`)
 
 // checkPublicURL holds the URL to what pages and cookies can be bound to.
-func checkPublicURL(m *mistakes, b BaseURL) {
+func checkPublicURL(m *problems, b BaseURL) {
 	u, err := url.Parse(string(b))
 	switch {
 	case err != nil:

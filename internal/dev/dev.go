@@ -43,12 +43,12 @@ func Run(ctx context.Context, cfg config.Config, o Options, out io.Writer, log *
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("make the data folder (--data chooses another): %w", err)
 	}
-	unlock, err := lock(filepath.Join(dir, "lock"))
+	unlock, err := lockFolder(filepath.Join(dir, "lock"))
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	keep, err := loadKeepsake(filepath.Join(dir, "dev.json"))
+	keep, err := loadCredentials(filepath.Join(dir, "dev.json"))
 	if err != nil {
 		return err
 	}
@@ -95,7 +95,7 @@ func fromHere(a net.Addr) string {
 	return a.String()
 }
 
-func configure(cfg *config.Config, o Options, keep *keepsake, url string) error {
+func configure(cfg *config.Config, o Options, keep *credentials, url string) error {
 	cfg.DatabaseURL, cfg.RedisURL = config.NewSecret(o.DatabaseURL), config.NewSecret(o.RedisURL)
 	if len(cfg.JWTKeys) == 0 {
 		cfg.JWTKeys = config.Keys{{ID: "dev", Secret: config.NewSecret(string(keep.SigningKey))}}

@@ -15,20 +15,20 @@ const (
 	inboxBody  = 64 << 10 // bytes kept of a body
 )
 
-// inbox answers 200 to whatever it is sent and shows it again, so that the first http.request needs no other server.
-type inbox struct {
+// webhookInbox answers 200 to whatever it is sent and shows it again, so that the first http.request needs no other server.
+type webhookInbox struct {
 	mu   sync.Mutex
-	mail []letter // newest first
+	mail []received // newest first
 }
 
-type letter struct {
+type received struct {
 	At      time.Time           `json:"at"`
 	Method  string              `json:"method"`
 	Headers map[string][]string `json:"headers"`
 	Body    any                 `json:"body"`
 }
 
-func (i *inbox) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (i *webhookInbox) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	if r.Method == http.MethodGet {
 		i.show(w)
@@ -39,7 +39,7 @@ func (i *inbox) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, `{"error":"the body broke off"}`, http.StatusBadRequest)
 		return
 	}
-	l := letter{At: time.Now().UTC(), Method: r.Method, Headers: r.Header, Body: string(body)}
+	l := received{At: time.Now().UTC(), Method: r.Method, Headers: r.Header, Body: string(body)}
 	if json.Valid(body) {
 		l.Body = json.RawMessage(body)
 	}
@@ -51,7 +51,7 @@ func (i *inbox) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintf(w, "{\"received\":true,\"letters\":%d}\n", n)
 }
 
-func (i *inbox) show(w http.ResponseWriter) {
+func (i *webhookInbox) show(w http.ResponseWriter) {
 	i.mu.Lock()
 	mail := slices.Clone(i.mail)
 	i.mu.Unlock()
@@ -62,7 +62,7 @@ func (i *inbox) show(w http.ResponseWriter) {
 
 // withInbox puts the inbox before the API.
 func withInbox(next http.Handler) http.Handler {
-	in := &inbox{}
+	in := &webhookInbox{}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/dev/inbox" {
 			in.ServeHTTP(w, r)

@@ -14,8 +14,8 @@ import (
 	"github.com/waybill/waybill/internal/app"
 )
 
-// keepsake is what dev must know again after a restart: secrets of a machine for trying out, in a file that only its owner can read.
-type keepsake struct {
+// credentials is what dev must know again after a restart: secrets of a machine for trying out, in a file that only its owner can read.
+type credentials struct {
 	path       string
 	SigningKey []byte `json:"signing_key"`
 	Email      string `json:"admin_email"`
@@ -23,8 +23,8 @@ type keepsake struct {
 	APIKey     string `json:"api_key"`
 }
 
-func loadKeepsake(path string) (*keepsake, error) {
-	k := &keepsake{path: path, Email: "admin@waybill.localhost"}
+func loadCredentials(path string) (*credentials, error) {
+	k := &credentials{path: path, Email: "admin@waybill.localhost"}
 	b, err := os.ReadFile(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -41,7 +41,7 @@ func loadKeepsake(path string) (*keepsake, error) {
 	return k, nil
 }
 
-func (k *keepsake) save() error {
+func (k *credentials) save() error {
 	b, err := json.MarshalIndent(k, "", "  ")
 	if err != nil {
 		return err
@@ -59,7 +59,7 @@ func writeAside(path string, b []byte) error {
 }
 
 // ensure makes the administrator and his API key where they are missing: at the first start, or where --database-url names another ledger.
-func (k *keepsake) ensure(ctx context.Context, a *app.App) error {
+func (k *credentials) ensure(ctx context.Context, a *app.App) error {
 	key, err := a.EnsureAdmin(ctx, k.Email, k.Password, k.APIKey)
 	if err != nil {
 		return fmt.Errorf("make the administrator: %w", err)
@@ -74,12 +74,12 @@ func (k *keepsake) ensure(ctx context.Context, a *app.App) error {
 }
 
 // showURL tells `waybill jobs` where this process is, for as long as it runs.
-func (k *keepsake) showURL(url string) (forget func(), err error) {
+func (k *credentials) showURL(url string) (forget func(), err error) {
 	path := filepath.Join(filepath.Dir(k.path), "url")
 	return func() { _ = os.Remove(path) }, writeAside(path, []byte(url+"\n"))
 }
 
-func greet(out io.Writer, url string, k *keepsake, o Options, redisKind string) {
+func greet(out io.Writer, url string, k *credentials, o Options, redisKind string) {
 	fmt.Fprintf(out, `
   Waybill runs at %[1]s
 

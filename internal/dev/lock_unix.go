@@ -8,8 +8,8 @@ import (
 	"syscall"
 )
 
-// lock keeps a second process out of the data folder. The lock goes with the process, however that ends.
-func lock(path string) (unlock func(), err error) {
+// lockFolder keeps a second process out of the data folder. The lock goes with the process, however that ends.
+func lockFolder(path string) (unlock func(), err error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("lock the data folder: %w", err)

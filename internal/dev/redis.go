@@ -56,7 +56,7 @@ func endLeftover(ctx context.Context, url string) error {
 	}
 	c := redis.NewClient(opt)
 	defer c.Close()
-	for end := time.Now().Add(leftoverPatience); time.Now().Before(end) && ctx.Err() == nil; time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(leftoverTimeout); time.Now().Before(end) && ctx.Err() == nil; time.Sleep(20 * time.Millisecond) {
 		_ = c.Shutdown(ctx).Err() // that it cuts the connection is the answer
 		if c.Ping(ctx).Err() != nil {
 			return nil
@@ -65,8 +65,8 @@ func endLeftover(ctx context.Context, url string) error {
 	return errors.New("the redis-server of the last run does not end: its process must be killed")
 }
 
-// leftoverPatience is long enough to write a large append-only file to disk.
-const leftoverPatience = 20 * time.Second
+// leftoverTimeout is long enough to write a large append-only file to disk.
+const leftoverTimeout = 20 * time.Second
 
 // startOnOwnThread starts a child from a thread that lives as long as the process: the kernel sends the child its signal when the thread that
 // started it ends, not the process.

@@ -41,7 +41,7 @@ type Dispatcher struct {
 	clock  asynqredis.Clock
 	began  time.Time // when the Dispatcher was made, by the monotonic clock
 
-	parcels   chan *job.Parcel // pointers, since the room for all of them is there from the start
+	messages   chan *job.Message // pointers, since the room for all of them is there from the start
 	asyncOps  chan func(context.Context)
 	downUntil atomic.Int64 // nanoseconds since began; Redis did not answer, parcels are left to the audit until then
 	missed    atomic.Int64
@@ -74,7 +74,7 @@ func New(cfg Config, client redis.UniversalClient, log *slog.Logger) (*Dispatche
 	}
 	timed := asynqredis.WithClock(asynqredis.NewBatchingEnqueueClient(client), cfg.Clock)
 	d := &Dispatcher{cfg: cfg, redis: client, client: asynq.NewClientFromRedisClient(timed), insp: asynq.NewInspectorFromRedisClient(client), log: log,
-		memory: newMemoryGuard(client, log), clock: cfg.Clock, began: time.Now(), parcels: make(chan *job.Parcel, cfg.Buffer), asyncOps: make(chan func(context.Context), 1000)}
+		memory: newMemoryGuard(client, log), clock: cfg.Clock, began: time.Now(), messages: make(chan *job.Message, cfg.Buffer), asyncOps: make(chan func(context.Context), 1000)}
 	d.downUntil.Store(-2 * int64(quietFor))
 	return d, nil
 }
@@ -95,13 +95,13 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 func (d *Dispatcher) sendLoop(ctx context.Context, done <-chan struct{}) {
 	for {
 		select {
-		case p := <-d.parcels:
+		case p := <-d.messages:
 			d.trySend(ctx, *p)
 			continue
 		case <-done:
 		}
 		select { // the rest, then leave
-		case p := <-d.parcels:
+		case p := <-d.messages:
 			d.trySend(ctx, *p)
 		default:
 			return
@@ -124,7 +124,7 @@ func (d *Dispatcher) asyncOpLoop(ctx context.Context, done <-chan struct{}) {
 
 // Send takes parcels to be sent soon. It never waits and never fails: their rows are committed, and what is missed here (no room, Redis
 // down or full) the audit sends.
-func (d *Dispatcher) Send(parcels ...job.Parcel) {
+func (d *Dispatcher) Send(parcels ...job.Message) {
 	for _, p := range parcels {
 		p.Payload = d.taskPayload(p) // so that no large payload waits here
 		if d.Full() || d.down() {
@@ -132,7 +132,7 @@ func (d *Dispatcher) Send(parcels ...job.Parcel) {
 			continue
 		}
 		select {
-		case d.parcels <- &p:
+		case d.messages <- &p:
 		default:
 			d.missed.Add(1)
 		}
@@ -146,7 +146,7 @@ func (d *Dispatcher) down() bool {
 // Full reports that Redis nears its memory limit: sending has stopped, so that workers can still drain it.
 func (d *Dispatcher) Full() bool { return d.memory.full.Load() }
 
-func (d *Dispatcher) trySend(ctx context.Context, p job.Parcel) {
+func (d *Dispatcher) trySend(ctx context.Context, p job.Message) {
 	if d.down() || d.Full() {
 		d.missed.Add(1)
 		return
@@ -161,7 +161,7 @@ func (d *Dispatcher) trySend(ctx context.Context, p job.Parcel) {
 }
 
 // SendNow sends one parcel and waits for Redis. A delivery that Redis knows is not sent twice and is no error.
-func (d *Dispatcher) SendNow(ctx context.Context, p job.Parcel) error {
+func (d *Dispatcher) SendNow(ctx context.Context, p job.Message) error {
 	if err := d.cfg.Mark.Err(); err != nil {
 		return err
 	}
@@ -186,14 +186,14 @@ func (d *Dispatcher) SendNow(ctx context.Context, p job.Parcel) error {
 }
 
 // waits reports whether a parcel's job may not run yet. A pending job may, whatever any clock shows.
-func (d *Dispatcher) waits(p job.Parcel) bool {
+func (d *Dispatcher) waits(p job.Message) bool {
 	return p.State != job.Pending && p.RunAt.After(d.clock.Earliest())
 }
 
 // taskPayload is what asynqmon shows of a payload; the handler gets the ledger's. A small payload is
 // shown whole. Of a larger one only the size is: asynq writes the payloads of running tasks to Redis
 // again every 5 seconds.
-func (d *Dispatcher) taskPayload(p job.Parcel) json.RawMessage {
+func (d *Dispatcher) taskPayload(p job.Message) json.RawMessage {
 	switch {
 	case d.cfg.Private(p.Type):
 		return json.RawMessage(`{"waybill":"private: see the ledger"}`)
@@ -205,7 +205,7 @@ func (d *Dispatcher) taskPayload(p job.Parcel) json.RawMessage {
 }
 
 // Withdraw takes a parcel's task out of Redis soon, if no worker has it. A task that stays is dropped when it is claimed.
-func (d *Dispatcher) Withdraw(p job.Parcel) {
+func (d *Dispatcher) Withdraw(p job.Message) {
 	d.async(func(context.Context) {
 		err := d.insp.DeleteTask(p.Queue, job.TaskID(p.JobID, p.Delivery))
 		if err != nil && !errors.Is(err, asynq.ErrTaskNotFound) && !errors.Is(err, asynq.ErrQueueNotFound) {
@@ -238,4 +238,4 @@ func (d *Dispatcher) Missed() int64 { return d.missed.Load() }
 func (d *Dispatcher) Sent() int64 { return d.sent.Load() }
 
 // Waiting is how many parcels wait to be sent.
-func (d *Dispatcher) Waiting() int { return len(d.parcels) }
+func (d *Dispatcher) Waiting() int { return len(d.messages) }

@@ -37,15 +37,15 @@ func newDispatcher(t *testing.T, cfg Config, args ...string) (*Dispatcher, *test
 	return d, server, client
 }
 
-func parcel(change ...func(*job.Parcel)) job.Parcel {
-	p := job.Parcel{JobID: job.NewID(), Delivery: 1, Type: "debug.echo", Queue: "default", State: job.Pending, RunAt: time.Now(), MaxRetries: 3, Payload: json.RawMessage(`{"a":1}`)}
+func parcel(change ...func(*job.Message)) job.Message {
+	p := job.Message{JobID: job.NewID(), Delivery: 1, Type: "debug.echo", Queue: "default", State: job.Pending, RunAt: time.Now(), MaxRetries: 3, Payload: json.RawMessage(`{"a":1}`)}
 	for _, c := range change {
 		c(&p)
 	}
 	return p
 }
 
-func taskInfo(t *testing.T, d *Dispatcher, p job.Parcel) *asynq.TaskInfo {
+func taskInfo(t *testing.T, d *Dispatcher, p job.Message) *asynq.TaskInfo {
 	t.Helper()
 	info, err := d.insp.GetTaskInfo(p.Queue, job.TaskID(p.JobID, p.Delivery))
 	if err != nil {
@@ -62,7 +62,7 @@ func TestAParcelBecomesATaskOnce(t *testing.T) {
 	if _, err := bells.Receive(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	p := parcel(func(p *job.Parcel) { p.Traceparent = "00-trace" })
+	p := parcel(func(p *job.Message) { p.Traceparent = "00-trace" })
 	for range 2 {
 		if err := d.SendNow(t.Context(), p); err != nil {
 			t.Fatal(err)
@@ -84,7 +84,7 @@ func TestAParcelBecomesATaskOnce(t *testing.T) {
 func TestATaskIsNeverDueBeforeItsJob(t *testing.T) {
 	t.Parallel()
 	d, _, _ := newDispatcher(t, Config{})
-	p := parcel(func(p *job.Parcel) {
+	p := parcel(func(p *job.Message) {
 		p.State, p.RunAt = job.Scheduled, time.Now().Truncate(time.Second).Add(10*time.Second+time.Millisecond)
 	})
 	if err := d.SendNow(t.Context(), p); err != nil {
@@ -99,9 +99,9 @@ func TestATaskIsNeverDueBeforeItsJob(t *testing.T) {
 func TestRedisSeesNoPrivateOrLargePayload(t *testing.T) {
 	t.Parallel()
 	d, _, _ := newDispatcher(t, Config{Private: func(k string) bool { return k == "secret.type" }})
-	large := parcel(func(p *job.Parcel) { p.Payload = json.RawMessage(`"` + strings.Repeat("x", 5000) + `"`) })
-	private := parcel(func(p *job.Parcel) { p.Type, p.Payload = "secret.type", json.RawMessage(`{"password":"hunter2"}`) })
-	for _, p := range []job.Parcel{large, private} {
+	large := parcel(func(p *job.Message) { p.Payload = json.RawMessage(`"` + strings.Repeat("x", 5000) + `"`) })
+	private := parcel(func(p *job.Message) { p.Type, p.Payload = "secret.type", json.RawMessage(`{"password":"hunter2"}`) })
+	for _, p := range []job.Message{large, private} {
 		if err := d.SendNow(t.Context(), p); err != nil {
 			t.Fatal(err)
 		}
@@ -186,9 +186,9 @@ func TestParcelsOfOneMomentTravelTogether(t *testing.T) {
 	t.Parallel()
 	const parcels = 500
 	d, _, client := newDispatcher(t, Config{})
-	all := make([]job.Parcel, parcels)
+	all := make([]job.Message, parcels)
 	for i := range all {
-		all[i] = parcel(func(p *job.Parcel) {
+		all[i] = parcel(func(p *job.Message) {
 			if i%2 == 0 {
 				p.State, p.RunAt = job.Scheduled, time.Now().Add(time.Hour)
 			}

@@ -75,8 +75,8 @@ func TestTheListsOfAQueueNameTheirTasks(t *testing.T) {
 	d, server, _ := newDispatcher(t, Config{})
 	want := map[job.State][]string{}
 	for i := range 5 {
-		now, later := parcel(), parcel(func(p *job.Parcel) { p.State, p.RunAt = job.Scheduled, time.Now().Add(time.Duration(i+1)*time.Hour) })
-		for _, p := range []job.Parcel{now, later} {
+		now, later := parcel(), parcel(func(p *job.Message) { p.State, p.RunAt = job.Scheduled, time.Now().Add(time.Duration(i+1)*time.Hour) })
+		for _, p := range []job.Message{now, later} {
 			if err := d.SendNow(t.Context(), p); err != nil {
 				t.Fatal(err)
 			}

@@ -5,13 +5,13 @@ import (
 	"time"
 )
 
-// Verdict is the ledger's answer to a worker that was handed a task by asynq.
-type Verdict int
+// ClaimDecision is the ledger's answer to a worker that was handed a task by asynq.
+type ClaimDecision int
 
 const (
-	Run    Verdict = iota + 1 // the claim holds: run it
+	Run    ClaimDecision = iota + 1 // the claim holds: run it
 	Drop                      // finished, unknown or an older delivery: forget the task
-	PutOff                    // not now: a live worker has it, or its time has not come; ask again after Wait
+	Postpone                    // not now: a live worker has it, or its time has not come; ask again after Wait
 )
 
 // ClaimRequest asks for the right to run a job; WorkerID is the asking process.
@@ -23,7 +23,7 @@ type ClaimRequest struct {
 
 // Claim is the answer. Job holds everything that a handler needs, its payload the ledger's own; nil unless Verdict is Run.
 type Claim struct {
-	Verdict Verdict
+	Decision ClaimDecision
 	Job     *Job
 	Wait    time.Duration // with PutOff
 }
@@ -53,14 +53,14 @@ type Settled struct {
 	RunAt    time.Time // when to deliver, with Retry and Scheduled
 }
 
-// Running names one attempt that a worker holds.
-type Running struct {
+// AttemptKey names one attempt that a worker holds.
+type AttemptKey struct {
 	JobID   ID
 	Attempt int
 }
 
-// Beat is what a worker process tells the ledger every second.
-type Beat struct {
+// Heartbeat is what a worker process tells the ledger every second.
+type Heartbeat struct {
 	WorkerID ID
 	Host     string
 	PID      int
@@ -69,27 +69,27 @@ type Beat struct {
 	Stopping bool
 }
 
-// Orders is the ledger's answer to a Beat.
-type Orders struct {
-	// Mine lists what the ledger believes that this worker runs. What it runs beyond that was taken from it, and what it does
+// HeartbeatReply is the ledger's answer to a Beat.
+type HeartbeatReply struct {
+	// Held lists what the ledger believes that this worker runs. What it runs beyond that was taken from it, and what it does
 	// not run was lost on the way to it.
-	Mine []Lease
+	Held []HeldAttempt
 }
 
 // ProgressReport is what a handler said.
 type ProgressReport struct {
-	Running
+	AttemptKey
 	Progress
 }
 
-// Lease is an attempt in the eyes of the ledger.
-type Lease struct {
-	Running
+// HeldAttempt is an attempt in the eyes of the ledger.
+type HeldAttempt struct {
+	AttemptKey
 	CancelRequested bool
 }
 
-// Parcel is what dispatch needs to know to carry a job: the ledger decides, the parcel travels.
-type Parcel struct {
+// Message is what dispatch needs to know to carry a job: the ledger decides, the parcel travels.
+type Message struct {
 	JobID       ID
 	Delivery    int
 	Type        string
@@ -101,9 +101,9 @@ type Parcel struct {
 	Traceparent string
 }
 
-// Parcel is j ready to be carried.
-func (j *Job) Parcel() Parcel {
-	return Parcel{JobID: j.ID, Delivery: j.Delivery, Type: j.Type, Queue: j.Queue, State: j.State, RunAt: j.RunAt,
+// Message is j ready to be carried.
+func (j *Job) Message() Message {
+	return Message{JobID: j.ID, Delivery: j.Delivery, Type: j.Type, Queue: j.Queue, State: j.State, RunAt: j.RunAt,
 		MaxRetries: j.MaxRetries, Payload: j.Payload, Traceparent: j.Traceparent}
 }
 
@@ -113,10 +113,10 @@ type Position struct {
 	ID         ID
 }
 
-// Delivery is an open job as the audit looks at it: what should be in Redis.
-type Delivery struct {
+// OpenDelivery is an open job as the audit looks at it: what should be in Redis.
+type OpenDelivery struct {
 	Position
-	Delivery int
+	Number int
 	State    State
 	RunAt    time.Time
 }

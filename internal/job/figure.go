@@ -2,8 +2,8 @@ package job
 
 import "time"
 
-// QueueFigures is what the ledger knows of a queue's open jobs.
-type QueueFigures struct {
+// QueueCounts is what the ledger knows of a queue's open jobs.
+type QueueCounts struct {
 	Queue string
 	Open  map[State]int // jobs in each open state; a state that is missing has none
 	// OldestDue is for how long the job that waits longest could have run already; zero: none waits.

@@ -6,8 +6,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Audit is what a process's audit has found.
-type Audit struct {
+// Reconciler is what a process's audit has found.
+type Reconciler struct {
 	Resent    map[string]int64 // by reason, since the process began
 	Divergent map[string]int64 // by kind, at its last look
 	Adopted   int64
@@ -16,9 +16,9 @@ type Audit struct {
 	Horizon   time.Duration
 }
 
-// Audits registers the metrics of this process's audit.
-func Audits(r prometheus.Registerer, stats func() Audit) {
-	r.MustRegister(&auditCollector{
+// ReconcilerMetrics registers the metrics of this process's audit.
+func ReconcilerMetrics(r prometheus.Registerer, stats func() Reconciler) {
+	r.MustRegister(&reconcilerCollector{
 		stats:     stats,
 		resent:    prometheus.NewDesc("waybill_audit_resent_total", "Jobs that the audit sent to Redis again, by reason: lost, orphaned, stuck.", []string{"reason"}, nil),
 		divergent: prometheus.NewDesc("waybill_divergent_jobs", "Jobs whose ledger and Redis disagreed lately, as this audit saw it, and keys of a wrong type. Aggregate with max by (kind).", []string{"kind"}, nil),
@@ -29,20 +29,20 @@ func Audits(r prometheus.Registerer, stats func() Audit) {
 	})
 }
 
-type auditCollector struct {
-	stats                                             func() Audit
+type reconcilerCollector struct {
+	stats                                             func() Reconciler
 	resent, divergent, adopted, passes, last, horizon *prometheus.Desc
 }
 
 // Describe implements prometheus.Collector.
-func (c *auditCollector) Describe(out chan<- *prometheus.Desc) {
+func (c *reconcilerCollector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{c.resent, c.divergent, c.adopted, c.passes, c.last, c.horizon} {
 		out <- d
 	}
 }
 
 // Collect implements prometheus.Collector.
-func (c *auditCollector) Collect(out chan<- prometheus.Metric) {
+func (c *reconcilerCollector) Collect(out chan<- prometheus.Metric) {
 	s := c.stats()
 	for reason, n := range s.Resent {
 		out <- counter(c.resent, float64(n), reason)

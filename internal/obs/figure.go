@@ -12,7 +12,7 @@ import (
 type LedgerFigures struct {
 	Now     time.Time // the database's clock
 	Queues  []string  // shown even where they are empty
-	Open    []job.QueueFigures
+	Open    []job.QueueCounts
 	Workers []job.Worker
 	Paused  []job.Queue
 }

@@ -25,7 +25,7 @@ func TestTheLedgersFiguresShowEveryQueueThatAnybodyHasToDoWith(t *testing.T) {
 	now := time.Now()
 	f := LedgerFigures{
 		Now: now, Queues: []string{"default"},
-		Open:   []job.QueueFigures{{Queue: "old", Open: map[job.State]int{job.Pending: 3, job.Retry: 1}, OldestDue: 90 * time.Second, Cut: true}},
+		Open:   []job.QueueCounts{{Queue: "old", Open: map[job.State]int{job.Pending: 3, job.Retry: 1}, OldestDue: 90 * time.Second, Cut: true}},
 		Paused: []job.Queue{{Name: "low", PausedAt: now}, {Name: "was-paused"}},
 		Workers: []job.Worker{
 			{Queues: []string{"default", "low"}, Slots: 8, BeatAt: now.Add(-time.Second)},

@@ -11,10 +11,10 @@ const (
 	gatherBytes = 32 << 10               // what is written without waiting
 )
 
-// Gathered writes what many goroutines log a moment later, together: a line for each request would be a system call for each, under a lock
+// BufferedWriter writes what many goroutines log a moment later, together: a line for each request would be a system call for each, under a lock
 // that all of them want. A Logger that writes to it has warnings and errors written at once, with all that came before; what a killed process
 // takes with it are the last gatherFor of its other lines. It is safe for concurrent use.
-type Gathered struct {
+type BufferedWriter struct {
 	w io.Writer
 
 	mu    sync.Mutex
@@ -23,11 +23,11 @@ type Gathered struct {
 	armed bool        // the timer will flush
 }
 
-// Gather makes a Gathered that writes to w. Flush must be the last that is called of it.
-func Gather(w io.Writer) *Gathered { return &Gathered{w: w} }
+// NewBufferedWriter makes a Gathered that writes to w. Flush must be the last that is called of it.
+func NewBufferedWriter(w io.Writer) *BufferedWriter { return &BufferedWriter{w: w} }
 
 // Write implements io.Writer. Lines are never mixed.
-func (g *Gathered) Write(p []byte) (int, error) {
+func (g *BufferedWriter) Write(p []byte) (int, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.buf = append(g.buf, p...)
@@ -42,7 +42,7 @@ func (g *Gathered) Write(p []byte) (int, error) {
 }
 
 // arm sets the timer; called with mu held.
-func (g *Gathered) arm() {
+func (g *BufferedWriter) arm() {
 	if g.timer != nil {
 		g.timer.Reset(gatherFor)
 		return
@@ -56,14 +56,14 @@ func (g *Gathered) arm() {
 }
 
 // Flush writes what was gathered.
-func (g *Gathered) Flush() error {
+func (g *BufferedWriter) Flush() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.flush()
 }
 
 // flush is called with mu held.
-func (g *Gathered) flush() error {
+func (g *BufferedWriter) flush() error {
 	if len(g.buf) == 0 {
 		return nil
 	}

@@ -40,7 +40,7 @@ func (w *syncWriter) text() string {
 func TestLinesAreWrittenTogetherAMomentLater(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &syncWriter{}
-		log := Logger(Gather(w), slog.LevelInfo, "json")
+		log := Logger(NewBufferedWriter(w), slog.LevelInfo, "json")
 		for range 2 { // the timer works more than once
 			before := w.count()
 			log.Info("one")
@@ -64,7 +64,7 @@ func TestWarningsAreWrittenAtOnceWithWhatCameBefore(t *testing.T) {
 	t.Parallel()
 	for _, format := range []string{"json", "text"} {
 		w := &syncWriter{}
-		log := Logger(Gather(w), slog.LevelInfo, format)
+		log := Logger(NewBufferedWriter(w), slog.LevelInfo, format)
 		log.Info("first")
 		log.Warn("second", "n", 1)
 		if got := w.text(); strings.Count(got, "\n") != 2 || strings.Index(got, "first") > strings.Index(got, "second") {
@@ -80,7 +80,7 @@ func TestWarningsAreWrittenAtOnceWithWhatCameBefore(t *testing.T) {
 func TestMuchIsWrittenWithoutWaitingAndNothingIsMixed(t *testing.T) {
 	t.Parallel()
 	w := &syncWriter{}
-	g := Gather(w)
+	g := NewBufferedWriter(w)
 	var group sync.WaitGroup
 	line := strings.Repeat("x", 99) + "\n"
 	for range 8 {
@@ -107,7 +107,7 @@ func TestMuchIsWrittenWithoutWaitingAndNothingIsMixed(t *testing.T) {
 func TestWhatCannotBeWrittenIsSaid(t *testing.T) {
 	t.Parallel()
 	broken := errors.New("broken pipe")
-	g := Gather(&syncWriter{err: broken})
+	g := NewBufferedWriter(&syncWriter{err: broken})
 	if _, err := g.Write(bytes.Repeat([]byte("x"), gatherBytes)); !errors.Is(err, broken) {
 		t.Error(err)
 	}

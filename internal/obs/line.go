@@ -11,42 +11,42 @@ import (
 	"time"
 )
 
-// lines writes records as careful does, but those that are plain by itself: each request writes one, and a handler that calls redact for every
+// lineHandler writes records as careful does, but those that are plain by itself: each request writes one, and a handler that calls redact for every
 // attribute takes as long for it as reading and checking a submission. A record is plain where its texts need no escapes and nothing in it could be
 // a secret. Loggers made by With and WithGroup are careful's alone.
-type lines struct {
+type lineHandler struct {
 	w       io.Writer
 	careful slog.Handler
 	slow    bool // all is careful's
 }
 
 // Enabled implements slog.Handler.
-func (h *lines) Enabled(ctx context.Context, l slog.Level) bool { return h.careful.Enabled(ctx, l) }
+func (h *lineHandler) Enabled(ctx context.Context, l slog.Level) bool { return h.careful.Enabled(ctx, l) }
 
 // WithAttrs implements slog.Handler.
-func (h *lines) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return &lines{w: h.w, careful: h.careful.WithAttrs(attrs), slow: true}
+func (h *lineHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return &lineHandler{w: h.w, careful: h.careful.WithAttrs(attrs), slow: true}
 }
 
 // WithGroup implements slog.Handler.
-func (h *lines) WithGroup(name string) slog.Handler {
-	return &lines{w: h.w, careful: h.careful.WithGroup(name), slow: true}
+func (h *lineHandler) WithGroup(name string) slog.Handler {
+	return &lineHandler{w: h.w, careful: h.careful.WithGroup(name), slow: true}
 }
 
 // Handle implements slog.Handler.
-func (h *lines) Handle(ctx context.Context, r slog.Record) error {
+func (h *lineHandler) Handle(ctx context.Context, r slog.Record) error {
 	done, err := h.plain(r)
 	if !done {
 		err = h.careful.Handle(ctx, r)
 	}
-	if g, ok := h.w.(*Gathered); ok && r.Level >= slog.LevelWarn {
+	if g, ok := h.w.(*BufferedWriter); ok && r.Level >= slog.LevelWarn {
 		return errors.Join(err, g.Flush())
 	}
 	return err
 }
 
 // plain writes r if it is plain.
-func (h *lines) plain(r slog.Record) (done bool, err error) {
+func (h *lineHandler) plain(r slog.Record) (done bool, err error) {
 	if h.slow {
 		return false, nil
 	}

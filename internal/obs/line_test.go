@@ -38,7 +38,7 @@ func TestALineIsWhatSlogWouldWrite(t *testing.T) {
 		if err := careful.Handle(t.Context(), r); err != nil {
 			t.Fatal(err)
 		}
-		h := &lines{w: &got, careful: slog.NewJSONHandler(&got, &slog.HandlerOptions{Level: slog.LevelDebug, ReplaceAttr: redact})}
+		h := &lineHandler{w: &got, careful: slog.NewJSONHandler(&got, &slog.HandlerOptions{Level: slog.LevelDebug, ReplaceAttr: redact})}
 		if err := h.Handle(t.Context(), r); err != nil {
 			t.Fatal(err)
 		}

@@ -16,13 +16,13 @@ const hidden = "[hidden]"
 // of a URL with a password, are shown as "[hidden]". Messages are constant by rule of the house and are not searched.
 func Logger(w io.Writer, level slog.Level, format string) *slog.Logger {
 	o := &slog.HandlerOptions{Level: level, ReplaceAttr: redact}
-	if _, safe := w.(*Gathered); !safe {
+	if _, safe := w.(*BufferedWriter); !safe {
 		w = &oneAtATime{w: w}
 	}
 	if format == "text" {
-		return slog.New(&lines{w: w, careful: slog.NewTextHandler(w, o), slow: true})
+		return slog.New(&lineHandler{w: w, careful: slog.NewTextHandler(w, o), slow: true})
 	}
-	return slog.New(&lines{w: w, careful: slog.NewJSONHandler(w, o)})
+	return slog.New(&lineHandler{w: w, careful: slog.NewJSONHandler(w, o)})
 }
 
 // redact is called for every attribute, its value resolved, but not for groups: their names come along.

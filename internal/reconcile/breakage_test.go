@@ -184,10 +184,10 @@ func TestALostTaskIsFoundBesideALongPendingList(t *testing.T) {
 	// The lost one came to be pending an hour ago, and its time was an hour before the others'.
 	b.redis.LRem(t.Context(), inDefault+"pending", 0, taskID(lost))
 	b.redis.HSet(t.Context(), task(lost), "pending_since", long.UnixNano())
-	f, err := b.reconciler.compare(t.Context(), "default", []job.Delivery{
-		{Position: job.Position{ID: lost.ID}, Delivery: 1, State: job.Pending, RunAt: long},
-		{Position: job.Position{ID: rest[0].ID}, Delivery: 1, State: job.Pending, RunAt: rest[0].RunAt},
-		{Position: job.Position{ID: rest[len(rest)-1].ID}, Delivery: 1, State: job.Pending, RunAt: rest[0].RunAt},
+	f, err := b.reconciler.compare(t.Context(), "default", []job.OpenDelivery{
+		{Position: job.Position{ID: lost.ID}, Number: 1, State: job.Pending, RunAt: long},
+		{Position: job.Position{ID: rest[0].ID}, Number: 1, State: job.Pending, RunAt: rest[0].RunAt},
+		{Position: job.Position{ID: rest[len(rest)-1].ID}, Number: 1, State: job.Pending, RunAt: rest[0].RunAt},
 	}, time.Now())
 	if err != nil || len(f.stuck) != 1 || f.stuck[0].ID != lost.ID {
 		t.Fatalf("stuck are %+v, %v", f.stuck, err)
@@ -203,17 +203,17 @@ func TestALostTaskIsFoundBesideALongPendingList(t *testing.T) {
 func TestManyTasksGoneFromTheFutureAreLookedForAtOnce(t *testing.T) {
 	t.Parallel()
 	b := newFixture(t)
-	var last ahead
+	var last futureTasks
 	for i := range 2 * shrinkLeast {
 		b.redis.ZAdd(t.Context(), inDefault+"scheduled", redis.Z{Score: float64(time.Now().Add(time.Hour).Unix()), Member: fmt.Sprint(i)})
 	}
 	for range 2 {
-		if gone, err := b.reconciler.shrunk(t.Context(), "default", &last); gone || err != nil {
+		if gone, err := b.reconciler.futureShrunk(t.Context(), "default", &last); gone || err != nil {
 			t.Fatal(gone, err)
 		}
 	}
 	b.redis.Del(t.Context(), inDefault+"scheduled")
-	if gone, err := b.reconciler.shrunk(t.Context(), "default", &last); !gone || err != nil {
+	if gone, err := b.reconciler.futureShrunk(t.Context(), "default", &last); !gone || err != nil {
 		t.Error(gone, err)
 	}
 }
@@ -233,7 +233,7 @@ func TestActiveTasksAndLeasesAreTheSame(t *testing.T) {
 			b.pass()
 			for _, j := range jobs {
 				_, err := b.redis.LPos(t.Context(), inDefault+"active", taskID(j), redis.LPosArgs{}).Result()
-				if score := b.redis.ZScore(t.Context(), inDefault+"lease", taskID(j)).Val(); err != nil || score < float64(time.Now().Add(leaseLeft).Unix()) {
+				if score := b.redis.ZScore(t.Context(), inDefault+"lease", taskID(j)).Val(); err != nil || score < float64(time.Now().Add(staleLease).Unix()) {
 					t.Errorf("task %s: its lease ends at %v, %v", taskID(j), score, err)
 				}
 				if d := b.read(j.ID).Delivery; d != 1 {

@@ -27,7 +27,7 @@ func TestAWatermarkAheadOfTheLedgersClockCoversNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ahead := watermark{Position: job.Position{DispatchAt: now.Add(10 * time.Minute)}}
+	ahead := position{Position: job.Position{DispatchAt: now.Add(10 * time.Minute)}}
 	if err := db.Set(t.Context(), watermarkKey("default"), ahead.String(), 0).Err(); err != nil {
 		t.Fatal(err)
 	}

@@ -8,26 +8,26 @@ import (
 // showFor is how long a difference stays in the metrics after it was found and repaired, so that a scrape sees it.
 const showFor = 30 * time.Second
 
-// shown is the number of differences of one kind, for the metrics.
-type shown struct {
+// divergence is the number of differences of one kind, for the metrics.
+type divergence struct {
 	now    atomic.Int64 // at the last look
 	lately atomic.Int64 // found by a walk that does not look at everything each time
 	until  atomic.Int64 // Unix nanoseconds; when lately is no longer shown
 }
 
-func newShown() map[string]*shown {
-	m := map[string]*shown{}
+func newDivergences() map[string]*divergence {
+	m := map[string]*divergence{}
 	for _, kind := range []string{KindMissing, KindStuck, KindArchivedInRedis, KindGarbage, KindKey} {
-		m[kind] = &shown{}
+		m[kind] = &divergence{}
 	}
 	return m
 }
 
 // set says what a look at everything found.
-func (s *shown) set(n int64) { s.now.Store(n) }
+func (s *divergence) set(n int64) { s.now.Store(n) }
 
-// see adds what a look at a part found.
-func (s *shown) see(n int) {
+// add adds what a look at a part found.
+func (s *divergence) add(n int) {
 	if n == 0 {
 		return
 	}
@@ -38,23 +38,23 @@ func (s *shown) see(n int) {
 	s.until.Store(time.Now().Add(showFor).UnixNano())
 }
 
-func (s *shown) over() bool { return time.Now().UnixNano() > s.until.Load() }
+func (s *divergence) over() bool { return time.Now().UnixNano() > s.until.Load() }
 
-func (s *shown) clear() {
+func (s *divergence) clear() {
 	s.now.Store(0)
 	s.until.Store(0)
 }
 
-func (s *shown) load() int64 {
+func (s *divergence) load() int64 {
 	if s.over() {
 		return s.now.Load()
 	}
 	return s.now.Load() + s.lately.Load()
 }
 
-func (r *Reconciler) show(queue string, f found) {
+func (r *Reconciler) recordFound(queue string, f found) {
 	kinds := r.divergent[queue]
-	kinds[KindMissing].see(len(f.missing))
-	kinds[KindStuck].see(len(f.stuck))
-	kinds[KindArchivedInRedis].see(len(f.archivedInRedis))
+	kinds[KindMissing].add(len(f.missing))
+	kinds[KindStuck].add(len(f.stuck))
+	kinds[KindArchivedInRedis].add(len(f.archivedInRedis))
 }

@@ -16,17 +16,17 @@ import (
 
 const (
 	// A worker extends the lease of what it holds to 30 s every 5 s. A lease with less than this left is held by nobody.
-	leaseLeft  = 18 * time.Second
+	staleLease  = 18 * time.Second
 	leaseBatch = 500
 )
 
-// deleteTasks takes tasks out of Redis wherever they are, unless they are archived: the archive is for people to read. An id that stays behind in a
+// deleteTasksScript takes tasks out of Redis wherever they are, unless they are archived: the archive is for people to read. An id that stays behind in a
 // long pending list is dropped when it is taken, since its task is gone: to look for it would read the whole list.
 //
 // KEYS[1] active  KEYS[2] lease  KEYS[3] pending  KEYS[4] scheduled  KEYS[5] retry  KEYS[6…] the tasks' keys
 // ARGV[1] how long a pending list may be to be searched  ARGV[n] the id of the task KEYS[n+4]
 // Returns how many keys existed.
-var deleteTasks = redis.NewScript(`
+var deleteTasksScript = redis.NewScript(`
 local buried, length = 0, redis.pcall("LLEN", KEYS[3])
 for i = 6, #KEYS do
 	local id = ARGV[i - 4]
@@ -50,7 +50,7 @@ const (
 )
 
 func (r *Reconciler) deleteTasks(ctx context.Context, queue string, taskIDs ...string) error {
-	return r.removeTasks(ctx, deleteTasks, queue, taskIDs)
+	return r.removeTasks(ctx, deleteTasksScript, queue, taskIDs)
 }
 
 // removeTasks runs a script that takes the keys and arguments of deleteTasks.
@@ -72,7 +72,7 @@ func (r *Reconciler) removeTasks(ctx context.Context, script *redis.Script, queu
 // the ledger had the outcome. asynq itself would look after two minutes.
 func (r *Reconciler) expiredLeases(ctx context.Context, queue string) error {
 	ids, err := r.redis.ZRangeByScore(ctx, "asynq:{"+queue+"}:lease", &redis.ZRangeBy{Min: "-inf",
-		Max: strconv.FormatInt(r.cfg.Clock.Now().Add(leaseLeft).Unix(), 10), Count: leaseBatch}).Result()
+		Max: strconv.FormatInt(r.cfg.Clock.Now().Add(staleLease).Unix(), 10), Count: leaseBatch}).Result()
 	if err != nil || len(ids) == 0 {
 		return err
 	}
@@ -80,7 +80,7 @@ func (r *Reconciler) expiredLeases(ctx context.Context, queue string) error {
 	if err != nil {
 		return err
 	}
-	var stuck []job.Delivery
+	var stuck []job.OpenDelivery
 	var done []string
 	for _, id := range ids {
 		jobID, delivery, err := job.ParseTaskID(id)
@@ -89,8 +89,8 @@ func (r *Reconciler) expiredLeases(ctx context.Context, queue string) error {
 		}
 		d, open := standing[jobID]
 		switch {
-		case open && d.Delivery == delivery && d.State == job.Active: // its worker answers to the ledger, or is an orphan soon
-		case open && d.Delivery == delivery:
+		case open && d.Number == delivery && d.State == job.Active: // its worker answers to the ledger, or is an orphan soon
+		case open && d.Number == delivery:
 			stuck = append(stuck, d)
 		default: // finished, or carried by another task by now
 			done = append(done, id)
@@ -106,7 +106,7 @@ func (r *Reconciler) expiredLeases(ctx context.Context, queue string) error {
 // KEYS[1] active  KEYS[2] lease
 // ARGV[1] when a new lease ends (Unix seconds)  ARGV[2] prefix of the tasks' keys  ARGV[3] how many tasks there may be
 // Returns how many places were restored or removed.
-var rejoinScript = redis.NewScript(`
+var matchLeasesScript = redis.NewScript(`
 local n, m = redis.call("LLEN", KEYS[1]), redis.call("ZCARD", KEYS[2])
 if n == m or n > tonumber(ARGV[3]) or m > tonumber(ARGV[3]) then
 	return 0
@@ -135,34 +135,34 @@ return changed
 
 const (
 	asynqLease = 30 * time.Second
-	rejoinMost = 10_000
+	maxMatchedLeases = 10_000
 )
 
-func (r *Reconciler) rejoin(ctx context.Context, queue string) error {
+func (r *Reconciler) matchLeases(ctx context.Context, queue string) error {
 	p := asynqredis.QueuePrefix(queue)
-	n, err := rejoinScript.Run(ctx, r.redis, []string{p + "active", p + "lease"}, r.cfg.Clock.Now().Add(asynqLease).Unix(), p+"t:", rejoinMost).Int()
+	n, err := matchLeasesScript.Run(ctx, r.redis, []string{p + "active", p + "lease"}, r.cfg.Clock.Now().Add(asynqLease).Unix(), p+"t:", maxMatchedLeases).Int()
 	if err != nil {
 		return fmt.Errorf("compare active tasks with their leases: %w", err)
 	}
 	if n > 0 {
-		r.divergent[queue][KindStuck].see(n)
+		r.divergent[queue][KindStuck].add(n)
 		r.log.WarnContext(ctx, "active tasks and their leases in redis differed", "queue", queue, "tasks", n)
 	}
 	return nil
 }
 
-func (r *Reconciler) openDeliveries(ctx context.Context, taskIDs []string) (map[job.ID]job.Delivery, error) {
+func (r *Reconciler) openDeliveries(ctx context.Context, taskIDs []string) (map[job.ID]job.OpenDelivery, error) {
 	var ids []job.ID
 	for _, t := range taskIDs {
 		if id, _, err := job.ParseTaskID(t); err == nil {
 			ids = append(ids, id)
 		}
 	}
-	out := map[job.ID]job.Delivery{}
+	out := map[job.ID]job.OpenDelivery{}
 	if len(ids) == 0 {
 		return out, nil
 	}
-	list, err := r.ledger.Standing(ctx, ids)
+	list, err := r.ledger.DeliveriesOf(ctx, ids)
 	for _, d := range list {
 		out[d.ID] = d
 	}
@@ -170,7 +170,7 @@ func (r *Reconciler) openDeliveries(ctx context.Context, taskIDs []string) (map[
 }
 
 // redeliver decides a new delivery for jobs whose task is stuck, sends it, and buries the old task.
-func (r *Reconciler) redeliver(ctx context.Context, queue string, stuck []job.Delivery) error {
+func (r *Reconciler) redeliver(ctx context.Context, queue string, stuck []job.OpenDelivery) error {
 	if len(stuck) == 0 {
 		return nil
 	}

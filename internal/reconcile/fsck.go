@@ -31,7 +31,7 @@ const (
 // Fsck compares the ledger with Redis, all of it, and answers where they differ; what is on its way at that moment is looked at twice. With
 // repair it mends what it finds, as the audit would.
 func (r *Reconciler) Fsck(ctx context.Context, repair bool) ([]Finding, error) {
-	if err := r.reach(ctx); err != nil {
+	if err := r.checkRedis(ctx); err != nil {
 		return nil, err
 	}
 	shared, err := r.wrongKeys(ctx, sharedKeys())
@@ -82,7 +82,7 @@ func (r *Reconciler) openJobs(ctx context.Context, queue string, listed map[stri
 		return nil, err
 	}
 	for at := (job.Position{}); ; {
-		page, err := r.ledger.Deliveries(ctx, queue, at, horizon, fsckPage)
+		page, err := r.ledger.OpenDeliveries(ctx, queue, at, horizon, fsckPage)
 		if err != nil {
 			return nil, err
 		}
@@ -90,7 +90,7 @@ func (r *Reconciler) openJobs(ctx context.Context, queue string, listed map[stri
 		if err != nil {
 			return nil, err
 		}
-		for _, list := range [][]job.Delivery{f.missing, f.stuck, f.archivedInRedis} {
+		for _, list := range [][]job.OpenDelivery{f.missing, f.stuck, f.archivedInRedis} {
 			for _, d := range list {
 				suspects = append(suspects, d.ID)
 			}
@@ -156,7 +156,7 @@ func pages(read func(from, to int64) ([]string, error), into map[string]bool) er
 }
 
 // compareListed is compare for one who knows what stands in the queue's lists, and so needs not trust the order of a long pending list.
-func (r *Reconciler) compareListed(ctx context.Context, queue string, page []job.Delivery, listed map[string]bool) (found, error) {
+func (r *Reconciler) compareListed(ctx context.Context, queue string, page []job.OpenDelivery, listed map[string]bool) (found, error) {
 	now, err := r.ledger.Now(ctx)
 	if err != nil {
 		return found{}, err
@@ -166,7 +166,7 @@ func (r *Reconciler) compareListed(ctx context.Context, queue string, page []job
 		return found{}, err
 	}
 	for _, d := range f.pending {
-		if !listed[job.TaskID(d.ID, d.Delivery)] {
+		if !listed[job.TaskID(d.ID, d.Number)] {
 			f.stuck = append(f.stuck, d)
 		}
 	}
@@ -184,7 +184,7 @@ func (r *Reconciler) confirm(ctx context.Context, queue string, suspects []job.I
 	for len(suspects) > 0 {
 		some := suspects[:min(len(suspects), fsckPage)]
 		suspects = suspects[len(some):]
-		standing, err := r.ledger.Standing(ctx, some)
+		standing, err := r.ledger.DeliveriesOf(ctx, some)
 		if err != nil {
 			return all, err
 		}
@@ -208,9 +208,9 @@ func (r *Reconciler) confirm(ctx context.Context, queue string, suspects []job.I
 }
 
 func (f found) findings(queue string) (out []Finding) {
-	add := func(kind, what string, list []job.Delivery) {
+	add := func(kind, what string, list []job.OpenDelivery) {
 		for _, d := range list {
-			out = append(out, Finding{Kind: kind, Queue: queue, TaskID: job.TaskID(d.ID, d.Delivery), What: "the job is " + string(d.State) + "; " + what})
+			out = append(out, Finding{Kind: kind, Queue: queue, TaskID: job.TaskID(d.ID, d.Number), What: "the job is " + string(d.State) + "; " + what})
 		}
 	}
 	add(KindMissing, "Redis does not know its task", f.missing)

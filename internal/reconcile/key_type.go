@@ -85,7 +85,7 @@ return 1
 
 // setAside takes keys of a wrong type out of the way. What the right ones held, the audit finds like any other loss.
 func (r *Reconciler) setAside(ctx context.Context, queue string, wrong []typedKey) error {
-	r.divergent[queue][KindKey].see(len(wrong))
+	r.divergent[queue][KindKey].add(len(wrong))
 	var errs []error
 	for _, k := range wrong {
 		aside := asideKey(k.name)

@@ -25,13 +25,13 @@ type scanCursors struct {
 	next map[string]uint64
 }
 
-// removeLeftover deletes tasks that belong to no open job, unless a worker has them or they are
+// removeLeftoverScript deletes tasks that belong to no open job, unless a worker has them or they are
 // archived. Keys are in the order of deleteTask's, so that one function makes both.
 //
 // KEYS[1] active  KEYS[2] lease  KEYS[3] pending  KEYS[4] scheduled  KEYS[5] retry  KEYS[6…] the tasks' keys
 // ARGV[1] how long a pending list may be to be searched  ARGV[n] the id of the task KEYS[n+4]
 // Returns how many keys were deleted.
-var removeLeftover = redis.NewScript(`
+var removeLeftoverScript = redis.NewScript(`
 local deleted, length = 0, redis.pcall("LLEN", KEYS[3])
 for i = 6, #KEYS do
 	local id = ARGV[i - 4]
@@ -104,7 +104,7 @@ func (r *Reconciler) removeLeftovers(ctx context.Context, queue string, ids []st
 	ids = slices.DeleteFunc(ids, func(id string) bool {
 		jobID, delivery, _ := job.ParseTaskID(id) // taskIDsOf took only those that can be read
 		d, open := standing[jobID]
-		return open && d.Delivery <= delivery
+		return open && d.Number <= delivery
 	})
-	return r.removeTasks(ctx, removeLeftover, queue, ids)
+	return r.removeTasks(ctx, removeLeftoverScript, queue, ids)
 }

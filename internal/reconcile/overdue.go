@@ -28,38 +28,38 @@ const (
 	listMargin = 2 * time.Second
 )
 
-// sweep is how far the comparison of a queue's open jobs with their tasks has come.
-type sweep struct {
+// progress is how far the comparison of a queue's open jobs with their tasks has come.
+type progress struct {
 	all     job.Position // the walk over all open jobs
 	due     job.Position // the walk over those that should have run by now
 	nextDue time.Time    // when that walk goes on, by this process's clock
 	deep    bool         // compare all of them as fast as it may be done, until the walk has reached its end
-	ahead   ahead
+	ahead   futureTasks
 }
 
-// overdue compares open jobs with their tasks and repairs what differs. A task that is gone is sent again, one that can no
+// compareTasks compares open jobs with their tasks and repairs what differs. A task that is gone is sent again, one that can no
 // longer come to run is delivered anew, and what was archived in Redis is archived in the ledger.
-func (r *Reconciler) overdue(ctx context.Context, queue string) error {
+func (r *Reconciler) compareTasks(ctx context.Context, queue string) error {
 	s := r.sweeps[queue]
 	now, err := r.ledger.Now(ctx)
 	if err != nil {
 		return err
 	}
-	shrunk, err := r.shrunk(ctx, queue, &s.ahead)
+	shrunk, err := r.futureShrunk(ctx, queue, &s.ahead)
 	if err != nil {
 		return err
 	}
 	s.deep = s.deep || shrunk
 	due, dueErr := r.walkDue(ctx, queue, s, now)
 	all, allErr := r.walkAll(ctx, queue, s, now)
-	r.show(queue, due.plus(all))
+	r.recordFound(queue, due.plus(all))
 	return errors.Join(dueErr, allErr)
 }
 
 // walkAll compares a part of all open jobs, from where the last pass stopped.
-func (r *Reconciler) walkAll(ctx context.Context, queue string, s *sweep, now time.Time) (found, error) {
-	f, ended, err := r.walk(ctx, queue, now, &s.all, s.deep, func(after job.Position, limit int) ([]job.Delivery, error) {
-		return r.ledger.Deliveries(ctx, queue, after, now.Add(-r.cfg.Overdue), limit)
+func (r *Reconciler) walkAll(ctx context.Context, queue string, s *progress, now time.Time) (found, error) {
+	f, ended, err := r.walk(ctx, queue, now, &s.all, s.deep, func(after job.Position, limit int) ([]job.OpenDelivery, error) {
+		return r.ledger.OpenDeliveries(ctx, queue, after, now.Add(-r.cfg.Overdue), limit)
 	})
 	s.deep = (s.deep || !f.empty()) && !ended
 	if !f.empty() { // what lost these may have lost others
@@ -70,7 +70,7 @@ func (r *Reconciler) walkAll(ctx context.Context, queue string, s *sweep, now ti
 
 // walkDue compares the jobs that should have run by now. Tasks are taken from a queue in the order in which they came to be
 // pending, so that a job that is older than the oldest tasks of the pending list has no place in it.
-func (r *Reconciler) walkDue(ctx context.Context, queue string, s *sweep, now time.Time) (found, error) {
+func (r *Reconciler) walkDue(ctx context.Context, queue string, s *progress, now time.Time) (found, error) {
 	began := time.Now()
 	if began.Before(s.nextDue) {
 		return found{}, nil
@@ -83,7 +83,7 @@ func (r *Reconciler) walkDue(ctx context.Context, queue string, s *sweep, now ti
 	if !oldest.IsZero() && oldest.Add(-listMargin).Before(before) {
 		before = oldest.Add(-listMargin)
 	}
-	f, _, err := r.walk(ctx, queue, now, &s.due, false, func(after job.Position, limit int) ([]job.Delivery, error) {
+	f, _, err := r.walk(ctx, queue, now, &s.due, false, func(after job.Position, limit int) ([]job.OpenDelivery, error) {
 		return r.ledger.DueDeliveries(ctx, queue, after, before, limit)
 	})
 	rest := min(max(time.Since(began)*dueRest, dueRestMin), dueRestMax)
@@ -97,7 +97,7 @@ func (r *Reconciler) walkDue(ctx context.Context, queue string, s *sweep, now ti
 // walk compares a page, repairs what differs, and goes on from page to page while there is something to repair, or where it
 // is told to. It answers everything that it found, and whether it reached the end.
 func (r *Reconciler) walk(ctx context.Context, queue string, now time.Time, at *job.Position, deep bool,
-	next func(after job.Position, limit int) ([]job.Delivery, error)) (all found, ended bool, err error) {
+	next func(after job.Position, limit int) ([]job.OpenDelivery, error)) (all found, ended bool, err error) {
 	limit := sweepPage
 	for range deepPages {
 		if deep {
@@ -129,8 +129,8 @@ func (r *Reconciler) walk(ctx context.Context, queue string, now time.Time, at *
 
 // found is what a comparison of waiting jobs with their tasks showed.
 type found struct {
-	missing, stuck, archivedInRedis []job.Delivery
-	pending                         []job.Delivery // well, as far as can be told without reading a long pending list whole
+	missing, stuck, archivedInRedis []job.OpenDelivery
+	pending                         []job.OpenDelivery // well, as far as can be told without reading a long pending list whole
 }
 
 func (f found) empty() bool { return len(f.missing)+len(f.stuck)+len(f.archivedInRedis) == 0 }
@@ -154,8 +154,8 @@ func (r *Reconciler) repairStuck(ctx context.Context, queue string, f found) err
 }
 
 // compare looks up the tasks of jobs that wait. Those that are active are the heartbeat's matter.
-func (r *Reconciler) compare(ctx context.Context, queue string, page []job.Delivery, now time.Time) (f found, err error) {
-	var waiting []job.Delivery
+func (r *Reconciler) compare(ctx context.Context, queue string, page []job.OpenDelivery, now time.Time) (f found, err error) {
+	var waiting []job.OpenDelivery
 	for _, d := range page {
 		if d.State != job.Active {
 			waiting = append(waiting, d)

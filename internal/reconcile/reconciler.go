@@ -21,19 +21,19 @@ import (
 
 // Ledger is what Redis is compared with.
 type Ledger interface {
-	// Deliveries reads open jobs of a queue in the order in which their deliveries were decided.
-	Deliveries(ctx context.Context, queue string, after job.Position, before time.Time, limit int) ([]job.Delivery, error)
+	// OpenDeliveries reads open jobs of a queue in the order in which their deliveries were decided.
+	OpenDeliveries(ctx context.Context, queue string, after job.Position, before time.Time, limit int) ([]job.OpenDelivery, error)
 	// DueDeliveries is Deliveries for the jobs that wait and should have run before that time.
-	DueDeliveries(ctx context.Context, queue string, after job.Position, before time.Time, limit int) ([]job.Delivery, error)
+	DueDeliveries(ctx context.Context, queue string, after job.Position, before time.Time, limit int) ([]job.OpenDelivery, error)
 	// SettledBefore is a time before which every dispatch_at is visible to everybody.
 	SettledBefore(ctx context.Context) (time.Time, error)
 	Now(ctx context.Context) (time.Time, error)
-	// Standing reads where these jobs stand; those that are unknown or finished are left out.
-	Standing(ctx context.Context, ids []job.ID) ([]job.Delivery, error)
-	Parcels(ctx context.Context, ids []job.ID) ([]job.Parcel, error)
+	// DeliveriesOf reads where these jobs stand; those that are unknown or finished are left out.
+	DeliveriesOf(ctx context.Context, ids []job.ID) ([]job.OpenDelivery, error)
+	Messages(ctx context.Context, ids []job.ID) ([]job.Message, error)
 	// Redeliver decides a new delivery for jobs that still wait under the given one.
-	Redeliver(ctx context.Context, stuck []job.Delivery) ([]job.Parcel, error)
-	Orphans(ctx context.Context, judge job.ID) ([]*job.Job, error)
+	Redeliver(ctx context.Context, stuck []job.OpenDelivery) ([]job.Message, error)
+	RescueLost(ctx context.Context, judge job.ID) ([]*job.Job, error)
 	Archive(ctx context.Context, id job.ID, reason string) (*job.Job, error)
 	Queues(ctx context.Context) ([]job.Queue, error)
 	Pause(ctx context.Context, queue, by, reason string) error
@@ -54,9 +54,9 @@ type Config struct {
 // Dispatcher sends jobs to Redis.
 type Dispatcher interface {
 	// Send sends soon, without waiting for Redis.
-	Send(messages ...job.Parcel)
+	Send(messages ...job.Message)
 	// SendNow sends one and waits for Redis. A delivery that Redis knows is no error.
-	SendNow(ctx context.Context, m job.Parcel) error
+	SendNow(ctx context.Context, m job.Message) error
 	// Full reports that Redis nears its memory limit, and sending has stopped.
 	Full() bool
 }
@@ -96,10 +96,10 @@ type Reconciler struct {
 	log        *slog.Logger
 	began      time.Time
 	scanned    scanCursors       // where the search for tasks without a job goes on
-	sweeps     map[string]*sweep // how far the comparison of each queue's jobs with their tasks has come
+	sweeps     map[string]*progress // how far the comparison of each queue's jobs with their tasks has come
 
 	resent    map[string]*atomic.Int64
-	divergent map[string]map[string]*shown // by queue and kind; keys of no queue are under the empty name
+	divergent map[string]map[string]*divergence // by queue and kind; keys of no queue are under the empty name
 	adopted   atomic.Int64
 	passes    atomic.Int64
 	last      atomic.Int64 // when a pass last succeeded: nanoseconds since began
@@ -120,12 +120,12 @@ func New(cfg Config, l Ledger, d Dispatcher, c redis.UniversalClient, log *slog.
 		log:        log,
 		began:      time.Now(),
 		scanned:    scanCursors{next: map[string]uint64{}},
-		sweeps:     map[string]*sweep{},
+		sweeps:     map[string]*progress{},
 		resent:     counters(ReasonLost, ReasonOrphaned, ReasonStuck),
-		divergent:  map[string]map[string]*shown{"": newShown()},
+		divergent:  map[string]map[string]*divergence{"": newDivergences()},
 	}
 	for _, queue := range cfg.Queues {
-		r.divergent[queue], r.sweeps[queue] = newShown(), &sweep{}
+		r.divergent[queue], r.sweeps[queue] = newDivergences(), &progress{}
 	}
 	return r, nil
 }
@@ -172,13 +172,13 @@ func (r *Reconciler) Run(ctx context.Context) error {
 // Pass is one audit of everything. Orphans need no Redis, so they come first; each queue is audited even if another failed.
 func (r *Reconciler) Pass(ctx context.Context) error {
 	r.passes.Add(1)
-	errs := []error{r.orphans(ctx)}
-	if err := r.reach(ctx); err != nil { // nothing can be compared, and nothing is wrong with the ledger
+	errs := []error{r.rescueLost(ctx)}
+	if err := r.checkRedis(ctx); err != nil { // nothing can be compared, and nothing is wrong with the ledger
 		return errors.Join(append(errs, err)...)
 	}
 	errs = append(errs, r.checkSharedKeys(ctx), r.restore(ctx))
 	for _, queue := range r.cfg.Queues {
-		errs = append(errs, r.queue(ctx, queue))
+		errs = append(errs, r.reconcileQueue(ctx, queue))
 	}
 	err := errors.Join(errs...)
 	if err == nil {
@@ -187,15 +187,15 @@ func (r *Reconciler) Pass(ctx context.Context) error {
 	return err
 }
 
-// reach asks Redis for a sign of life, and whose it is.
-func (r *Reconciler) reach(ctx context.Context) error {
+// checkRedis asks Redis for a sign of life, and whose it is.
+func (r *Reconciler) checkRedis(ctx context.Context) error {
 	if r.cfg.Mark != nil {
 		return r.cfg.Mark.Check(ctx)
 	}
 	return r.redis.Ping(ctx).Err()
 }
 
-func (r *Reconciler) queue(ctx context.Context, queue string) error {
+func (r *Reconciler) reconcileQueue(ctx context.Context, queue string) error {
 	mine, err := r.turn(ctx, queue)
 	if err != nil || !mine {
 		for _, n := range r.divergent[queue] { // whoever has the turn knows; what was seen here is old
@@ -207,7 +207,7 @@ func (r *Reconciler) queue(ctx context.Context, queue string) error {
 		err = r.leftovers(ctx)
 	}
 	// Keys come first: a key of a wrong type would stop all that follows.
-	return errors.Join(err, r.checkKeys(ctx, queue), r.reconcileSent(ctx, queue), r.rejoin(ctx, queue), r.expiredLeases(ctx, queue), r.overdue(ctx, queue))
+	return errors.Join(err, r.checkKeys(ctx, queue), r.reconcileSent(ctx, queue), r.matchLeases(ctx, queue), r.expiredLeases(ctx, queue), r.compareTasks(ctx, queue))
 }
 
 // turn lets one reconciler at a time look at a queue. Two at once would do the same work twice, which is
@@ -218,10 +218,10 @@ func (r *Reconciler) turn(ctx context.Context, queue string) (bool, error) {
 
 func turnKey(queue string) string { return "waybill:{" + queue + "}:reconciler" }
 
-// orphans sends on what dead workers held.
-func (r *Reconciler) orphans(ctx context.Context) error {
+// rescueLost sends on what dead workers held.
+func (r *Reconciler) rescueLost(ctx context.Context) error {
 	for {
-		jobs, err := r.ledger.Orphans(ctx, r.cfg.WorkerID)
+		jobs, err := r.ledger.RescueLost(ctx, r.cfg.WorkerID)
 		if err != nil {
 			return err
 		}
@@ -233,7 +233,7 @@ func (r *Reconciler) orphans(ctx context.Context) error {
 			r.log.Log(ctx, level, "worker lost, its job was taken back", "job_id", j.ID, "type", j.Type, "attempt", j.Attempt, "state", j.State)
 			if !j.State.Finished() {
 				r.resent[ReasonOrphaned].Add(1)
-				r.dispatcher.Send(j.Parcel())
+				r.dispatcher.Send(j.Message())
 			}
 		}
 		if len(jobs) == 0 {

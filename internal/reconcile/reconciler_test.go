@@ -104,7 +104,7 @@ func (b *fixture) create(n int, change ...func(*job.Submission)) []*job.Job {
 func (b *fixture) send(jobs ...*job.Job) {
 	b.Helper()
 	for _, j := range jobs {
-		if err := b.d.SendNow(b.Context(), j.Parcel()); err != nil {
+		if err := b.d.SendNow(b.Context(), j.Message()); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -254,7 +254,7 @@ func TestATaskThatNobodyHoldsIsDeliveredAnew(t *testing.T) {
 			if !lease.IsZero() {
 				b.pass()
 			} else { // the slow comparison looks at jobs that are older than Overdue
-				f, err := b.reconciler.compare(t.Context(), "default", []job.Delivery{{Position: job.Position{ID: j.ID}, Delivery: 1, State: job.Pending}}, time.Now())
+				f, err := b.reconciler.compare(t.Context(), "default", []job.OpenDelivery{{Position: job.Position{ID: j.ID}, Number: 1, State: job.Pending}}, time.Now())
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -293,7 +293,7 @@ func TestATaskArchivedInRedisIsArchivedInTheLedger(t *testing.T) {
 	if err := b.insp.ArchiveTask("default", job.TaskID(j.ID, 1)); err != nil {
 		t.Fatal(err)
 	}
-	f, err := b.reconciler.compare(t.Context(), "default", []job.Delivery{{Position: job.Position{ID: j.ID}, Delivery: 1, State: job.Pending}}, time.Now())
+	f, err := b.reconciler.compare(t.Context(), "default", []job.OpenDelivery{{Position: job.Position{ID: j.ID}, Number: 1, State: job.Pending}}, time.Now())
 	if err != nil || len(f.archivedInRedis) != 1 {
 		t.Fatal(f, err)
 	}

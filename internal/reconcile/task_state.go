@@ -28,10 +28,10 @@ type taskState struct {
 }
 
 // isStuck reports whether a task can no longer come to run in time.
-func (p taskState) isStuck(d job.Delivery, now time.Time) bool {
+func (p taskState) isStuck(d job.OpenDelivery, now time.Time) bool {
 	switch p.state {
 	case "active":
-		return p.score < float64(now.Add(leaseLeft).Unix()) // also where it has none
+		return p.score < float64(now.Add(staleLease).Unix()) // also where it has none
 	case "scheduled", "retry":
 		due := d.RunAt
 		if due.Before(now) {
@@ -112,14 +112,14 @@ end
 return out
 `)
 
-func (r *Reconciler) taskStates(ctx context.Context, queue string, list []job.Delivery) ([]taskState, error) {
+func (r *Reconciler) taskStates(ctx context.Context, queue string, list []job.OpenDelivery) ([]taskState, error) {
 	if len(list) == 0 {
 		return nil, nil
 	}
 	prefix := asynqredis.QueuePrefix(queue)
 	keys, args := []string{prefix + "lease", prefix + "scheduled", prefix + "retry", prefix + "pending"}, []any{listedWhole, listMargin.Nanoseconds()}
 	for _, d := range list {
-		id := job.TaskID(d.ID, d.Delivery)
+		id := job.TaskID(d.ID, d.Number)
 		keys, args = append(keys, prefix+"t:"+id), append(args, id)
 	}
 	flat, err := taskStatesScript.Run(ctx, r.redis, keys, args...).StringSlice()
@@ -134,12 +134,12 @@ func (r *Reconciler) taskStates(ctx context.Context, queue string, list []job.De
 	return out, nil
 }
 
-// oldestPending is since when the oldest tasks of a pending list that is too long to be read whole wait; zero: it is not, or
+// oldestPendingScript is since when the oldest tasks of a pending list that is too long to be read whole wait; zero: it is not, or
 // they do not say.
 //
 // KEYS[1] pending
 // ARGV[1] how many tasks are read of a long list  ARGV[2] prefix of the tasks' keys
-var oldestPending = redis.NewScript(`
+var oldestPendingScript = redis.NewScript(`
 local length = redis.pcall("LLEN", KEYS[1])
 if type(length) ~= "number" or length <= tonumber(ARGV[1]) then
 	return "0"
@@ -157,7 +157,7 @@ return oldest or "0"
 
 func (r *Reconciler) oldestPending(ctx context.Context, queue string) (time.Time, error) {
 	prefix := asynqredis.QueuePrefix(queue)
-	since, err := oldestPending.Run(ctx, r.redis, []string{prefix + "pending"}, listedWhole, prefix+"t:").Int64()
+	since, err := oldestPendingScript.Run(ctx, r.redis, []string{prefix + "pending"}, listedWhole, prefix+"t:").Int64()
 	if err != nil {
 		return time.Time{}, fmt.Errorf("read the age of the oldest tasks: %w", err)
 	}
@@ -167,8 +167,8 @@ func (r *Reconciler) oldestPending(ctx context.Context, queue string) (time.Time
 	return time.Unix(0, since), nil
 }
 
-// ahead is how many tasks of a queue lay beyond a moment in the future.
-type ahead struct {
+// futureTasks is how many tasks of a queue lay beyond a moment in the future.
+type futureTasks struct {
 	at    int64 // Unix seconds; 0: not counted yet
 	tasks int64
 }
@@ -176,9 +176,9 @@ type ahead struct {
 // shrinkLeast is how many tasks at least must be gone from the future between two passes for all jobs to be compared.
 const shrinkLeast = 100
 
-// shrunk counts the tasks that are due a minute from now or later, and reports whether many of those that the last pass
+// futureShrunk counts the tasks that are due a minute from now or later, and reports whether many of those that the last pass
 // counted are gone. Time alone moves none of them, so that they were canceled, run by hand, or lost.
-func (r *Reconciler) shrunk(ctx context.Context, queue string, last *ahead) (bool, error) {
+func (r *Reconciler) futureShrunk(ctx context.Context, queue string, last *futureTasks) (bool, error) {
 	prefix, next := "asynq:{"+queue+"}:", r.cfg.Clock.Now().Add(time.Minute).Unix()
 	count := func(p redis.Pipeliner, at int64) []*redis.IntCmd {
 		from := strconv.FormatInt(at, 10)
@@ -191,6 +191,6 @@ func (r *Reconciler) shrunk(ctx context.Context, queue string, last *ahead) (boo
 	}
 	gone := last.tasks - before[0].Val() - before[1].Val()
 	lost := last.at != 0 && gone >= max(shrinkLeast, last.tasks/100)
-	*last = ahead{next, after[0].Val() + after[1].Val()}
+	*last = futureTasks{next, after[0].Val() + after[1].Val()}
 	return lost, nil
 }

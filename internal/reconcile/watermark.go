@@ -61,7 +61,7 @@ func (r *Reconciler) reconcileSent(ctx context.Context, queue string) error {
 	if err != nil {
 		return err
 	}
-	if mark, err = r.afterStep(ctx, queue, mark, horizon); err != nil {
+	if mark, err = r.afterClockStep(ctx, queue, mark, horizon); err != nil {
 		return err
 	}
 	missing := int64(0)
@@ -76,16 +76,16 @@ func (r *Reconciler) reconcileSent(ctx context.Context, queue string) error {
 	}
 }
 
-// afterStep looks for a watermark ahead of the ledger's clock: it was set before that clock stepped back. What was decided since then lies
+// afterClockStep looks for a watermark ahead of the ledger's clock: it was set before that clock stepped back. What was decided since then lies
 // before it, and what was decided shortly before the step lies behind the horizon for as long as the step was wide. So what lies behind the
 // horizon is looked up here, and the answer is to begin from the first delivery.
-func (r *Reconciler) afterStep(ctx context.Context, queue string, mark watermark, horizon time.Time) (watermark, error) {
+func (r *Reconciler) afterClockStep(ctx context.Context, queue string, mark position, horizon time.Time) (position, error) {
 	if !mark.DispatchAt.After(r.cfg.Clock.Now()) {
 		return mark, nil
 	}
 	r.log.WarnContext(ctx, "the ledger's clock has stepped back, all open jobs are looked up in redis", "queue", queue)
 	for at := (job.Position{DispatchAt: horizon}); ; {
-		page, err := r.ledger.Deliveries(ctx, queue, at, endOfTime, advancePage)
+		page, err := r.ledger.OpenDeliveries(ctx, queue, at, endOfTime, advancePage)
 		if err != nil {
 			return mark, err
 		}
@@ -101,7 +101,7 @@ func (r *Reconciler) afterStep(ctx context.Context, queue string, mark watermark
 }
 
 // resendMissing sends those of the deliveries that Redis does not know.
-func (r *Reconciler) resendMissing(ctx context.Context, queue string, page []job.Delivery) error {
+func (r *Reconciler) resendMissing(ctx context.Context, queue string, page []job.OpenDelivery) error {
 	places, err := advanceScript.Run(ctx, r.redis, watermarkAndTaskKeys(queue, page), noWatermark, "").Int64Slice()
 	if err != nil {
 		return fmt.Errorf("look tasks up: %w", err)
@@ -126,14 +126,14 @@ var endOfTime = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // advancePage looks the deliveries after the watermark up, sends what is missing, and looks again until nothing is: then it raises the watermark. It
 // answers how many were missing, and the new watermark; that has no text where it could not be raised.
-func (r *Reconciler) advancePage(ctx context.Context, queue string, mark watermark, horizon time.Time) (next watermark, missing int64, err error) {
+func (r *Reconciler) advancePage(ctx context.Context, queue string, mark position, horizon time.Time) (next position, missing int64, err error) {
 	for range advanceTries {
-		page, err := r.ledger.Deliveries(ctx, queue, mark.Position, horizon, advancePage)
+		page, err := r.ledger.OpenDeliveries(ctx, queue, mark.Position, horizon, advancePage)
 		if err != nil {
-			return watermark{}, missing, err
+			return position{}, missing, err
 		}
 		// Deliveries ends before the horizon: the horizon itself, without an id, vouches for nothing that lies on it.
-		next := watermark{Position: job.Position{DispatchAt: horizon}}
+		next := position{Position: job.Position{DispatchAt: horizon}}
 		if len(page) == advancePage {
 			next.Position = page[len(page)-1].Position
 		}
@@ -141,11 +141,11 @@ func (r *Reconciler) advancePage(ctx context.Context, queue string, mark waterma
 		places, err := advanceScript.Run(ctx, r.redis, watermarkAndTaskKeys(queue, page), mark.text, next.text).Int64Slice()
 		switch {
 		case err != nil:
-			return watermark{}, missing, fmt.Errorf("look tasks up: %w", err)
+			return position{}, missing, fmt.Errorf("look tasks up: %w", err)
 		case len(places) == 0:
 			return next, missing, nil
 		case places[0] == 0: // the next pass begins where the watermark is then
-			return watermark{}, missing, nil
+			return position{}, missing, nil
 		}
 		missing += int64(len(places))
 		ids := make([]job.ID, len(places))
@@ -153,16 +153,16 @@ func (r *Reconciler) advancePage(ctx context.Context, queue string, mark waterma
 			ids[i] = page[p-1].ID
 		}
 		if err := r.resend(ctx, ReasonLost, ids); err != nil || r.dispatcher.Full() { // full: they wait in the ledger
-			return watermark{}, missing, err
+			return position{}, missing, err
 		}
 	}
-	return watermark{}, missing, nil
+	return position{}, missing, nil
 }
 
-func watermarkAndTaskKeys(queue string, page []job.Delivery) []string {
+func watermarkAndTaskKeys(queue string, page []job.OpenDelivery) []string {
 	keys := append(make([]string, 0, len(page)+1), watermarkKey(queue))
 	for _, d := range page {
-		keys = append(keys, asynqredis.TaskKey(queue, job.TaskID(d.ID, d.Delivery)))
+		keys = append(keys, asynqredis.TaskKey(queue, job.TaskID(d.ID, d.Number)))
 	}
 	return keys
 }
@@ -183,14 +183,14 @@ func (r *Reconciler) horizon(ctx context.Context) (time.Time, error) {
 
 // resend sends deliveries as the ledger has them now, many at once.
 func (r *Reconciler) resend(ctx context.Context, reason string, ids []job.ID) error {
-	parcels, err := r.ledger.Parcels(ctx, ids)
+	parcels, err := r.ledger.Messages(ctx, ids)
 	if err != nil {
 		return err
 	}
 	return r.resendAll(ctx, reason, parcels)
 }
 
-func (r *Reconciler) resendAll(ctx context.Context, reason string, parcels []job.Parcel) error {
+func (r *Reconciler) resendAll(ctx context.Context, reason string, parcels []job.Message) error {
 	var group errgroup.Group
 	group.SetLimit(asynqredis.MaxEnqueueBatch)
 	var once sync.Once
@@ -212,40 +212,40 @@ func (r *Reconciler) resendAll(ctx context.Context, reason string, parcels []job
 	return group.Wait()
 }
 
-// watermark is a position and the very text that Redis holds for it.
-type watermark struct {
+// position is a position and the very text that Redis holds for it.
+type position struct {
 	job.Position
 	text string
 }
 
-func (r *Reconciler) readWatermark(ctx context.Context, queue string) (watermark, error) {
+func (r *Reconciler) readWatermark(ctx context.Context, queue string) (position, error) {
 	text, err := r.redis.Get(ctx, watermarkKey(queue)).Result()
 	if err == redis.Nil {
-		return watermark{}, nil
+		return position{}, nil
 	}
 	if err != nil {
-		return watermark{}, fmt.Errorf("read the watermark: %w", err)
+		return position{}, fmt.Errorf("read the watermark: %w", err)
 	}
 	return parseWatermark(text), nil
 }
 
 // parseWatermark reads what String wrote. One that cannot be read vouches for nothing, but keeps its text, so that it can be replaced.
-func parseWatermark(text string) watermark {
+func parseWatermark(text string) position {
 	micros, id, _ := strings.Cut(text, " ")
 	n, err := strconv.ParseInt(micros, 10, 64)
 	if err != nil || n <= 0 {
-		return watermark{text: text}
+		return position{text: text}
 	}
-	w := watermark{Position: job.Position{DispatchAt: time.UnixMicro(n).UTC()}, text: text}
+	w := position{Position: job.Position{DispatchAt: time.UnixMicro(n).UTC()}, text: text}
 	if id != "" {
 		if w.ID, err = job.ParseID(id); err != nil {
-			return watermark{text: text}
+			return position{text: text}
 		}
 	}
 	return w
 }
 
-func (w watermark) String() string {
+func (w position) String() string {
 	s := strconv.FormatInt(w.DispatchAt.UnixMicro(), 10)
 	if !w.ID.IsZero() {
 		s += " " + w.ID.String()

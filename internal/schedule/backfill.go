@@ -112,7 +112,7 @@ func (d *decision) backfill(times []time.Time, have map[int64]bool, b Backfill) 
 		out.Made++
 		out.Last, out.Ends = planned, runAt
 		if !b.DryRun {
-			sub := fill(&d.Schedule, d.timing.loc, planned)
+			sub := renderTemplate(&d.Schedule, d.timing.loc, planned)
 			sub.RunAt = runAt
 			d.Ticks = append(d.Ticks, job.PlannedTick{PlannedAt: planned, Outcome: job.Backfilled, Job: sub, Redo: true})
 		}

@@ -75,7 +75,7 @@ func (s *Service) checkJob(sch *job.Schedule, t *timing) (wrong []job.FieldError
 	if t == nil {
 		t = &timing{loc: time.UTC}
 	}
-	sample := fill(sch, t.loc, sampleTime())
+	sample := renderTemplate(sch, t.loc, sampleTime())
 	if len(sample.Payload) > job.MaxPayload {
 		at("/payload", fmt.Sprintf("may have %d bytes", job.MaxPayload))
 		return wrong

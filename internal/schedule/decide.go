@@ -62,7 +62,7 @@ func (d *decision) decide() job.ScheduleDecision {
 	for n := 0; n < maxTicks && d.due() && !d.left.spent(); n++ {
 		planned := s.NextAt
 		s.NextAt = d.timing.next(planned)
-		d.tick(planned, d.judge(planned, s.NextAt))
+		d.tick(planned, d.decideTick(planned, s.NextAt))
 	}
 	d.keepOpen()
 	return d.ScheduleDecision
@@ -75,8 +75,8 @@ func (d *decision) keepOpen() {
 	}
 }
 
-// judge says whether planned is on time, is made up for, or was missed; following is the planned time after it.
-func (d *decision) judge(planned, following time.Time) job.Outcome {
+// decideTick says whether planned is on time, is made up for, or was missed; following is the planned time after it.
+func (d *decision) decideTick(planned, following time.Time) job.Outcome {
 	s := &d.Schedule
 	late := func(t time.Time) bool { return d.now.Sub(t) > onTime }
 	switch {
@@ -119,7 +119,7 @@ func (d *decision) tick(planned time.Time, outcome job.Outcome) {
 }
 
 func (d *decision) run(planned time.Time, outcome job.Outcome) {
-	sub := fill(&d.Schedule, d.timing.loc, planned)
+	sub := renderTemplate(&d.Schedule, d.timing.loc, planned)
 	d.Ticks = append(d.Ticks, job.PlannedTick{PlannedAt: planned, Outcome: outcome, Job: sub, Redo: outcome == job.Buffered})
 	d.left.spend(sub)
 	if d.Schedule.Overlap != job.OverlapAllow {
@@ -158,8 +158,8 @@ func (d *decision) pause(by, reason string) {
 	s.NextAt, s.PausedAt, s.PausedBy, s.PauseReason = time.Time{}, d.now, by, reason
 }
 
-// misfit pauses a schedule whose job could not be run, after saying of each due time that it was missed.
-func (d *decision) misfit(reason string) job.ScheduleDecision {
+// invalidTemplate pauses a schedule whose job could not be run, after saying of each due time that it was missed.
+func (d *decision) invalidTemplate(reason string) job.ScheduleDecision {
 	d.unbuffer()
 	for n := 0; n < maxTicks && d.due() && !d.left.spent(); n++ {
 		planned := d.Schedule.NextAt

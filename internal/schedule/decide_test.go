@@ -104,7 +104,7 @@ func TestPlaceholdersBecomeThePlannedTime(t *testing.T) {
 	s := spec(func(s *job.Schedule) {
 		s.Job.Payload = []byte(`{"url": "https://example.com/?at={{planned_at}}",  "day":"{{planned_date}}", "other": "{{name}}"}`)
 	})
-	got := fill(&s, Zone("Australia/Lord_Howe"), at(t, "2026-03-31T14:00:00Z"))
+	got := renderTemplate(&s, Zone("Australia/Lord_Howe"), at(t, "2026-03-31T14:00:00Z"))
 	if want := `{"url": "https://example.com/?at=2026-03-31T14:00:00Z",  "day":"2026-04-01", "other": "{{name}}"}`; string(got.Payload) != want {
 		t.Errorf("%s", got.Payload)
 	}

@@ -17,11 +17,11 @@ const (
 	plannedDate = "{{planned_date}}" // the day in the schedule's zone: 2026-03-29
 )
 
-// fill makes the job of one planned time from the template.
-func fill(s *job.Schedule, loc *time.Location, planned time.Time) *job.Submission {
+// renderTemplate makes the job of one planned time from the template.
+func renderTemplate(s *job.Schedule, loc *time.Location, planned time.Time) *job.Submission {
 	sub := s.Job
 	sub.ID, sub.OwnerID = job.NewID(), s.OwnerID
-	sub.Payload = fillPayload(s.Job.Payload, loc, planned)
+	sub.Payload = renderPayload(s.Job.Payload, loc, planned)
 	sub.Labels = maps.Clone(s.Job.Labels)
 	if sub.Labels == nil {
 		sub.Labels = map[string]string{}
@@ -35,12 +35,12 @@ func fill(s *job.Schedule, loc *time.Location, planned time.Time) *job.Submissio
 
 // Sample is payload with its placeholders filled by a time that makes them as long as they get.
 func Sample(payload json.RawMessage, timezone string) json.RawMessage {
-	return fillPayload(payload, Zone(timezone), sampleTime())
+	return renderPayload(payload, Zone(timezone), sampleTime())
 }
 
 func sampleTime() time.Time { return time.Date(2030, 1, 1, 0, 0, 0, 123_456_000, time.UTC) }
 
-func fillPayload(payload json.RawMessage, loc *time.Location, planned time.Time) json.RawMessage {
+func renderPayload(payload json.RawMessage, loc *time.Location, planned time.Time) json.RawMessage {
 	if !bytes.Contains(payload, []byte("{{planned_")) {
 		return payload
 	}

@@ -8,8 +8,8 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// fits says whether a job made from a template could be run here: nil, or what is wrong with it.
-type fits func(s job.Submission) error
+// typeCheck says whether a job made from a template could be run here: nil, or what is wrong with it.
+type typeCheck func(s job.Submission) error
 
 // plan is what a process knows of one revision of a schedule.
 type plan struct {
@@ -20,7 +20,7 @@ type plan struct {
 
 // planner decides on schedules. It remembers how it read each: reading a zone and checking a payload cost more than a decision.
 type planner struct {
-	fits  fits
+	fits  typeCheck
 	mu    sync.Mutex
 	plans map[job.ID]plan
 }
@@ -28,7 +28,7 @@ type planner struct {
 // maxPlans bounds what a planner remembers.
 const maxPlans = 50_000
 
-func newPlanner(f fits) *planner { return &planner{fits: f, plans: map[job.ID]plan{}} }
+func newPlanner(f typeCheck) *planner { return &planner{fits: f, plans: map[job.ID]plan{}} }
 
 func (p *planner) plan(s *job.Schedule) plan {
 	p.mu.Lock()
@@ -38,7 +38,7 @@ func (p *planner) plan(s *job.Schedule) plan {
 	}
 	made := plan{revision: s.Revision}
 	if made.timing, made.misfit = readTiming(s.Timing, s.CreatedAt); made.misfit == nil {
-		made.misfit = p.fits(*fill(s, made.timing.loc, sampleTime()))
+		made.misfit = p.fits(*renderTemplate(s, made.timing.loc, sampleTime()))
 	}
 	if len(p.plans) >= maxPlans {
 		clear(p.plans)
@@ -63,10 +63,10 @@ func (p *planner) decide(due *job.DueSchedule, now time.Time, left *budget) job.
 		return d.ScheduleDecision
 	}
 	if due.OwnerDisabled {
-		return d.misfit(ownerDisabled)
+		return d.invalidTemplate(ownerDisabled)
 	}
 	if known.misfit != nil {
-		return d.misfit(reason(known.misfit))
+		return d.invalidTemplate(reason(known.misfit))
 	}
 	return d.decide()
 }

@@ -96,13 +96,13 @@ func (q *quota) countOne(ctx context.Context, owner job.ID) error {
 	delete(q.asked, owner)
 	if full := counted >= q.max; full != u.full {
 		u.full = full
-		q.say(ctx, owner, full)
+		q.report(ctx, owner, full)
 	}
 	return nil
 }
 
-// say is once for all the times that are missed.
-func (q *quota) say(ctx context.Context, owner job.ID, full bool) {
+// report is once for all the times that are missed.
+func (q *quota) report(ctx context.Context, owner job.ID, full bool) {
 	if full {
 		q.log.WarnContext(ctx, "a user has too many open jobs, planned times of his schedules are missed", "owner_id", owner, "limit", q.max)
 		return

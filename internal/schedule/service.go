@@ -22,10 +22,10 @@ type ledger interface {
 	OpenJobs(ctx context.Context, owner job.ID, limit int) (int, error)
 }
 
-// carrier takes recorded jobs to the workers, and canceled ones back. None of its methods blocks or fails.
-type carrier interface {
-	Send(p ...job.Parcel)
-	Withdraw(p job.Parcel)
+// dispatcher takes recorded jobs to the workers, and canceled ones back. None of its methods blocks or fails.
+type dispatcher interface {
+	Send(p ...job.Message)
+	Withdraw(p job.Message)
 	SignalCancel(id job.ID)
 }
 
@@ -43,7 +43,7 @@ type Config struct {
 // Deps are what a Service works with; all are needed but Observer.
 type Deps struct {
 	Ledger  ledger
-	Carrier carrier
+	Dispatcher dispatcher
 	// Fits says whether a job made from a template could be run: nil, or what is wrong with it.
 	Fits     func(s job.Submission) error
 	Log      *slog.Logger
@@ -60,19 +60,19 @@ type Service struct {
 
 // New makes a Service.
 func New(cfg Config, deps Deps) (*Service, error) {
-	if deps.Ledger == nil || deps.Carrier == nil || deps.Fits == nil || deps.Log == nil {
+	if deps.Ledger == nil || deps.Dispatcher == nil || deps.Fits == nil || deps.Log == nil {
 		return nil, errors.New("schedule: a dependency is missing")
 	}
 	if deps.Observer == nil {
-		deps.Observer = silent{}
+		deps.Observer = noObserver{}
 	}
 	cfg.MinInterval = max(cfg.MinInterval, time.Second)
 	return &Service{cfg: cfg, deps: deps, plan: newPlanner(deps.Fits), quota: newQuota(cfg.MaxOpen, deps.Ledger, deps.Log)}, nil
 }
 
-type silent struct{}
+type noObserver struct{}
 
-func (silent) Decided(*job.Decided) {}
+func (noObserver) Decided(*job.Decided) {}
 
 // Create checks a schedule and writes it down; what the ledger decides (id, times, revision) is filled in. Its first planned time lies
 // after now. Errors: job.CodeInvalid with the pointers, job.CodeConflict where its owner has one of that name.
@@ -267,14 +267,14 @@ func (s *Service) commit(out *job.Decided, err error) (*job.Decided, error) {
 	for _, j := range out.Canceled {
 		canceled[j.ID] = true
 		if j.State.Finished() {
-			s.deps.Carrier.Withdraw(j.Parcel())
+			s.deps.Dispatcher.Withdraw(j.Message())
 		} else {
-			s.deps.Carrier.SignalCancel(j.ID)
+			s.deps.Dispatcher.SignalCancel(j.ID)
 		}
 	}
 	for _, j := range out.Created {
 		if !canceled[j.ID] {
-			s.deps.Carrier.Send(j.Parcel())
+			s.deps.Dispatcher.Send(j.Message())
 		}
 	}
 	s.quota.created(out.Created)

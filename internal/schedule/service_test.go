@@ -48,7 +48,7 @@ func newBench(t *testing.T, url string) *bench {
 		t.Fatal(err)
 	}
 	b := &bench{t: t, store: s, carrier: &fakeCarrier{}, misfit: map[string]error{}}
-	b.Service, err = New(Config{}, Deps{Ledger: s, Carrier: b.carrier, Log: testenv.Logger(t), Fits: func(s job.Submission) error { return b.misfit[s.Type] }})
+	b.Service, err = New(Config{}, Deps{Ledger: s, Dispatcher: b.carrier, Log: testenv.Logger(t), Fits: func(s job.Submission) error { return b.misfit[s.Type] }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +60,7 @@ type fakeCarrier struct {
 	sent, withdrawn, signaled []job.ID
 }
 
-func (c *fakeCarrier) Send(p ...job.Parcel) {
+func (c *fakeCarrier) Send(p ...job.Message) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, p := range p {
@@ -68,7 +68,7 @@ func (c *fakeCarrier) Send(p ...job.Parcel) {
 	}
 }
 
-func (c *fakeCarrier) Withdraw(p job.Parcel) {
+func (c *fakeCarrier) Withdraw(p job.Message) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.withdrawn = append(c.withdrawn, p.JobID)
@@ -191,7 +191,7 @@ func (b *bench) claim(id job.ID) {
 		return
 	}
 	c, err := b.store.Claim(b.t.Context(), []job.ClaimRequest{{JobID: id, Delivery: j.Delivery, WorkerID: job.NewID()}})
-	if err != nil || c[0].Verdict != job.Run {
+	if err != nil || c[0].Decision != job.Run {
 		b.t.Fatalf("claim: %+v, %v", c, err)
 	}
 }

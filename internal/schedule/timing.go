@@ -133,7 +133,7 @@ func (p *timing) nextInterval(t time.Time) time.Time {
 
 // nextWall walks over the wall times: while clocks run through an hour for the second time, all of its wall times lie in the past.
 func (p *timing) nextWall(t time.Time) time.Time {
-	for w := p.wall.Next(wallOf(t, p.loc)); !w.IsZero(); w = p.wall.Next(w) {
+	for w := p.wall.Next(wallClock(t, p.loc)); !w.IsZero(); w = p.wall.Next(w) {
 		if n := instant(w, p.loc); n.After(t) {
 			return n
 		}

@@ -232,9 +232,9 @@ func TestAWallTimeIsItsFirstInstantOrTheEndOfTheGap(t *testing.T) {
 		loc := Zone(name)
 		for _, change := range transitions(loc, at(t, "2009-01-01T00:00:00Z"), at(t, "2013-01-01T00:00:00Z")) {
 			first := map[time.Time]time.Time{}
-			lowest, highest := wallOf(change, loc), wallOf(change, loc)
+			lowest, highest := wallClock(change, loc), wallClock(change, loc)
 			for i := change.Add(-26 * time.Hour); i.Before(change.Add(26 * time.Hour)); i = i.Add(time.Minute) {
-				w := wallOf(i, loc)
+				w := wallClock(i, loc)
 				if _, twice := first[w]; !twice {
 					first[w] = i
 				}

@@ -4,8 +4,8 @@ import "time"
 
 // A wall time is what a clock on the wall shows, written as a time.Time in UTC.
 
-// wallOf is what the clocks of loc show at t.
-func wallOf(t time.Time, loc *time.Location) time.Time {
+// wallClock is what the clocks of loc show at t.
+func wallClock(t time.Time, loc *time.Location) time.Time {
 	l := t.In(loc)
 	return time.Date(l.Year(), l.Month(), l.Day(), l.Hour(), l.Minute(), l.Second(), l.Nanosecond(), time.UTC)
 }
@@ -15,7 +15,7 @@ func wallOf(t time.Time, loc *time.Location) time.Time {
 func instant(wall time.Time, loc *time.Location) time.Time {
 	t := time.Date(wall.Year(), wall.Month(), wall.Day(), wall.Hour(), wall.Minute(), wall.Second(), wall.Nanosecond(), loc)
 	start, end := t.ZoneBounds()
-	switch shown := wallOf(t, loc); {
+	switch shown := wallClock(t, loc); {
 	case shown.After(wall): // in a gap: t was found with the offset of before
 		return start.UTC()
 	case shown.Before(wall): // in a gap: t was found with the offset of after

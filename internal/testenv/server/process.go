@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	startPatience = 60 * time.Second // generous: a machine that also compiles is slow
-	stopPatience  = 30 * time.Second
+	startTimeout = 60 * time.Second // generous: a machine that also compiles is slow
+	stopTimeout  = 30 * time.Second
 )
 
 // process is one run after another of the same server program in the same directory. Its methods are for one goroutine
@@ -92,7 +92,7 @@ func (p *process) start(args ...string) error {
 
 // ready waits until probe succeeds; it gives up when the program has ended or after startPatience.
 func (p *process) ready(probe func() error) error {
-	deadline := time.Now().Add(startPatience)
+	deadline := time.Now().Add(startTimeout)
 	for {
 		err := probe()
 		if err == nil {
@@ -104,7 +104,7 @@ func (p *process) ready(probe func() error) error {
 		case <-time.After(20 * time.Millisecond):
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("%s was not ready after %v: %w; its log ends:\n%s", filepath.Base(p.path), startPatience, err, p.logTail())
+			return fmt.Errorf("%s was not ready after %v: %w; its log ends:\n%s", filepath.Base(p.path), startTimeout, err, p.logTail())
 		}
 	}
 }
@@ -143,8 +143,8 @@ func (p *process) stop(sig syscall.Signal) error {
 	var late error
 	select {
 	case <-p.done:
-	case <-time.After(stopPatience):
-		late = fmt.Errorf("%s did not end within %v of %v; its log ends:\n%s", filepath.Base(p.path), stopPatience, sig, p.logTail())
+	case <-time.After(stopTimeout):
+		late = fmt.Errorf("%s did not end within %v of %v; its log ends:\n%s", filepath.Base(p.path), stopTimeout, sig, p.logTail())
 		if err := p.signal(p.end); err != nil {
 			return errors.Join(late, err)
 		}
