@@ -15,31 +15,31 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/waybill/waybill/internal/account"
+	"github.com/waybill/waybill/internal/catalogue"
 	"github.com/waybill/waybill/internal/job"
-	"github.com/waybill/waybill/tasks"
 )
 
 // Deps is what the API calls. All but WebhookSecrets, Ready, Watch, Scrape, Now and LedgerNow are required.
 type Deps struct {
-	Auth     authenticator
-	Accounts accounts
-	Jobs     jobLedger
-	Dispatcher  dispatcher
-	Audit    auditor
-	Sessions sessions
-	Steering jobSteering
-	Queues   queueLedger
-	Inspector     queueInspector
+	Auth       authenticator
+	Accounts   accounts
+	Jobs       jobLedger
+	Dispatcher dispatcher
+	Audit      auditor
+	Sessions   sessions
+	Steering   jobSteering
+	Queues     queueLedger
+	Inspector  queueInspector
 	// Schedules changes schedules, ScheduleLedger reads them.
 	Schedules      scheduler
 	ScheduleLedger scheduleLedger
 	Redis          redis.UniversalClient // for asynqmon; not closed
-	Tasks          *tasks.Catalogue
+	Tasks          *catalogue.Catalogue
 	// WebhookSecrets are what signs the requests of one owner's jobs, the newest first; nil: nothing does.
 	WebhookSecrets func(owner job.ID) ([]string, error)
-	Ready          []Check      // what must answer for /readyz to say yes
-	Watch          metricsObserver      // nil: requests are not measured
-	Scrape         http.Handler // of /metrics; nil: an empty answer
+	Ready          []Check         // what must answer for /readyz to say yes
+	Watch          metricsObserver // nil: requests are not measured
+	Scrape         http.Handler    // of /metrics; nil: an empty answer
 	Log            *slog.Logger
 	Now            func() time.Time // time.Now; measures how long things take and how old they are
 	LedgerNow      func() time.Time // the ledger's time, for times that come from clients or go to the ledger; nil: Now

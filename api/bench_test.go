@@ -21,9 +21,10 @@ import (
 
 	"github.com/waybill/waybill/internal/account"
 	"github.com/waybill/waybill/internal/auth"
+	"github.com/waybill/waybill/internal/catalogue"
 	"github.com/waybill/waybill/internal/job"
 	"github.com/waybill/waybill/internal/obs"
-	"github.com/waybill/waybill/tasks"
+	"github.com/waybill/waybill/tasks/builtin"
 )
 
 // The benchmarks drive the whole chain that a request passes (router, middleware, sign-in, metrics, access log) over a ledger
@@ -96,7 +97,11 @@ func newBenchServer(b *testing.B) *benchServer {
 	must(b, err)
 	_, key, err := who.CreateKey(b.Context(), &account.Principal{UserID: people.user.ID}, auth.NewKey{Name: "bench"})
 	must(b, err)
-	catalogue, err := tasks.Shipped(tasks.Config{}, log)
+	types, err := builtin.Types(builtin.Config{}, log)
+	if err != nil {
+		b.Fatal(err)
+	}
+	catalogue, err := catalogue.New(types...)
 	must(b, err)
 	s := &benchServer{key: key, token: accessToken(b, signing, people.user.ID)}
 	s.ledger = &idleLedger{job: &job.Job{ID: job.NewID(), OwnerID: people.user.ID, Type: "debug.echo", Queue: "default", State: job.Completed,

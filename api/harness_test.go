@@ -19,6 +19,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/waybill/waybill/internal/account"
+	"github.com/waybill/waybill/internal/catalogue"
 	"github.com/waybill/waybill/internal/job"
 	"github.com/waybill/waybill/tasks"
 )
@@ -76,18 +77,17 @@ type strictPayload struct {
 	Count int    `json:"count,omitempty"`
 }
 
-func testCatalogue(t testing.TB) *tasks.Catalogue {
-	c := tasks.NewCatalogue()
-	echo := func(_ context.Context, p echoPayload) (any, error) { return p, nil }
-	strict := func(context.Context, strictPayload) (any, error) { return nil, nil }
-	for _, err := range []error{
-		tasks.Register(c, tasks.Definition[echoPayload]{Name: "debug.echo", Description: "Echo.", Handle: echo, Example: echoPayload{"a": 1}}),
-		tasks.Register(c, tasks.Definition[strictPayload]{Name: "http.request", Description: "Call.", Handle: strict,
-			Example: strictPayload{URL: "https://example.com"}}),
-	} {
-		if err != nil {
-			t.Fatal(err)
-		}
+func testCatalogue(t testing.TB) *catalogue.Catalogue {
+	c, err := catalogue.New(
+		tasks.Definition[echoPayload, any]{Name: "debug.echo", Description: "Echo.", Example: echoPayload{"a": 1}},
+		tasks.Definition[strictPayload, any]{
+			Name:        "http.request",
+			Description: "Call.",
+			Example:     strictPayload{URL: "https://example.com"},
+		},
+	)
+	if err != nil {
+		t.Fatal(err)
 	}
 	return c
 }

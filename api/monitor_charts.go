@@ -21,9 +21,9 @@ import (
 
 const (
 	chartsTimeout = 10 * time.Second
-	maxChart       = 8 << 20 // bytes of one answer of Prometheus
-	maxChartSpan   = 31 * 24 * time.Hour
-	chartPoints    = 720
+	maxChart      = 8 << 20 // bytes of one answer of Prometheus
+	maxChartSpan  = 31 * 24 * time.Hour
+	chartPoints   = 720
 )
 
 // charts asks Prometheus for what asynqmon's metrics page draws, in asynqmon's place: asynqmon would wait for ever, show its address in errors, put

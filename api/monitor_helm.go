@@ -19,9 +19,9 @@ import (
 // An order for all tasks of a list ends after this many tasks or this long, whichever comes first, and answers how many it did: what is left
 // stays in the list, and the button can be pressed again.
 const (
-	maxTaskAction      = 10_000
-	actionTimeout = 25 * time.Second
-	actionConcurrency   = 8
+	maxTaskAction     = 10_000
+	actionTimeout     = 25 * time.Second
+	actionConcurrency = 8
 )
 
 // monitorActions does what operators ask for in the monitor: the ledger decides, Redis follows, and the audit log names who it was.

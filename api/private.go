@@ -4,8 +4,8 @@ import (
 	"slices"
 
 	"github.com/waybill/waybill/internal/account"
+	"github.com/waybill/waybill/internal/catalogue"
 	"github.com/waybill/waybill/internal/job"
-	"github.com/waybill/waybill/tasks"
 )
 
 // hiddenText stands where a text of a private type is not shown.
@@ -13,7 +13,7 @@ const hiddenText = "hidden: jobs of this type may hold secrets, which only their
 
 // viewing decides who sees what jobs hold. Payloads, results and errors of private types (those that may hold secrets, and
 // those that this process does not know) are for the owner and for operators.
-type viewing struct{ tasks *tasks.Catalogue }
+type viewing struct{ tasks *catalogue.Catalogue }
 
 func (v viewing) private(taskType string) bool {
 	t, ok := v.tasks.Lookup(taskType)

@@ -1,11 +1,11 @@
 package api
 
 import (
-	"context"
 	"encoding/json"
 	"strings"
 	"testing"
 
+	"github.com/waybill/waybill/internal/catalogue"
 	"github.com/waybill/waybill/internal/job"
 	"github.com/waybill/waybill/tasks"
 )
@@ -13,12 +13,13 @@ import (
 const secretPayload = `{"url":"https://example.com","secret":"whsec_TOPSECRET","headers":{"Authorization":"Bearer TOPSECRET"}}`
 
 // privateCatalogue has a private type beside an open one.
-func privateCatalogue(t *testing.T) *tasks.Catalogue {
+func privateCatalogue(t *testing.T) *catalogue.Catalogue {
 	t.Helper()
-	c := tasks.NewCatalogue()
-	nop := func(context.Context, echoPayload) (any, error) { return nil, nil }
-	must(t, tasks.Register(c, tasks.Definition[echoPayload]{Name: "debug.echo", Handle: nop, Description: "Open.", Example: echoPayload{}}))
-	must(t, tasks.Register(c, tasks.Definition[echoPayload]{Name: "test.private", Handle: nop, Description: "Private.", Example: echoPayload{}, Private: true}))
+	c, err := catalogue.New(
+		tasks.Definition[echoPayload, any]{Name: "debug.echo", Description: "Open.", Example: echoPayload{}},
+		tasks.Definition[echoPayload, any]{Name: "test.private", Description: "Private.", Example: echoPayload{}, Private: true},
+	)
+	must(t, err)
 	return c
 }
 

@@ -26,10 +26,10 @@ type queueLedger interface {
 
 // QueueFigures is what there was to count at one moment.
 type QueueFigures struct {
-	At       time.Time          // by the ledger's clock
+	At       time.Time         // by the ledger's clock
 	Open     []job.QueueCounts // a queue without open jobs may be missing
-	Archived map[string]int     // jobs
-	Workers  []job.Worker       // by their heartbeats
+	Archived map[string]int    // jobs
+	Workers  []job.Worker      // by their heartbeats
 	Redis    map[string]RedisQueue
 }
 

@@ -7,8 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/waybill/waybill/internal/catalogue"
 	"github.com/waybill/waybill/internal/job"
-	"github.com/waybill/waybill/tasks"
 )
 
 const (
@@ -129,7 +129,7 @@ func (in *labelsBody) member(s *scanner, name []byte) bool {
 
 // checker knows what may be submitted.
 type checker struct {
-	tasks  *tasks.Catalogue
+	tasks  *catalogue.Catalogue
 	queues []string
 }
 
@@ -165,7 +165,7 @@ func (k checker) check(in *createJob, owner job.ID) (job.Submission, fieldErrors
 	return sub, wrong
 }
 
-func (k checker) checkType(in *createJob, wrong *fieldErrors) *tasks.Type {
+func (k checker) checkType(in *createJob, wrong *fieldErrors) *catalogue.Type {
 	if in.payload == nil {
 		wrong.refuse("/payload", "is required")
 	}
@@ -196,7 +196,7 @@ func (in *createJob) checkTimes(sub *job.Submission, wrong *fieldErrors) {
 	}
 }
 
-func (in *createJob) withDefaults(t *tasks.Type) job.Submission {
+func (in *createJob) withDefaults(t *catalogue.Type) job.Submission {
 	d := t.Defaults
 	if in.backoff.Max == 0 && in.backoff.Base > d.Backoff.Max {
 		in.backoff.Max = in.backoff.Base

@@ -6,13 +6,13 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/waybill/waybill/internal/account"
+	"github.com/waybill/waybill/internal/catalogue"
 	"github.com/waybill/waybill/internal/job"
-	"github.com/waybill/waybill/tasks"
 )
 
-type taskTypeHandler struct{ tasks *tasks.Catalogue }
+type taskTypeHandler struct{ tasks *catalogue.Catalogue }
 
-func newTaskTypeHandler(t *tasks.Catalogue) *taskTypeHandler { return &taskTypeHandler{tasks: t} }
+func newTaskTypeHandler(t *catalogue.Catalogue) *taskTypeHandler { return &taskTypeHandler{tasks: t} }
 
 func (h *taskTypeHandler) routes() []route {
 	user := account.RoleUser
@@ -44,7 +44,7 @@ type taskTypeBackoff struct {
 	Max  string `json:"max"`
 }
 
-func newTaskTypeBody(t *tasks.Type) taskTypeBody {
+func newTaskTypeBody(t *catalogue.Type) taskTypeBody {
 	d := t.Defaults
 	return taskTypeBody{
 		Type: t.Name, Description: t.Description, Schema: t.Schema, Example: t.Example,

@@ -34,7 +34,7 @@ type requestInfo struct {
 	base    base
 	place   slot
 	held    reservation // of the memory for bodies
-	maxBody int64 // bytes of the body; set by limitBody
+	maxBody int64       // bytes of the body; set by limitBody
 
 	endSpan func(status int) // nil: it is in no span
 	whole   bool             // its handlers have returned, and did not cut the connection

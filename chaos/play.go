@@ -9,8 +9,8 @@ import (
 )
 
 const (
-	before   = 3 * time.Second  // of load, before the fault
-	after    = time.Second      // of load, after it was healed
+	before  = 3 * time.Second  // of load, before the fault
+	after   = time.Second      // of load, after it was healed
 	timeout = 20 * time.Second // of clients that repeat
 	// drainWithin is when we stop waiting for outcomes; what each job may take is checked job by job.
 	drainWithin = 75 * time.Second

@@ -1,104 +1,66 @@
 package tasks
 
-import (
-	"context"
-	"fmt"
-	"regexp"
-	"time"
+import "time"
 
-	"github.com/waybill/waybill/internal/job"
-)
+// NoRetries is the MaxRetries of a task type whose jobs get one attempt only.
+const NoRetries = -1
 
-// The house defaults, for what a Definition leaves open.
-const (
-	defaultQueue   = "default"
-	defaultRetries = 25
-	defaultTimeout = 30 * time.Second
-	defaultBase    = 10 * time.Second
-	defaultMax     = 6 * time.Hour
-)
+// Definition is the contract of one task type. P is the payload, a struct that encoding/json can
+// read and write; R is the result. Their JSON form is what is submitted and kept.
+//
+// Nothing is checked when a Definition is made, so package variables need no init function. What
+// cannot be offered (a bad name, a payload that is no JSON object, defaults beyond the limits) is an
+// error when a server starts with it, and when a client submits with it.
+type Definition[P, R any] struct {
+	// Name is lower case and dotted, such as "invoice.render": letters, digits and underscores, each
+	// part beginning with a letter, at most 100 bytes. http., email., command., debug. and waybill.
+	// are reserved for Waybill's own types.
+	Name string
+	// Description is shown to people who look for what can be submitted.
+	Description string
 
-const maxName = 100 // bytes of a type's name
+	Queue      string        // where its jobs wait unless they say otherwise; "" is "default"
+	MaxRetries int           // how often a failed job is tried again; 0 is 25, NoRetries is none, 1000 at most
+	Timeout    time.Duration // how long an attempt may take; 0 is 30 s, from 100 ms to 7 days
+	Backoff    Backoff       // the wait between attempts; zero fields have their defaults
 
-var namePattern = regexp.MustCompile(`^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*$`)
-
-// Defaults are what a job gets where its submission is silent. Zero fields are filled from the house defaults: the queue
-// "default", 25 retries, 30 s, exponential backoff from 10 s to 6 h.
-type Defaults struct {
-	Queue      string
-	MaxRetries int // negative: none, one attempt only
-	Timeout    time.Duration
-	Backoff    job.Backoff
-}
-
-// Definition is one type of task: what is submitted, how it is run by default, and the code that runs it.
-type Definition[P any] struct {
-	Name        string // lower case, dotted: "invoice.send"; at most 100 bytes
-	Description string // for people who ask what can be submitted
-	Defaults    Defaults
-	// Private says that the payload may hold secrets: logs and the task in Redis get a note instead of it.
+	// Private says that payloads may hold secrets. They are left out of logs and of Redis, and are
+	// shown to the job's owner only.
 	Private bool
-	// Example is a payload that passes Check; it is shown beside the schema.
+	// Example is a payload that can be submitted; it is shown beside the schema.
 	Example P
-	// Check says what the JSON Schema can't; nil: nothing. Pointers are relative to the payload ("/url"). It must get
-	// along with values that the schema refuses, so that all mistakes can be told at once.
-	Check func(P) []job.FieldError
-	// Handle does the work. The same job may be handed to it more than once, so it must be safe to repeat; Info tells which
-	// job and attempt this is. It must return soon after ctx ends. The value is JSON-encoded as the job's result:
-	// json.RawMessage is kept byte for byte, nil is no result. An error is a failure that is retried by the job's policy;
-	// Permanent, Snooze and RetryAfter say otherwise. Its text is shown to the job's owner, so it must hold no secret.
-	Handle func(ctx context.Context, payload P) (any, error)
+	// Check finds mistakes that the JSON Schema of P cannot express; nil finds none. It is called
+	// with every payload before the job is accepted, also with one that the schema refuses, so that
+	// all mistakes are reported together. Pointers are relative to the payload: "/url".
+	Check func(P) []FieldError
+	// Former lists older forms of the payload that the handler still reads, newest first.
+	Former []Former[P]
 }
 
-func checkName(name string) error {
-	if len(name) > maxName || !namePattern.MatchString(name) {
-		return fmt.Errorf("bad name: it must match %s and have at most %d bytes", namePattern, maxName)
-	}
-	return nil
+// Backoff says how long a job waits between a failure and its next attempt.
+type Backoff struct {
+	Kind string        // Exponential or Fixed; "" is Exponential
+	Base time.Duration // the first wait; 0 is 10 s
+	Max  time.Duration // no wait is longer; 0 is 6 h, or Base where that is longer
 }
 
-func (d Defaults) filled() Defaults {
-	if d.Queue == "" {
-		d.Queue = defaultQueue
-	}
-	if d.MaxRetries == 0 {
-		d.MaxRetries = defaultRetries
-	}
-	d.MaxRetries = max(d.MaxRetries, 0)
-	if d.Timeout == 0 {
-		d.Timeout = defaultTimeout
-	}
-	d.Backoff = filledBackoff(d.Backoff)
-	return d
+// Kinds of Backoff. Exponential doubles the wait with each further failure. Both are spread by 20 %,
+// so that jobs that failed together do not come back together.
+const (
+	Exponential = "exponential"
+	Fixed       = "fixed"
+)
+
+// FieldError is one mistake in a payload.
+type FieldError struct {
+	Pointer string `json:"pointer"` // a JSON Pointer (RFC 6901)
+	Detail  string `json:"detail"`  // what is wrong, without repeating the value: "must not be empty"
 }
 
-func filledBackoff(b job.Backoff) job.Backoff {
-	if b.Kind == "" {
-		b.Kind = job.Exponential
-	}
-	if b.Base == 0 {
-		b.Base = defaultBase
-	}
-	if b.Max == 0 {
-		b.Max = max(defaultMax, b.Base)
-	}
-	return b
-}
+// Former is an older form of a payload; see From.
+type Former[P any] struct{ spec FormerSpec }
 
-// check holds d, already filled, to the limits of a job.
-func (d Defaults) check() error {
-	b := d.Backoff
-	switch {
-	case len(d.Queue) > job.MaxQueueName:
-		return fmt.Errorf("default queue: more than %d bytes", job.MaxQueueName)
-	case d.MaxRetries > job.MaxRetries:
-		return fmt.Errorf("default retries: more than %d", job.MaxRetries)
-	case d.Timeout < job.MinTimeout || d.Timeout > job.MaxTimeout:
-		return fmt.Errorf("default timeout: not from %v to %v", job.MinTimeout, job.MaxTimeout)
-	case b.Kind != job.Exponential && b.Kind != job.Fixed:
-		return fmt.Errorf("default backoff: unknown kind %q", b.Kind)
-	case b.Base < 0 || b.Base > b.Max:
-		return fmt.Errorf("default backoff: base must be from 0 to max")
-	}
-	return nil
-}
+// From makes payloads of the form Old readable: up turns one into today's form. A payload that does
+// not fit P is tried with each Former in turn, in the API and in the worker; the published schema is
+// that of P alone.
+func From[Old, P any](up func(Old) P) Former[P] { return Former[P]{newFormer(up)} }

@@ -4,50 +4,62 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"time"
 
-	"github.com/waybill/waybill/internal/job"
 	"github.com/waybill/waybill/tasks"
 )
 
 type invoice struct {
 	Number int    `json:"number" jsonschema:"minimum=1" jsonschema_description:"The invoice to render."`
-	Format string `json:"format,omitempty" jsonschema:"enum=pdf,enum=html,default=pdf" jsonschema_description:"What to render it as."`
+	Format string `json:"format,omitempty" jsonschema:"enum=pdf,enum=html,default=pdf"`
 }
 
-func renderInvoice() tasks.Definition[invoice] {
-	return tasks.Definition[invoice]{
-		Name:        "invoice.render",
-		Description: "Renders an invoice.",
-		Example:     invoice{Number: 1042},
-		Handle: func(ctx context.Context, p invoice) (any, error) {
-			if p.Number > 9999 {
-				return nil, tasks.Permanent(fmt.Errorf("invoice %d does not exist", p.Number))
-			}
-			tasks.Progress(ctx, 50, "laid out")
-			return map[string]int{"pages": 2}, nil
-		},
-	}
+type document struct {
+	Pages int `json:"pages"`
 }
 
-func ExampleRegister() {
-	c := tasks.NewCatalogue()
-	if err := tasks.Register(c, renderInvoice()); err != nil {
-		fmt.Println(err)
-		return
-	}
-	render, _ := c.Lookup("invoice.render")
+// The contract is all that a program needs to submit invoices.
+var renderInvoice = tasks.Definition[invoice, document]{
+	Name:        "invoice.render",
+	Description: "Renders an invoice.",
+	Timeout:     time.Minute,
+	Example:     invoice{Number: 1042},
+}
 
-	err := render.Check(json.RawMessage(`{"nr": 1042}`))
-	for _, f := range err.(*job.Error).Fields {
-		fmt.Println(f.Pointer, f.Detail)
+func render(ctx context.Context, j *tasks.Job[invoice]) (document, error) {
+	if j.Payload.Number > 9999 {
+		return document{}, tasks.Permanent(fmt.Errorf("invoice %d does not exist", j.Payload.Number))
 	}
-	result, err := render.Run(context.Background(), &job.Job{Payload: json.RawMessage(`{"number": 1042}`)})
+	tasks.Progress(ctx, 50, "laid out")
+	return document{Pages: 2}, nil
+}
+
+func ExampleDefinition_Handle() {
+	handler := renderInvoice.Handle(render) // what a worker is built of: server.Main(handler)
+
+	run := handler.Spec().Run // what the worker does with a job
+	result, err := run(context.Background(), tasks.Info{Attempt: 1}, json.RawMessage(`{"number":1042}`))
 	fmt.Println(string(result), err)
-	_, err = render.Run(context.Background(), &job.Job{Payload: json.RawMessage(`{"number": 10042}`)})
+	_, err = run(context.Background(), tasks.Info{Attempt: 1}, json.RawMessage(`{"number":10042}`))
 	fmt.Println(err, tasks.IsPermanent(err))
 	// Output:
-	// /payload/nr is not a known field
-	// /payload/number is required
 	// {"pages":2} <nil>
 	// invoice 10042 does not exist true
+}
+
+func ExampleFrom() {
+	type invoiceV1 struct {
+		Nr string `json:"nr"`
+	}
+	d := renderInvoice
+	d.Former = []tasks.Former[invoice]{
+		tasks.From(func(old invoiceV1) invoice {
+			var number int
+			_, _ = fmt.Sscan(old.Nr, &number)
+			return invoice{Number: number}
+		}),
+	}
+	result, err := d.Handle(render).Spec().Run(context.Background(), tasks.Info{}, json.RawMessage(`{"nr":"1042"}`))
+	fmt.Println(string(result), err)
+	// Output: {"pages":2} <nil>
 }

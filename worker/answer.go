@@ -22,7 +22,9 @@ type retryIn struct {
 func (l *retryIn) Error() string { return l.reason }
 
 // requeueAfter brings a task back without a mark against it.
-func requeueAfter(wait time.Duration, reason string) error { return &retryIn{wait: wait, reason: reason} }
+func requeueAfter(wait time.Duration, reason string) error {
+	return &retryIn{wait: wait, reason: reason}
+}
 
 // asynqResult tells asynq what the ledger wrote down, so that its tabs show the truth.
 func asynqResult(s job.Settled, set *job.Settlement) error {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"runtime/debug"
 	"time"
 
@@ -54,7 +55,14 @@ func (p *Pool) attempt(ctx context.Context, j *job.Job) handlerResult {
 		defer cancel()
 	}
 	a := job.AttemptKey{JobID: j.ID, Attempt: j.Attempt}
-	ctx = tasks.WithProgress(ctx, func(pr job.Progress) { p.progress.put(a, pr) })
+	ctx = tasks.NewContext(ctx, tasks.Runtime{
+		Progress: func(percent float64, message string) {
+			p.progress.put(a, job.Progress{Percent: percent, Message: job.CleanText(message, job.MaxText)})
+		},
+		Logger: func() *slog.Logger {
+			return p.log.With("job_id", j.ID, "type", j.Type, "attempt", j.Attempt)
+		},
+	})
 	back := make(chan handlerResult, 1)
 	go callHandler(ctx, p.deps.Handler, j, back)
 	select {

@@ -19,7 +19,7 @@ const (
 )
 
 var (
-	errOutage  = errors.New("the ledger does not answer")
+	errOutage          = errors.New("the ledger does not answer")
 	errOtherDeployment = errors.New("redis is not this deployment's")
 )
 

@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	heartbeatInterval   = time.Second
-	heartbeatTimeout = 3 * time.Second
+	heartbeatInterval = time.Second
+	heartbeatTimeout  = 3 * time.Second
 	// lostHeartbeats is how many heartbeats in a row must name an attempt that is not here, before it is handed back: the answer to its
 	// claim was lost on the way.
 	lostHeartbeats = 3

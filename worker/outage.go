@@ -20,13 +20,13 @@ const (
 type outage struct {
 	troubled atomic.Bool // whether anything below is set; saves the lock where all is well
 
-	mu     sync.Mutex
-	since  time.Time // the beginning of the first failure in a row
-	failedClaims int       // failed in a row
-	failedHeartbeats  int       // failed in a row
-	out    bool
-	probe  bool          // the ledger answers heartbeats again: one task is taken, to see whether it answers claims
-	ended  chan struct{} // closed when out becomes true; nil: nobody waits for that
+	mu               sync.Mutex
+	since            time.Time // the beginning of the first failure in a row
+	failedClaims     int       // failed in a row
+	failedHeartbeats int       // failed in a row
+	out              bool
+	probe            bool          // the ledger answers heartbeats again: one task is taken, to see whether it answers claims
+	ended            chan struct{} // closed when out becomes true; nil: nobody waits for that
 }
 
 // mayDequeue is how many tasks may be taken at once.

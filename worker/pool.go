@@ -72,39 +72,39 @@ type Config struct {
 
 // Deps are what a Pool works with; all are needed but Knows, Home, Clock and Observer.
 type Deps struct {
-	Ledger    ledger
-	Dispatcher   dispatcher
-	Handler   Handler
-	Knows     func(taskType string) bool // whether Handler can run jobs of a type; nil: all
-	Mark      deploymentMark                       // nil: not asked
-	Redis     redis.UniversalClient      // for subscriptions, and for scripts that do much in one step
-	Pipelined redis.UniversalClient      // the same, for what asynq does one by one
-	Clock     asynqredis.Clock           // the ledger's time; nil: the process's own
-	Log       *slog.Logger
-	Observer  Observer
+	Ledger     ledger
+	Dispatcher dispatcher
+	Handler    Handler
+	Knows      func(taskType string) bool // whether Handler can run jobs of a type; nil: all
+	Mark       deploymentMark             // nil: not asked
+	Redis      redis.UniversalClient      // for subscriptions, and for scripts that do much in one step
+	Pipelined  redis.UniversalClient      // the same, for what asynq does one by one
+	Clock      asynqredis.Clock           // the ledger's time; nil: the process's own
+	Log        *slog.Logger
+	Observer   Observer
 }
 
 // Pool runs jobs until it is stopped.
 type Pool struct {
-	cfg      Config
-	deps     Deps
-	log      *slog.Logger
-	notifier *asynqredis.QueueNotifier
-	dequeuer *asynqredis.BatchingServerClient
-	times    *asynqredis.Client
-	server   *asynq.Server
-	running  *runningAttempts
-	progress  *progressReports
-	heartbeatNow  chan struct{}
+	cfg          Config
+	deps         Deps
+	log          *slog.Logger
+	notifier     *asynqredis.QueueNotifier
+	dequeuer     *asynqredis.BatchingServerClient
+	times        *asynqredis.Client
+	server       *asynq.Server
+	running      *runningAttempts
+	progress     *progressReports
+	heartbeatNow chan struct{}
 	// base is the parent of every handler's context: it outlives Run's, and ends when the drain is over.
-	base     context.Context
-	endBase  context.CancelFunc
-	stopping atomic.Bool
-	late     atomic.Int64
-	outage   outage
-	unknownTypes  *unknownTypes
-	attemptLog  *attemptLog
-	lostAttempts     map[job.AttemptKey]int // beats in a row that named an attempt which is not here
+	base         context.Context
+	endBase      context.CancelFunc
+	stopping     atomic.Bool
+	late         atomic.Int64
+	outage       outage
+	unknownTypes *unknownTypes
+	attemptLog   *attemptLog
+	lostAttempts map[job.AttemptKey]int // beats in a row that named an attempt which is not here
 }
 
 // New makes a Pool; Run starts it.

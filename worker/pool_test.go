@@ -28,10 +28,10 @@ type oneByOne struct {
 	*store.Store
 	loseClaims  atomic.Int32 // answers to claims still to be lost
 	loseSettles atomic.Int32
-	refuse      atomic.Pointer[refuser]  // what the ledger says of settlements in place of taking them
-	stallLast   atomic.Bool              // the heartbeat of a pool that stops hangs on its way
-	down        atomic.Bool              // the ledger is out of this pool's reach
-	silent      atomic.Bool              // it does not even refuse
+	refuse      atomic.Pointer[refuser]       // what the ledger says of settlements in place of taking them
+	stallLast   atomic.Bool                   // the heartbeat of a pool that stops hangs on its way
+	down        atomic.Bool                   // the ledger is out of this pool's reach
+	silent      atomic.Bool                   // it does not even refuse
 	cut         atomic.Pointer[job.Heartbeat] // one that hung and was broken off: it reaches the ledger after Leave
 }
 

@@ -16,7 +16,7 @@ const (
 	// settleTimeout is how long a stopping pool tries to write outcomes down before it leaves them to the audit.
 	settleTimeout = 5 * time.Second
 	// An outcome's content is blamed only after the ledger refused it alone this many times, over this long.
-	maxRefusals    = 5
+	maxRefusals   = 5
 	refusalWindow = 20 * time.Second
 )
 

@@ -18,11 +18,11 @@ func main() {
 	role := os.Args[1]
 	os.Args = os.Args[:1] // what follows is read by app.Main
 	if role == "api" {
-		os.Exit(app.Main(config.LoadAPI, app.Options{API: app.ServeAPI, Extra: poisons}))
+		os.Exit(app.Main(config.LoadAPI, app.Options{API: app.ServeAPI, Types: poisons()}))
 	}
 	if err := limitMemory(); err != nil {
 		fmt.Fprintln(os.Stderr, "poisonworker:", err)
 		os.Exit(1)
 	}
-	os.Exit(app.Main(config.LoadWorker, app.Options{Worker: true, Extra: poisons}))
+	os.Exit(app.Main(config.LoadWorker, app.Options{Worker: true, Types: poisons()}))
 }

@@ -9,22 +9,23 @@ import (
 	"github.com/waybill/waybill/tasks"
 )
 
-type nothing struct{}
-
-func poisons(c *tasks.Catalogue) error {
-	return errors.Join(
-		tasks.Register(c, poison("debug.exit", "Ends the worker's process.", exit)),
-		tasks.Register(c, poison("debug.hoard", "Allocates memory without end.", hoard)),
-		tasks.Register(c, poison("debug.block", "Blocks for ever and ignores its context.", block)),
-		tasks.Register(c, poison("debug.spew", "Fails with a megabyte of text that is no UTF-8 and holds NUL bytes.", spew)),
-		tasks.Register(c, poison("debug.own", "Does nothing. Workers without this type must leave it to those that have it.", own)),
-		tasks.Register(c, poison("debug.goexit", "Ends its goroutine.", goexit)),
-	)
+// poisons are the task types that the fault runs add to the built-in ones.
+func poisons() []tasks.Type {
+	return []tasks.Type{
+		poison("debug.exit", "Ends the worker's process.", exit),
+		poison("debug.hoard", "Allocates memory without end.", hoard),
+		poison("debug.block", "Blocks for ever and ignores its context.", block),
+		poison("debug.spew", "Fails with a megabyte of text that is no UTF-8 and holds NUL bytes.", spew),
+		poison("debug.own", "Does nothing. Workers without this type must leave it to those that have it.", own),
+		poison("debug.goexit", "Ends its goroutine.", goexit),
+	}
 }
 
-func poison(name, about string, handle func(context.Context) error) tasks.Definition[nothing] {
-	return tasks.Definition[nothing]{Name: name, Description: about,
-		Handle: func(ctx context.Context, _ nothing) (any, error) { return nil, handle(ctx) }}
+func poison(name, about string, handle func(context.Context) error) tasks.Type {
+	d := tasks.Definition[struct{}, tasks.None]{Name: name, Description: about}
+	return d.Handle(func(ctx context.Context, _ *tasks.Job[struct{}]) (tasks.None, error) {
+		return tasks.None{}, handle(ctx)
+	})
 }
 
 func own(context.Context) error { return nil }

@@ -10,6 +10,7 @@ import (
 	"github.com/waybill/waybill/internal/obs"
 	"github.com/waybill/waybill/internal/peer"
 	"github.com/waybill/waybill/tasks"
+	"github.com/waybill/waybill/tasks/builtin"
 )
 
 // ServeAPI is the Part that answers requests.
@@ -26,8 +27,10 @@ func ServeAPI(a *App, o Options) error {
 	}, api.Deps{Auth: a.auth, Accounts: a.auth, Jobs: a.ledger, Dispatcher: a.dispatcher, Audit: a.auth, Sessions: a.auth, Steering: a.ledger,
 		Queues: &queueCounts{ledger: a.ledger, stats: asynqredis.NewStats(a.redis, a.store.Clock()), queues: a.cfg.Queues.Names(), log: a.log}, Inspector: a.dispatcher, Redis: a.redis,
 		Schedules: a.schedules, ScheduleLedger: a.ledger, Tasks: a.tasks, Ready: a.ready(),
-		WebhookSecrets: func(owner job.ID) ([]string, error) { return tasks.WebhookSecrets(taskConfig(a.cfg).HTTP, owner) },
-		Watch:          a.telemetry.http, Scrape: obs.Handler(a.telemetry.registry), Log: a.log, LedgerNow: a.store.Clock().Now})
+		WebhookSecrets: func(owner job.ID) ([]string, error) {
+			return builtin.WebhookSecrets(taskConfig(a.cfg).HTTP, tasks.ID(owner))
+		},
+		Watch: a.telemetry.http, Scrape: obs.Handler(a.telemetry.registry), Log: a.log, LedgerNow: a.store.Clock().Now})
 	if err != nil {
 		return err
 	}
@@ -48,7 +51,7 @@ func (a *App) newAuth() (*auth.Service, error) {
 	}
 	deps := auth.Deps{Ledger: a.store, Redis: a.redis, Log: a.log, LedgerNow: a.store.Clock().Now}
 	if a.cfg.SMTPAddr != "" {
-		m, err := tasks.NewNoticeMailer(taskConfig(a.cfg).SMTP, a.log)
+		m, err := builtin.NewNoticeMailer(taskConfig(a.cfg).SMTP, a.log)
 		if err != nil {
 			return nil, err
 		}

@@ -18,6 +18,7 @@ import (
 	"github.com/waybill/waybill/internal/asynqredis"
 	"github.com/waybill/waybill/internal/auth"
 	"github.com/waybill/waybill/internal/cache"
+	"github.com/waybill/waybill/internal/catalogue"
 	"github.com/waybill/waybill/internal/config"
 	"github.com/waybill/waybill/internal/dispatch"
 	"github.com/waybill/waybill/internal/job"
@@ -26,6 +27,7 @@ import (
 	"github.com/waybill/waybill/internal/schedule"
 	"github.com/waybill/waybill/store"
 	"github.com/waybill/waybill/tasks"
+	"github.com/waybill/waybill/tasks/builtin"
 	"github.com/waybill/waybill/worker"
 )
 
@@ -40,9 +42,9 @@ type App struct {
 	mark       *redisx.DeploymentMark
 	reconciler *reconcile.Reconciler // nil: this process runs no jobs
 	pool       *worker.Pool          // nil: the same
-	tasks      *tasks.Catalogue
+	tasks      *catalogue.Catalogue
 	auth       *auth.Service
-	telemetry      *telemetry
+	telemetry  *telemetry
 	schedules  *schedule.Service
 	services   []service
 	closers    []func() error
@@ -65,8 +67,13 @@ type Options struct {
 	OwnRedis bool
 	// Wrap stands before the API's handler; nil: nothing does.
 	Wrap func(http.Handler) http.Handler
-	// Extra registers task types of one's own beside those that are shipped; nil: there are none. API and worker must be given the same.
-	Extra func(*tasks.Catalogue) error
+	// Types are offered beside the built-in ones. A process that runs jobs needs them with their handlers,
+	// here or from Setup; one that takes submissions needs their definitions.
+	Types []tasks.Type
+	// Middleware wraps the handlers of all types; the first is the outermost.
+	Middleware []tasks.Middleware
+	// Setup runs once in a process that runs jobs, before its first claim. Nil: nothing to do.
+	Setup func(context.Context, *Env) error
 }
 
 // New builds the process. Everything that can be wrong is found here: a taken port, a database that cannot be reached or is not migrated, a
@@ -118,13 +125,8 @@ func (a *App) open(ctx context.Context, o Options) (err error) {
 	if err = a.checkRedis(ctx, o); err != nil {
 		return err
 	}
-	if a.tasks, err = tasks.Shipped(taskConfig(a.cfg), a.log); err != nil {
+	if err = a.addTypes(ctx, o); err != nil {
 		return err
-	}
-	if o.Extra != nil {
-		if err = o.Extra(a.tasks); err != nil {
-			return err
-		}
 	}
 	a.telemetry.expect(a.tasks, a.cfg.Queues.Names(), o.Worker)
 	if a.dispatcher, err = dispatch.New(dispatch.Config{Private: a.private, Mark: a.mark, Clock: a.store.Clock()}, a.redis, a.log); err != nil {
@@ -249,14 +251,30 @@ func ignoreClosed(err error) error {
 	return err
 }
 
-func taskConfig(c config.Config) tasks.Config {
-	command := tasks.CommandConfig{Allow: c.Commands, Env: c.CommandEnv}
-	if c.CommandUser.Set {
-		command.User = &tasks.CommandUser{UID: c.CommandUser.UID, GID: c.CommandUser.GID}
+// addTypes fills the catalogue. Setup may add handlers, too, so it runs before anything reads it.
+func (a *App) addTypes(ctx context.Context, o Options) error {
+	types, err := builtin.Types(taskConfig(a.cfg), a.log)
+	if err != nil {
+		return err
 	}
-	return tasks.Config{
-		HTTP: tasks.HTTPConfig{Secret: c.WebhookSecret.Reveal(), Allow: c.HTTPAllow, Version: Version()},
-		SMTP: tasks.SMTPConfig{Addr: c.SMTPAddr, Username: c.SMTPUsername, Password: c.SMTPPassword.Reveal(), From: c.SMTPFrom,
+	if a.tasks, err = catalogue.New(append(types, o.Types...)...); err != nil {
+		return err
+	}
+	a.tasks.Use(o.Middleware...)
+	if !o.Worker || o.Setup == nil {
+		return nil
+	}
+	return o.Setup(ctx, &Env{a})
+}
+
+func taskConfig(c config.Config) builtin.Config {
+	command := builtin.CommandConfig{Allow: c.Commands, Env: c.CommandEnv}
+	if c.CommandUser.Set {
+		command.User = &builtin.CommandUser{UID: c.CommandUser.UID, GID: c.CommandUser.GID}
+	}
+	return builtin.Config{
+		HTTP: builtin.HTTPConfig{Secret: c.WebhookSecret.Reveal(), Allow: c.HTTPAllow, Version: Version()},
+		SMTP: builtin.SMTPConfig{Addr: c.SMTPAddr, Username: c.SMTPUsername, Password: c.SMTPPassword.Reveal(), From: c.SMTPFrom,
 			HELO: c.SMTPHELO, TLS: c.SMTPTLS, CAFile: c.SMTPCAFile},
 		Command: command,
 	}

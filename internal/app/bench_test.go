@@ -34,7 +34,7 @@ type bench struct {
 	key     []byte // signs access tokens
 	addr    string // of the API
 	journal *journal
-	extra   func(*tasks.Catalogue) error
+	types   []tasks.Type
 	api     *process
 	admin   *person
 	secrets *[]string // must not show in the log
@@ -100,7 +100,7 @@ type process struct {
 
 func (b *bench) build(o app.Options) *process {
 	b.Helper()
-	o.Extra = b.extra
+	o.Types = b.types
 	a, err := app.New(b.Context(), b.cfg, o, slog.New(slog.NewTextHandler(b.journal, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	if err != nil {
 		b.Fatal(err)

@@ -11,10 +11,10 @@ import (
 )
 
 const (
-	countsHold     = 2 * time.Second  // how old figures may be at least
-	countsShare    = 20               // figures are held this many times as long as it took to count them
+	countsHold    = 2 * time.Second  // how old figures may be at least
+	countsShare   = 20               // figures are held this many times as long as it took to count them
 	countsTimeout = 10 * time.Second // for the ledger
-	redisTimeout   = time.Second
+	redisTimeout  = time.Second
 )
 
 // queueCounts counts jobs for all who ask at once: no request counts for itself, and however many jobs there are, counting takes no more

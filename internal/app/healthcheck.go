@@ -15,7 +15,7 @@ import (
 
 const (
 	healthTimeout = 4 * time.Second // /readyz itself answers within two
-	healthText     = 1 << 10         // bytes shown of an answer
+	healthText    = 1 << 10         // bytes shown of an answer
 )
 
 // healthcheck answers whether the process that runs with the same environment is ready. Containers ask it: theirs hold no shell and no curl.

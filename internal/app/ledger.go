@@ -118,7 +118,9 @@ func (l *instrumentedLedger) Job(ctx context.Context, id job.ID) (*job.Job, erro
 }
 
 // AwaitFinished returns when the job is finished or ctx ends.
-func (l *instrumentedLedger) AwaitFinished(ctx context.Context, id job.ID) error { return l.waiters.wait(ctx, id) }
+func (l *instrumentedLedger) AwaitFinished(ctx context.Context, id job.ID) error {
+	return l.waiters.wait(ctx, id)
+}
 
 // drain waits until everything that was handed over is committed.
 func (l *instrumentedLedger) drain() {

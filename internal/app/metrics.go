@@ -16,7 +16,7 @@ import (
 // duty is the lease on exporting the deployment's figures. The ledger and Redis each keep one: the figures of either are exported while it
 // answers, whatever happens to the other.
 const (
-	leaseName       = "figures"
+	leaseName  = "figures"
 	redisLease = "waybill:lease:" + leaseName
 )
 
@@ -28,8 +28,10 @@ func (a *App) addMetrics() {
 	a.addDispatchMetrics(r)
 	me := job.NewID()
 	a.add("ledger figures", obs.NewExporter(r, obs.Source{
-		Name:    "ledger",
-		Lease:   func(ctx context.Context, ttl time.Duration) (bool, error) { return a.store.Lease(ctx, leaseName, me, ttl) },
+		Name: "ledger",
+		Lease: func(ctx context.Context, ttl time.Duration) (bool, error) {
+			return a.store.Lease(ctx, leaseName, me, ttl)
+		},
 		Release: func(ctx context.Context) error { return a.store.Release(ctx, leaseName, me) },
 		Read:    a.ledgerFigures,
 	}, a.log).Run)

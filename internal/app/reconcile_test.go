@@ -169,8 +169,8 @@ func TestJobsOfATypeThatOneOfThreeWorkersKnowsAllRunThere(t *testing.T) {
 	t.Parallel()
 	b, c := tallied(t, "DATABASE_URL="+testenv.Postgres(t), "REDIS_URL="+testenv.Redis(t).URL)
 	b.startAPI(app.Options{API: app.ServeAPI})
-	extra := b.extra
-	b.extra = nil
+	types := b.types
+	b.types = nil
 	first, _ := b.startWorker(), b.startWorker()
 	ids := b.submitMany(30, "")
 	testenv.Eventually(t, 20*time.Second, func() bool { return first.metric(`waybill_tasks_unknown_type_total{queue="default"}`) > 0 }, "it is counted")
@@ -179,7 +179,7 @@ func TestJobsOfATypeThatOneOfThreeWorkersKnowsAllRunThere(t *testing.T) {
 	if v.State != "pending" {
 		t.Errorf("a job that waits for a worker is %s", v.State)
 	}
-	b.extra = extra
+	b.types = types
 	b.startWorker()
 	b.drained(30, 2*time.Minute)
 	c.check(t, ids)

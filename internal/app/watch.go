@@ -8,9 +8,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/waybill/waybill/internal/catalogue"
 	"github.com/waybill/waybill/internal/job"
 	"github.com/waybill/waybill/internal/obs"
-	"github.com/waybill/waybill/tasks"
 	"github.com/waybill/waybill/worker"
 )
 
@@ -44,7 +44,7 @@ func (a *App) addTelemetry(ctx context.Context, o Options) error {
 }
 
 // expect makes the counters of all that can happen in this process start at zero.
-func (w *telemetry) expect(c *tasks.Catalogue, queues []string, runsJobs bool) {
+func (w *telemetry) expect(c *catalogue.Catalogue, queues []string, runsJobs bool) {
 	own := map[string]string{}
 	for _, t := range c.Types() {
 		own[t.Name] = t.Defaults.Queue

@@ -30,18 +30,19 @@ type tallyPayload struct {
 	N int `json:"n"`
 }
 
-func (c *tally) register(catalogue *tasks.Catalogue) error {
-	return tasks.Register(catalogue, tasks.Definition[tallyPayload]{Name: "test.tally", Description: "Notes that it ran.", Example: tallyPayload{1}, Handle: c.handle})
+func (c *tally) types() []tasks.Type {
+	d := tasks.Definition[tallyPayload, tallyPayload]{Name: "test.tally", Description: "Notes that it ran.", Example: tallyPayload{1}}
+	return []tasks.Type{d.Handle(c.handle)}
 }
 
-func (c *tally) handle(ctx context.Context, p tallyPayload) (any, error) {
+func (c *tally) handle(_ context.Context, j *tasks.Job[tallyPayload]) (tallyPayload, error) {
 	c.mu.Lock()
-	c.runs[tasks.Info(ctx).ID.String()]++
+	c.runs[j.ID.String()]++
 	c.mu.Unlock()
 	if c.took > 0 {
 		<-time.After(c.took)
 	}
-	return p, nil
+	return j.Payload, nil
 }
 
 // check holds that each of the jobs ran exactly once, and nothing else.
@@ -63,7 +64,7 @@ func (c *tally) check(t *testing.T, ids []string) {
 func tallied(t *testing.T, environ ...string) (*bench, *tally) {
 	t.Helper()
 	b, c := newIdleBench(t, environ...), &tally{runs: map[string]int{}}
-	b.extra = c.register
+	b.types = c.types()
 	return b, c
 }
 

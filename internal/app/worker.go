@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/waybill/waybill/internal/asynqredis"
+	"github.com/waybill/waybill/internal/catalogue"
 	"github.com/waybill/waybill/internal/job"
 	"github.com/waybill/waybill/internal/peer"
 	"github.com/waybill/waybill/internal/reconcile"
@@ -94,10 +95,10 @@ func (a *App) addWorkerHTTP() error {
 }
 
 // knows tells which types this worker runs.
-func knows(c *tasks.Catalogue) func(taskType string) bool {
+func knows(c *catalogue.Catalogue) func(taskType string) bool {
 	return func(taskType string) bool {
-		_, ok := c.Lookup(taskType)
-		return ok
+		t, ok := c.Lookup(taskType)
+		return ok && t.Runs()
 	}
 }
 
@@ -106,7 +107,7 @@ const unknownTypeWait = 10 * time.Second
 
 // runTask looks the handler up. The pool claims no job of a type that this worker does not know; a job whose task in Redis was changed
 // waits for a worker that does.
-func runTask(c *tasks.Catalogue) worker.Handler {
+func runTask(c *catalogue.Catalogue) worker.Handler {
 	return func(ctx context.Context, j *job.Job) (json.RawMessage, error) {
 		t, ok := c.Lookup(j.Type)
 		if !ok {

@@ -110,7 +110,7 @@ func TestSoakEveryTickIsAccountedForWhileProcessesAreKilled(t *testing.T) {
 	}
 	testenv.Eventually(t, 2*time.Minute, func() bool {
 		n, err := b.store.OpenCounts(t.Context())
-		return err == nil && !slices.ContainsFunc(n, func(q job.QueueFigures) bool { return open(q) > 0 })
+		return err == nil && !slices.ContainsFunc(n, func(q job.QueueCounts) bool { return open(q) > 0 })
 	}, "every job finished")
 	ticks := account(t, b.store, made)
 	late := lags(ticks, func(planned time.Time) bool {
@@ -127,7 +127,7 @@ func TestSoakEveryTickIsAccountedForWhileProcessesAreKilled(t *testing.T) {
 	}
 }
 
-func open(q job.QueueFigures) (n int) {
+func open(q job.QueueCounts) (n int) {
 	for _, c := range q.Open {
 		n += c
 	}
