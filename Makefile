@@ -29,6 +29,10 @@ manifests: ## hold the files for Kubernetes and Grafana to the types and schemas
 	cd deploy/kubernetes/check && go vet ./... && go test -count 1 ./...
 	cd dashboards/check && go vet ./... && go test -count 1 ./...
 
+.PHONY: examples
+examples: ## build and test the programs in examples/ against this tree
+	cd examples/thumbnails && go vet ./... && go test -count 1 ./...
+
 .PHONY: clients
 clients: ## generate clients from openapi.yaml with three generators, compile them, and submit a job with each; needs Node
 	tools/clients/check.sh

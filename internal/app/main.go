@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"fmt"
+	"io"
 	"math"
 	"os"
 	"os/signal"
@@ -17,8 +18,8 @@ import (
 // rest is for what is worked on. It keeps a process under attack below 400 MiB.
 const apiMemory = 340 << 20
 
-// Main runs a process from start to exit code: configuration, signals, and one clear line on standard error for whatever keeps it from
-// starting. A second signal ends it at once.
+// Main runs a process from start to exit code: configuration, signals, and one clear line on standard
+// error for what keeps it from starting. A second signal ends it at once.
 func Main(load func() (config.Config, error), o Options) int {
 	if code, answered := answer(os.Args[1:], o, os.Stdout, os.Stderr); answered {
 		return code
@@ -27,38 +28,72 @@ func Main(load func() (config.Config, error), o Options) int {
 		fmt.Fprintln(os.Stderr, "waybill cannot start:", err)
 		return 1
 	}
-	cfg, err := load()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 2
-	}
-	out := obs.NewBufferedWriter(os.Stderr)
-	defer func() { _ = out.Flush() }() // to standard error: nobody would hear of it
-	log := obs.Logger(out, cfg.LogLevel, cfg.LogFormat)
-	SetRedisLogger(log)
 	ctx, stop := Signals(context.Background())
 	defer stop()
+	p := Process{Load: load, Options: o, Err: os.Stderr, Own: true}
 	if len(os.Args) > 1 { // healthcheck: there is no other
-		if err := healthcheck(ctx, cfg, o); err != nil {
-			fmt.Fprintln(os.Stderr, "waybill:", err)
-			return 1
-		}
-		return 0
+		return p.Healthcheck(ctx)
 	}
-	a, err := New(ctx, cfg, o, log)
+	return p.Run(ctx)
+}
+
+// Process is an API or a worker that is run for its exit code.
+type Process struct {
+	Load    func() (config.Config, error)
+	Options Options
+	Err     io.Writer // for the log, and for what keeps it from starting
+	// Own says that it is the whole process: it may set the memory limit and the log of the Redis library.
+	Own bool
+}
+
+// Run runs it until ctx ends. The exit code is 1 for a failure and 2 for a wrong configuration.
+func (p Process) Run(ctx context.Context) int {
+	cfg, err := p.Load()
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "waybill cannot start:", err)
+		fmt.Fprintln(p.Err, err)
+		return 2
+	}
+	out := obs.NewBufferedWriter(p.Err)
+	defer func() { _ = out.Flush() }() // there is nowhere left to report it to
+	log := obs.Logger(out, cfg.LogLevel, cfg.LogFormat)
+	if p.Own {
+		SetRedisLogger(log)
+	}
+	a, err := New(ctx, cfg, p.Options, log)
+	if err != nil {
+		fmt.Fprintln(p.Err, "waybill cannot start:", err)
 		return 1
 	}
-	debug.FreeOSMemory()                                                        // building takes three times the memory that running does
-	if o.API != nil && !o.Worker && debug.SetMemoryLimit(-1) == math.MaxInt64 { // GOMEMLIMIT is not set
-		debug.SetMemoryLimit(apiMemory)
+	if p.Own {
+		p.limitMemory()
 	}
 	if err := a.Run(ctx); err != nil {
 		log.Error("stopped", "err", err)
 		return 1
 	}
 	log.Info("stopped")
+	return 0
+}
+
+func (p Process) limitMemory() {
+	debug.FreeOSMemory()                                                                                 // building takes three times the memory that running does
+	isAPI, isSet := p.Options.API != nil && !p.Options.Worker, debug.SetMemoryLimit(-1) != math.MaxInt64 // by GOMEMLIMIT
+	if isAPI && !isSet {
+		debug.SetMemoryLimit(apiMemory)
+	}
+}
+
+// Healthcheck asks the process that runs with the same configuration whether it is ready.
+func (p Process) Healthcheck(ctx context.Context) int {
+	cfg, err := p.Load()
+	if err != nil {
+		fmt.Fprintln(p.Err, err)
+		return 2
+	}
+	if err := healthcheck(ctx, cfg, p.Options); err != nil {
+		fmt.Fprintln(p.Err, "waybill:", err)
+		return 1
+	}
 	return 0
 }
 

@@ -16,6 +16,7 @@ import (
 
 	"github.com/waybill/waybill/internal/app"
 	"github.com/waybill/waybill/internal/config"
+	"github.com/waybill/waybill/tasks"
 )
 
 // Options of the command; empty URLs mean what dev brings itself.
@@ -24,6 +25,10 @@ type Options struct {
 	Data        string // .waybill
 	DatabaseURL string
 	RedisURL    string
+
+	Types      []tasks.Type // offered beside the built-in ones
+	Middleware []tasks.Middleware
+	Setup      func(context.Context, *app.Env) error
 }
 
 // Run starts everything, prints how to use it, and runs until ctx ends. Killed and started again, it goes on where it was.
@@ -67,7 +72,17 @@ func Run(ctx context.Context, cfg config.Config, o Options, out io.Writer, log *
 	if err := configure(&cfg, o, keep, url); err != nil {
 		return err
 	}
-	a, err := app.New(ctx, cfg, app.Options{API: app.ServeAPI, Worker: true, Migrate: true, Listen: listener, OwnRedis: ownRedis, Wrap: withInbox}, log)
+	a, err := app.New(ctx, cfg, app.Options{
+		API:        app.ServeAPI,
+		Worker:     true,
+		Migrate:    true,
+		Listen:     listener,
+		OwnRedis:   ownRedis,
+		Wrap:       withInbox,
+		Types:      o.Types,
+		Middleware: o.Middleware,
+		Setup:      o.Setup,
+	}, log)
 	if err != nil {
 		return err
 	}

@@ -1,4 +1,4 @@
-package main
+package command
 
 import (
 	"context"
@@ -16,15 +16,22 @@ type devCommand struct {
 	RedisURL    string `help:"A Redis of your own."`
 }
 
-func (c *devCommand) Run(ctx context.Context, s *streams) error {
-	if err := app.HideMemory(); err != nil {
-		return err
-	}
+func (c *devCommand) Run(ctx context.Context, s *streams, p *Program) error {
 	cfg, err := config.Load()
 	if err != nil {
 		return err
 	}
 	log := obs.Logger(s.err, cfg.LogLevel, "text")
-	app.SetRedisLogger(log)
-	return dev.Run(ctx, cfg, dev.Options{Addr: c.Addr, Data: c.Data, DatabaseURL: c.DatabaseURL, RedisURL: c.RedisURL}, s.out, log)
+	if s.ownProcess {
+		app.SetRedisLogger(log)
+	}
+	return dev.Run(ctx, cfg, dev.Options{
+		Addr:        c.Addr,
+		Data:        c.Data,
+		DatabaseURL: c.DatabaseURL,
+		RedisURL:    c.RedisURL,
+		Types:       p.Types,
+		Middleware:  p.Middleware,
+		Setup:       p.Setup,
+	}, s.out, log)
 }

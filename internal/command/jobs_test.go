@@ -1,7 +1,8 @@
-package main
+package command
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
@@ -17,7 +18,7 @@ func (d *devProcess) jobs(data, input string, args ...string) (code int, out, er
 	d.t.Helper()
 	var stdout, stderr bytes.Buffer
 	args = append([]string{"jobs", "--url", d.url, "--token-file", filepath.Join(data, "key")}, args...)
-	code = run(args, strings.NewReader(input), &stdout, &stderr)
+	code = (Program{}).Run(context.Background(), args, strings.NewReader(input), &stdout, &stderr)
 	return code, stdout.String(), stderr.String()
 }
 
@@ -110,7 +111,7 @@ func TestTheKeyIsSentNowhereElse(t *testing.T) {
 		t.Fatal(err)
 	}
 	var out, errs bytes.Buffer
-	code := run([]string{"jobs", "list", "--url", api.URL, "--token-file", key}, strings.NewReader(""), &out, &errs)
+	code := (Program{}).Run(t.Context(), []string{"jobs", "list", "--url", api.URL, "--token-file", key}, strings.NewReader(""), &out, &errs)
 	if code != 1 || asked || !strings.Contains(errs.String(), "307") {
 		t.Errorf("exit code %d, asked elsewhere: %t: %s", code, asked, errs.String())
 	}

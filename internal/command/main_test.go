@@ -1,4 +1,4 @@
-package main
+package command
 
 import (
 	"bytes"
@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 }
 
 var build = sync.OnceValue(func() error {
-	if out, err := exec.Command("go", "build", "-o", programs, "../...").CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", "build", "-o", programs, "../../cmd/...").CombinedOutput(); err != nil {
 		return fmt.Errorf("build: %w\n%s", err, out)
 	}
 	return nil
@@ -183,13 +183,13 @@ func TestWrongArgumentsAreRefusedAndHelpIsPrinted(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{{"no-such"}, {"dev", "--no-such"}, {"migrate"}, {"migrate", "sideways"}, {"admin", "create"}, {"fsck", "x"}, {"dev", "--addr"}} {
 		var out, errs bytes.Buffer
-		if code := run(args, strings.NewReader(""), &out, &errs); code != 2 || errs.Len() == 0 {
+		if code := (Program{}).Run(t.Context(), args, strings.NewReader(""), &out, &errs); code != 2 || errs.Len() == 0 {
 			t.Errorf("%v: exit code %d: %s", args, code, errs.String())
 		}
 	}
 	for _, args := range [][]string{nil, {"--help"}, {"dev", "--help"}, {"version"}, {"--version"}} {
 		var out, errs bytes.Buffer
-		if code := run(args, strings.NewReader(""), &out, io.Discard); code != 0 || out.Len() == 0 {
+		if code := (Program{}).Run(t.Context(), args, strings.NewReader(""), &out, io.Discard); code != 0 || out.Len() == 0 {
 			t.Errorf("%v: exit code %d: %s%s", args, code, out.String(), errs.String())
 		}
 	}
