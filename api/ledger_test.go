@@ -91,6 +91,17 @@ func (l *fakeLedger) Job(_ context.Context, id job.ID) (*job.Job, error) {
 	return l.copy(id), nil
 }
 
+func (l *fakeLedger) ListedJobs(_ context.Context, ids []job.ID) (list []*job.Job, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, id := range ids {
+		if l.jobs[id] != nil {
+			list = append(list, l.copy(id))
+		}
+	}
+	return list, l.err
+}
+
 func (l *fakeLedger) Jobs(_ context.Context, f job.Filter) ([]*job.Job, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -17,6 +17,7 @@ import (
 const (
 	monitorRoot = "/monitor"
 	monitorAPI  = monitorRoot + "/api"
+	monitorJobs = monitorRoot + "/jobs/"
 
 	maxMonitorPage = 1000 // tasks on one page of asynqmon
 	maxMonitorBody = 1 << 20
@@ -26,6 +27,8 @@ const (
 // where it cannot be.
 type jobSteering interface {
 	Job(ctx context.Context, id job.ID) (*job.Job, error)
+	// ListedJobs reads jobs without payload, result and errors. Those that do not exist are left out.
+	ListedJobs(ctx context.Context, ids []job.ID) ([]*job.Job, error)
 	Cancel(ctx context.Context, id job.ID) (*job.Job, error)
 	// RunNow starts a job anew that is archived, canceled or waits for its time, under a new delivery.
 	RunNow(ctx context.Context, id job.ID) (*job.Job, error)
@@ -57,7 +60,8 @@ type monitor struct {
 	reader   http.Handler // asynqmon
 	viewer   *monitorPage
 	operator *monitorPage
-	helm     *monitorActions
+	actions  *monitorActions
+	ledger   scheduleLedger
 	charts   *charts
 	viewing  viewing
 }
@@ -73,7 +77,7 @@ func newMonitor(cfg Config, deps Deps, b *browsers) (*monitor, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &monitor{browsers: b, base: b.base, reader: reader, viewer: viewer, operator: operator, charts: charts, helm: newMonitorActions(cfg, deps), viewing: viewing{deps.Tasks}}, nil
+	return &monitor{browsers: b, base: b.base, reader: reader, viewer: viewer, operator: operator, charts: charts, actions: newMonitorActions(cfg, deps), ledger: deps.ScheduleLedger, viewing: viewing{deps.Tasks}}, nil
 }
 
 func (m *monitor) routes() []route {
@@ -107,6 +111,12 @@ func (m *monitor) get(c *gin.Context) {
 		m.browsers.fail(c, errNoRoute)
 	case p == monitorAPI+"/metrics":
 		m.answer(c, m.charts.read)
+	case strings.HasPrefix(p, monitorJobs):
+		m.answer(c, m.job)
+	case p == schedulerEntries:
+		m.answer(c, m.schedules)
+	case strings.HasPrefix(p, schedulerEntries+"/") && strings.HasSuffix(p, enqueueEvents):
+		m.answer(c, m.scheduleEvents)
 	case strings.HasPrefix(p, monitorAPI+"/"):
 		m.read(c)
 	case strings.HasPrefix(rest, "/static/") || strings.Count(rest, "/") == 1 && strings.Contains(rest, "."):
@@ -135,7 +145,7 @@ func (m *monitor) act(c *gin.Context) {
 		m.browsers.fail(c, errNoRoute)
 		return
 	}
-	m.answer(c, func(c *gin.Context) (any, error) { return m.helm.execute(c, o) })
+	m.answer(c, func(c *gin.Context) (any, error) { return m.actions.execute(c, o) })
 }
 
 // read lets asynqmon answer. What it says of its errors, addresses of Redis among it, is for the log only.
@@ -148,7 +158,7 @@ func (m *monitor) read(c *gin.Context) {
 	text := strings.TrimSpace(got.body.String())
 	switch {
 	case got.status < 400:
-		body, err := m.viewing.hideInMonitor(c.Request.URL.Path, got.body.Bytes(), !caller(c).Role.Includes(account.RoleOperator))
+		body, err := m.correct(c.Request.Context(), c.Request.URL.Path, got.body.Bytes(), !caller(c).Role.Includes(account.RoleOperator))
 		if err != nil {
 			m.browsers.fail(c, err)
 			return

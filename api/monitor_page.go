@@ -50,10 +50,10 @@ func newMonitorPage(b base, m http.Handler) (*monitorPage, error) {
 	// Fonts of another host, and a manifest that browsers fetch without our cookie.
 	text = regexp.MustCompile(`<link[^>]*(href="https?://|rel="manifest")[^>]*>`).ReplaceAllString(text, "")
 	text = regexp.MustCompile(`<title>[^<]*</title>`).ReplaceAllString(text, "<title>Waybill monitor</title>")
-	script := strings.ReplaceAll(monitorScript, "/login", string(b)+"/login")
+	script := strings.NewReplacer(`"/login`, `"`+string(b)+"/login", `"/monitor/`, `"`+string(b)+"/monitor/").Replace(monitorScript)
 	text = strings.Replace(text, "</head>", "<style>"+monitorStyle+"</style><script>"+script+"</script></head>", 1)
 	text = strings.Replace(text, "</body>", `<form class="waybill-account" method="post" action="`+string(b)+`/logout"><span title="signed in">`+whoIsSignedIn+
-		`</span><button type="submit">Sign out</button></form></body>`, 1)
+		`</span><a hidden target="_blank" rel="noopener">Job</a><button type="submit">Sign out</button></form></body>`, 1)
 	before, after, ok := strings.Cut(text, whoIsSignedIn)
 	if !ok || !strings.Contains(before, script) || regexp.MustCompile(`(src|href)="(https?:)?//`).MatchString(text) {
 		return nil, errors.New("the page of asynqmon is not the one we know")

@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -10,23 +11,23 @@ import (
 // pathsInInfo are the fields of Redis's INFO that tell where files lie on its machine.
 var pathsInInfo = []string{"config_file", "executable"}
 
-// hideInMonitor takes out of an answer of asynqmon what its reader may not see: for everybody where Redis's files lie, and
-// for viewers the payloads, errors and results of private types.
-func (v viewing) hideInMonitor(path string, body []byte, viewer bool) ([]byte, error) {
-	info := path == monitorAPI+"/redis_info"
-	if !info && !viewer {
-		return body, nil
-	}
+// correct changes an answer of asynqmon: tasks are described as their jobs are, and what the caller may
+// not see is taken out. That is where Redis's files lie, and for viewers the payloads, errors and
+// results of private types.
+func (m *monitor) correct(ctx context.Context, path string, body []byte, viewer bool) ([]byte, error) {
 	var tree any
 	d := json.NewDecoder(bytes.NewReader(body))
 	d.UseNumber()
 	if err := d.Decode(&tree); err != nil {
 		return nil, fmt.Errorf("read asynqmon's answer: %w", err)
 	}
-	if info {
+	if path == monitorAPI+"/redis_info" {
 		hidePaths(tree)
-	} else {
-		v.hideTasks(tree)
+		return encode(tree)
+	}
+	m.describeTasks(ctx, tree)
+	if viewer {
+		m.viewing.hideTasks(tree)
 	}
 	return encode(tree)
 }

@@ -34,6 +34,8 @@ type scheduleLedger interface {
 	Schedule(ctx context.Context, id job.ID) (*job.Schedule, error)
 	Schedules(ctx context.Context, f job.ScheduleFilter) ([]*job.Schedule, error)
 	Ticks(ctx context.Context, f job.TickFilter) ([]job.Tick, error)
+	// LastPlanned is the last planned time of each schedule that has been decided. Schedules without one are left out.
+	LastPlanned(ctx context.Context, ids []job.ID) (map[job.ID]time.Time, error)
 }
 
 type scheduleHandler struct {

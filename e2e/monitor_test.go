@@ -38,7 +38,15 @@ func TestAnOperatorSteersJobsInTheMonitor(t *testing.T) {
 	b.run(chromedp.Click(`//tr[contains(., "the mailbox is full")]/td[1 and contains(., "debug.fail")]`))
 	b.wait("Task Info")
 	b.wait("Last Failure")
+	b.wait("30 seconds") // the job's timeout, not the one that asynq was told
+	b.wait("1/25")
 	b.picture("monitor-task")
+	if to := value(b, chromedp.Evaluate[string](`document.querySelector(".waybill-account a").href`)); to != s.url+"/monitor/jobs/"+retrying.ID {
+		t.Errorf("the task leads to the job at %s", to)
+	}
+	if status := b.fetch("GET", "/monitor/jobs/"+retrying.ID); status != 200 {
+		t.Errorf("the job's page answers %d", status)
+	}
 	b.open("/monitor/queues/default?status=retry")
 	b.wait("the mailbox is full")
 	b.press("the mailbox is full", "Run")
@@ -152,4 +160,34 @@ func (b *browser) isSelfContained() {
 	if len(b.complaints) > 0 {
 		b.t.Errorf("the browser complains: %q", b.complaints)
 	}
+}
+
+// TestTheMonitorFitsAPhone opens every page at the width of a phone: none scrolls sideways as a whole.
+func TestTheMonitorFitsAPhone(t *testing.T) {
+	s := startServer(t)
+	operator := s.user("operator")
+	j := s.submit("retry", fail("the mailbox is full", false))
+	s.call("POST", "/v1/schedules", map[string]any{"name": "nightly", "cron": "0 3 * * *", "job": map[string]any{"type": "debug.echo", "payload": map[string]any{}}}, nil)
+	b := startBrowser(t, s.url)
+	b.run(chromedp.EmulateViewport(390, 844))
+	b.open("/monitor/")
+	b.signIn(operator, password)
+	b.wait("critical")
+	for path, shows := range map[string]string{
+		"/monitor/":                                    "critical",
+		"/monitor/queues/default?status=retry":         "the mailbox is full",
+		"/monitor/queues/default/tasks/" + j.ID + ".1": "Last Failure",
+		"/monitor/servers":                             "Host",
+		"/monitor/schedulers":                          "0 3 * * *",
+		"/monitor/redis":                               "Redis Info",
+		"/monitor/settings":                            "Polling",
+	} {
+		b.open(path)
+		b.wait(shows)
+		b.picture("phone" + strings.NewReplacer("/", "-", "?", "-", j.ID, "id").Replace(path))
+		if w := value(b, chromedp.Evaluate[int](`document.documentElement.scrollWidth`)); w > 390 {
+			t.Errorf("%s is %d pixels wide on a phone of 390", path, w)
+		}
+	}
+	b.isSelfContained()
 }

@@ -107,7 +107,9 @@ func repeatedSubmission(row *jobRow, s *job.Submission) (job.Created, error) {
 	}
 }
 
-func idempotencyReuse(message string) error { return &job.Error{Code: job.CodeKeyReused, Message: message} }
+func idempotencyReuse(message string) error {
+	return &job.Error{Code: job.CodeKeyReused, Message: message}
+}
 
 type ownedKey struct {
 	owner job.ID

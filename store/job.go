@@ -101,6 +101,24 @@ func (s *Store) Job(ctx context.Context, id job.ID) (*job.Job, error) {
 	return row.job(), nil
 }
 
+// ListedJobs reads jobs without payload, result and errors, in no particular order. Those that do not
+// exist are left out.
+func (s *Store) ListedJobs(ctx context.Context, ids []job.ID) ([]*job.Job, error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	var rows []*jobRow
+	err := s.db.NewSelect().Model(&rows).ExcludeColumn(payloadColumns...).Where("id IN (?)", bun.List(ids)).Scan(ctx)
+	if err != nil {
+		return nil, s.wrap("select jobs", err)
+	}
+	jobs := make([]*job.Job, len(rows))
+	for i, r := range rows {
+		jobs[i] = r.job()
+	}
+	return jobs, nil
+}
+
 // jobErrors reads a job's newest errors, oldest first.
 func (s *Store) jobErrors(ctx context.Context, id job.ID) ([]job.AttemptError, error) {
 	var rows []errorRow

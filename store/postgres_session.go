@@ -184,7 +184,9 @@ func (s *sessions) usable(_ context.Context, c *pgx.Conn) (bool, error) {
 // generation is the name under which a connection keeps how often all connections had been replaced when it was opened.
 const generation = "waybill_generation"
 
-func (p *postgresEngine) nameSession(c *pgconn.PgConn) { c.CustomData()[generation] = p.replaced.Load() }
+func (p *postgresEngine) nameSession(c *pgconn.PgConn) {
+	c.CustomData()[generation] = p.replaced.Load()
+}
 
 // replace has every connection that is open closed, once it is idle. Of connections that fail for the same reason, the first does it for all.
 func (p *postgresEngine) replace(c *pgconn.PgConn) {

@@ -46,7 +46,7 @@ WITH done AS (
 )`
 
 const (
-	finishSQL  = finishHead + finishTail
+	finishSQL = finishHead + finishTail
 	cancelSQL = finishHead + " AND j.cancel_requested_at IS NOT NULL" + finishTail
 
 	settledTail = ` SELECT id, state, delivery, run_at FROM done`

@@ -71,7 +71,7 @@ type world struct {
 	judge    job.ID
 	workers  []job.ID            // that beat
 	jobs     map[job.ID]*job.Job // as last seen
-	unsent   []job.Message        // on their way to Redis when the process dies
+	unsent   []job.Message       // on their way to Redis when the process dies
 	holding  []held              // by living workers
 	dead     []held              // by workers that crashed; some come back late
 	failures map[job.ID]int      // that really happened, since the last retry by hand

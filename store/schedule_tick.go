@@ -100,3 +100,29 @@ func (s *Store) purgeTicks(ctx context.Context, ids []job.ID, before time.Time) 
 		Where("NOT EXISTS (SELECT 1 FROM schedule_ticks t WHERE t.schedule_id = schedules.id)").Exec(ctx)
 	return err
 }
+
+// LastPlanned reads the last planned time of each schedule that has been decided. Schedules without one
+// are left out.
+func (s *Store) LastPlanned(ctx context.Context, ids []job.ID) (map[job.ID]time.Time, error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	var rows []struct {
+		ID        job.ID    `bun:"id"`
+		PlannedAt time.Time `bun:"planned_at,nullzero"`
+	}
+	newest := s.db.NewSelect().Table("schedule_ticks").Column("planned_at").Where("schedule_id = s.id").
+		Order("planned_at DESC").Limit(1)
+	err := s.db.NewSelect().TableExpr("schedules AS s").ColumnExpr("s.id").ColumnExpr("(?) AS planned_at", newest).
+		Where("s.id IN (?)", bun.List(ids)).Scan(ctx, &rows)
+	if err != nil {
+		return nil, s.wrap("select the last planned times", err)
+	}
+	last := make(map[job.ID]time.Time, len(rows))
+	for _, r := range rows {
+		if !r.PlannedAt.IsZero() {
+			last[r.ID] = r.PlannedAt
+		}
+	}
+	return last, nil
+}

@@ -72,6 +72,14 @@ func (r reply) want(b *bench, status int) reply {
 	return r
 }
 
+// decode reads the answer's JSON.
+func (r reply) decode(b *bench, into any) {
+	b.Helper()
+	if err := json.Unmarshal([]byte(r.body), into); err != nil {
+		b.Fatalf("%v in %s", err, r.body)
+	}
+}
+
 // ask asks and holds the answer to what is true of every answer.
 func (b *bench) ask(a ask) reply {
 	b.Helper()

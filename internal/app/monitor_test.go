@@ -194,6 +194,81 @@ func TestMetricsCountWhatOperatorsDoInTheMonitor(t *testing.T) {
 	}
 }
 
+func TestTheMonitorSaysOfTasksWhatTheirJobsSay(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.startWorker()
+	tab := b.browser(b.join("olga", "operator"))
+	type task struct {
+		ID       string `json:"id"`
+		MaxRetry int    `json:"max_retry"`
+		Retried  int    `json:"retried"`
+		Timeout  int    `json:"timeout_seconds"`
+		Error    string `json:"error_message"`
+	}
+	id := b.submit(`{"type":"debug.fail","payload":{"message":"no"},"max_retries":3,"timeout":"30s","backoff":{"kind":"fixed","base":"1h","max":"1h"}}`)
+	b.becomes(id, job.Retry)
+	tab.shows("default", "retry", id+".1")
+	var list struct{ Tasks []task }
+	tab.do("GET", "queues/default/retry_tasks?size=20", "", 200, &list)
+	var one task
+	tab.do("GET", "queues/default/tasks/"+id+".1", "", 200, &one)
+	want := task{ID: id + ".1", MaxRetry: 3, Retried: 1, Timeout: 30, Error: "no"}
+	if one != want {
+		t.Errorf("the task's page says %+v, want %+v", one, want)
+	}
+	if want.Timeout = 0; len(list.Tasks) != 1 || list.Tasks[0] != want {
+		t.Errorf("the list says %+v, want %+v", list.Tasks, want)
+	}
+
+	id = b.submit(`{"type":"debug.fail","payload":{"permanent":true,"message":"never"}}`)
+	b.becomes(id, job.Archived)
+	tab.shows("default", "archived", id+".1")
+	tab.do("GET", "queues/default/archived_tasks", "", 200, &list)
+	if len(list.Tasks) != 1 || list.Tasks[0].Error != "never" || list.Tasks[0].MaxRetry != 25 {
+		t.Errorf("the archive says %+v", list.Tasks)
+	}
+}
+
+func TestTheMonitorListsSchedules(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	tab := b.browser(b.join("vera", "viewer"))
+	var made struct{ ID string }
+	b.ask(ask{method: "POST", path: "/v1/schedules", as: b.admin.key, body: `{"name":"nightly","cron":"0 3 * * *","timezone":"Europe/Berlin","job":{"type":"debug.echo","payload":{"a":1},"queue":"low"}}`}).want(b, 201).decode(b, &made)
+	b.ask(ask{method: "POST", path: "/v1/schedules", as: b.admin.key, body: `{"name":"calls","every":"1h","job":{"type":"http.request","payload":{"url":"https://example.com","headers":{"X-Key":"TOPSECRET"}}}}`}).want(b, 201)
+	b.ask(ask{method: "POST", path: "/v1/schedules/" + made.ID + "/trigger", as: b.admin.key}).want(b, 202)
+	var answer struct {
+		Entries []struct {
+			ID, Spec string
+			Type     string   `json:"task_type"`
+			Payload  string   `json:"task_payload"`
+			Options  []string `json:"options"`
+			Next     string   `json:"next_enqueue_at"`
+			Prev     string   `json:"prev_enqueue_at"`
+		}
+		Events []struct {
+			TaskID string `json:"task_id"`
+			At     string `json:"enqueued_at"`
+		}
+	}
+	tab.do("GET", "scheduler_entries", "", 200, &answer)
+	if len(answer.Entries) != 2 {
+		t.Fatalf("the monitor lists %+v", answer.Entries)
+	}
+	calls, nightly := answer.Entries[0], answer.Entries[1]
+	if nightly.ID != made.ID || nightly.Spec != "0 3 * * * Europe/Berlin" || nightly.Type != "debug.echo" || !strings.Contains(nightly.Payload, made.ID) || nightly.Next == "" || nightly.Prev == "" {
+		t.Errorf("nightly: %+v", nightly)
+	}
+	if calls.Spec != "@every 1h0m0s" || strings.Contains(calls.Payload, "TOPSECRET") || calls.Prev != "" {
+		t.Errorf("calls, seen by a viewer: %+v", calls)
+	}
+	tab.do("GET", "scheduler_entries/"+made.ID+"/enqueue_events", "", 200, &answer)
+	if len(answer.Events) != 1 || answer.Events[0].At == "" {
+		t.Errorf("the jobs of nightly: %+v", answer.Events)
+	}
+}
+
 func TestAViewerReadsTheMonitorAndChangesNothing(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
