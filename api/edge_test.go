@@ -178,6 +178,22 @@ func TestAWaitEndsWithTheRightToSeeTheJob(t *testing.T) {
 	}
 }
 
+func TestAWaitShowsWhatTheCallerMaySeeAtItsEnd(t *testing.T) {
+	t.Parallel()
+	h := newAPITest(t, func(h *apiTest) { h.catalogue = privateCatalogue(h.t) })
+	id := h.submit(alice, `{"type":"test.private","payload":{"secret":"TOPSECRET"}}`)
+	answered := make(chan string, 1)
+	go func() { answered <- h.call("GET", "/v1/jobs/"+id.String()+"?wait=55s", operator, "").body }()
+	receive(t, h.ledger.waiting)
+	changed := *h.auth.principals[operator]
+	changed.Role = account.RoleViewer
+	h.auth.set(operator, &changed)
+	h.ledger.set(id, func(j *job.Job) { j.State = job.Completed })
+	if got := receive(t, answered); strings.Contains(got, "TOPSECRET") || !strings.Contains(got, `"state":"completed"`) {
+		t.Errorf("an operator who became a viewer sees %s", got)
+	}
+}
+
 func TestAStoppingServerAnswersWhoWaits(t *testing.T) {
 	t.Parallel()
 	h := newAPITest(t)

@@ -42,6 +42,7 @@ type apiTest struct {
 
 	schedules      scheduler // the real one where a test is about schedules
 	scheduleLedger scheduleLedger
+	catalogue      *catalogue.Catalogue
 	webhookSecrets func(job.ID) ([]string, error)
 }
 
@@ -53,6 +54,7 @@ func newAPITest(t *testing.T, changes ...func(*apiTest)) *apiTest {
 		clock: &fakeClock{at: time.Now()}, road: newFakeRoad(), redis: unreachableRedis(t),
 	}
 	h.queues = &fakeQueues{ledger: h.ledger}
+	h.catalogue = testCatalogue(t)
 	h.schedules, h.scheduleLedger = struct{ scheduler }{}, struct{ scheduleLedger }{}
 	for _, change := range changes {
 		change(h)
@@ -66,7 +68,7 @@ func newAPITest(t *testing.T, changes ...func(*apiTest)) *apiTest {
 }
 
 func (h *apiTest) deps() Deps {
-	return Deps{Auth: h.auth, Accounts: noAccounts{}, Jobs: h.ledger, Dispatcher: h.carrier, Audit: h.audit, Sessions: h.auth, Steering: h.ledger, Queues: h.queues, Inspector: h.road, Redis: h.redis, Schedules: h.schedules, ScheduleLedger: h.scheduleLedger, Tasks: testCatalogue(h.t), Ready: h.ready, WebhookSecrets: h.webhookSecrets,
+	return Deps{Auth: h.auth, Accounts: noAccounts{}, Jobs: h.ledger, Dispatcher: h.carrier, Audit: h.audit, Sessions: h.auth, Steering: h.ledger, Queues: h.queues, Inspector: h.road, Redis: h.redis, Schedules: h.schedules, ScheduleLedger: h.scheduleLedger, Tasks: h.catalogue, Ready: h.ready, WebhookSecrets: h.webhookSecrets,
 		Log: slog.New(slog.NewJSONHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug})), Now: h.clock.now}
 }
 

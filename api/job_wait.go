@@ -9,6 +9,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/waybill/waybill/internal/account"
 	"github.com/waybill/waybill/internal/job"
 )
 
@@ -32,21 +33,23 @@ func (h *jobHandler) get(c *gin.Context) (any, error) {
 	if wait == 0 || j.State.Finished() {
 		return h.viewing.job(caller(c), j), nil
 	}
-	if err := h.await(c, j, wait); err != nil {
+	p, err := h.await(c, j, wait)
+	if err != nil {
 		return nil, fmt.Errorf("wait for job %s: %w", j.ID, err)
 	}
 	if j, err = h.jobs.Job(c.Request.Context(), j.ID); err != nil {
 		return nil, fmt.Errorf("read job again: %w", err)
 	}
-	return h.viewing.job(caller(c), j), nil
+	return h.viewing.job(p, j), nil
 }
 
 // errStopping ends the waits of a process that stops.
 var errStopping = errors.New("the process stops")
 
-// await returns nil when the job is finished, the wait is over or the process stops, and an error where the client has gone or has
-// lost the right to see the job.
-func (h *jobHandler) await(c *gin.Context, j *job.Job, wait time.Duration) error {
+// await returns when the job is finished, the wait is over or the process stops, with the caller as it is
+// then: its role may have changed. An error says that the client has gone, or may not see the job any
+// more.
+func (h *jobHandler) await(c *gin.Context, j *job.Job, wait time.Duration) (*account.Principal, error) {
 	ctx, cancel := context.WithTimeout(c.Request.Context(), wait)
 	defer cancel()
 	ctx, end := context.WithCancelCause(ctx)
@@ -60,33 +63,33 @@ func (h *jobHandler) await(c *gin.Context, j *job.Job, wait time.Duration) error
 	switch cause := context.Cause(ctx); {
 	case err == nil, errors.Is(cause, errStopping):
 	case errors.Is(err, errBusy) || c.Request.Context().Err() != nil:
-		return err
+		return nil, err
 	case errors.Is(cause, context.DeadlineExceeded):
 	case cause != nil:
-		return cause
+		return nil, cause
 	default:
-		return err
+		return nil, err
 	}
 	return allowed(c.Request.Context())
 }
 
 // stillAllowed asks again what was asked before the wait began. It may be called while the request waits.
-func (h *jobHandler) stillAllowed(c *gin.Context, j *job.Job) func(context.Context) error {
+func (h *jobHandler) stillAllowed(c *gin.Context, j *job.Job) func(context.Context) (*account.Principal, error) {
 	rights, authorization := requestInfoOf(c).rights, slices.Clone(c.Request.Header["Authorization"])
-	return func(ctx context.Context) error {
+	return func(ctx context.Context) (*account.Principal, error) {
 		p, err := rights.again(ctx, h.deps.Auth, authorization)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		return mayRead(p, j)
+		return p, mayRead(p, j)
 	}
 }
 
 // watchRights ends a wait with the caller's rights. Where they cannot be asked for at the moment, the wait goes on.
-func watchRights(ctx context.Context, allowed func(context.Context) error, end context.CancelCauseFunc) (stop func()) {
+func watchRights(ctx context.Context, allowed func(context.Context) (*account.Principal, error), end context.CancelCauseFunc) (stop func()) {
 	var again func()
 	again = func() {
-		err := allowed(ctx)
+		_, err := allowed(ctx)
 		switch {
 		case ctx.Err() != nil: // the wait is over
 		case err != nil && job.CodeOf(err) != job.CodeUnavailable:
