@@ -46,6 +46,7 @@ func faults() []fault {
 		{name: "unknown-types", about: "task types that only one of two workers knows", mixed: true, drain: 60 * time.Second, strike: ownTypes, check: firstAttempts},
 		{name: "pgbouncer", about: "PgBouncer in session mode before PostgreSQL", bouncer: true, strike: throughBouncer},
 		{name: "slow-peers", about: "hundreds of half requests, held bodies and peers that never read", strike: slowPeers},
+		{name: "clocks-differ", about: "the clocks of PostgreSQL and of Redis step forward and back, each for itself", clocks: true, drain: 60 * time.Second, strike: stepClocks},
 		{name: "stop-in-outage", about: "API and a worker asked to end while Redis, then PostgreSQL, is down", apiDies: true, refuses: true, interrupts: 3, strike: stopInOutage},
 		{name: "overload", about: "more than the machine can do", refuses: true, drain: 120 * time.Second, strike: overload, check: bounded},
 		{name: "storm", about: "one thing after another, by the seed's choice", workers: 3, apiDies: true, refuses: true, interrupts: 12, drain: 60 * time.Second, strike: storm},

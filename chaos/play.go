@@ -28,6 +28,7 @@ type fault struct {
 	refuses    bool     // 503 and 429 are right answers
 	hostile    bool     // processes know the task types that kill
 	mixed      bool     // the API and all workers but the first know the task types of poisonworker
+	clocks     bool     // Redis has a clock of its own
 	bouncer    bool     // processes reach PostgreSQL through PgBouncer in session mode
 	redis      []string // further arguments of redis-server
 	// drain is how long outcomes may take, where that is longer than usual.

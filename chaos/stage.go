@@ -31,7 +31,8 @@ type environment struct {
 	dir   string
 	bin   string
 	pg    *server.Postgres
-	key   string // an API key
+	clock *server.Clock // of PostgreSQL
+	key   string        // an API key
 	plays int
 }
 
@@ -46,8 +47,11 @@ func newEnvironment(ctx context.Context, o options) (*environment, error) {
 		err = s.build(ctx)
 	}
 	if err == nil {
+		s.clock, err = server.NewClock()
+	}
+	if err == nil {
 		// As a deployment would run: every commit reaches the disk, and a crash is recovered from.
-		s.pg, err = server.StartPostgres("fsync=on", "full_page_writes=on", "max_connections=120", "log_min_messages=fatal")
+		s.pg, err = server.StartPostgresBy(s.clock, "fsync=on", "full_page_writes=on", "max_connections=120", "log_min_messages=fatal")
 	}
 	if err == nil {
 		err = s.makeTemplate(ctx)
@@ -79,6 +83,9 @@ func (s *environment) close() error {
 	var err error
 	if s.pg != nil {
 		err = s.pg.Close()
+	}
+	if s.clock != nil {
+		err = errors.Join(err, s.clock.Close())
 	}
 	if s.o.keep {
 		fmt.Fprintln(os.Stderr, "logs kept in", s.dir)

@@ -47,6 +47,7 @@ type cluster struct {
 	pool    *pgxpool.Pool
 	bouncer *server.PgBouncer // nil: processes reach PostgreSQL directly
 	redis   *server.Redis
+	clock   *server.Clock // of Redis; nil: the machine's
 	rdb     *redis.Client
 	sink    *receiver
 	book    *recorder
@@ -89,7 +90,12 @@ func (w *cluster) open(ctx context.Context) (err error) {
 		}
 	}
 	args := append([]string{"--appendonly", "yes", "--appendfsync", "everysec", "--maxmemory-policy", "noeviction"}, w.f.redis...)
-	if w.redis, err = server.StartRedis(args...); err != nil {
+	if w.f.clocks {
+		if w.clock, err = server.NewClock(); err != nil {
+			return err
+		}
+	}
+	if w.redis, err = server.StartRedisBy(w.clock, args...); err != nil {
 		return err
 	}
 	w.rdb = redis.NewClient(&redis.Options{Addr: w.redis.Addr(), MaxRetries: 2})
@@ -254,6 +260,9 @@ func (w *cluster) close() error {
 	}
 	if w.redis != nil {
 		errs = append(errs, w.redis.Close())
+	}
+	if w.clock != nil {
+		errs = append(errs, w.clock.Close())
 	}
 	if w.bouncer != nil {
 		errs = append(errs, w.bouncer.Close())

@@ -70,6 +70,19 @@ func rules() []rule {
 			in:    []string{"worker"},
 			never: []string{"store", "internal/dispatch", "internal/reconcile", "api", "internal/app", "cmd"},
 		},
+		{
+			name:  "what programs of others import is the standard library and package tasks",
+			in:    []string{"client"},
+			never: []string{"module", "external"},
+			but:   []string{"tasks", "own"},
+		},
+		{
+			name:   "package tasks imports the standard library only",
+			in:     []string{"tasks"},
+			except: []string{"tasks/builtin"},
+			never:  []string{"module", "external"},
+			but:    []string{"own"},
+		},
 		{name: "only store speaks SQL through bun", except: []string{"store"}, never: []string{bun}},
 		{
 			name:   "only asynqredis, dispatch and worker speak asynq",
@@ -79,7 +92,7 @@ func rules() []rule {
 		{name: "only api/monitor*.go mounts asynqmon", except: []string{"api/monitor*.go"}, never: []string{mon}},
 		{
 			name:   "internal/app and the commands read the configuration and pass on what each part needs",
-			except: []string{"internal/app", "internal/dev", "cmd", "internal/config", "chaos/poisonworker"},
+			except: []string{"internal/app", "internal/dev", "internal/command", "cmd", "internal/config", "chaos/poisonworker"},
 			never:  []string{"internal/config"},
 		},
 		{
@@ -93,7 +106,7 @@ func rules() []rule {
 // environment lists the functions that read it, which is for internal/config alone; programs that only tests run excepted.
 func environment() (calls, except []string) {
 	return []string{"os.Getenv", "os.LookupEnv", "os.Environ", "os.ExpandEnv", "syscall.Getenv", "syscall.Environ"},
-		[]string{"internal/config", "internal/testenv", "tools/clients"}
+		[]string{"internal/config", "internal/testenv", "tools/clients", "client", "examples"}
 }
 
 func TestEachPackageImportsOnlyWhatTheDesignAllows(t *testing.T) {
