@@ -75,7 +75,7 @@ func (l *oneByOne) Settle(ctx context.Context, s *job.Settlement) (job.Settled, 
 	return out[0], nil
 }
 
-func (l *oneByOne) Beat(ctx context.Context, b job.Heartbeat) (job.HeartbeatReply, error) {
+func (l *oneByOne) Heartbeat(ctx context.Context, b job.Heartbeat) (job.HeartbeatReply, error) {
 	if err := l.unreachable(ctx); err != nil {
 		return job.HeartbeatReply{}, err
 	}
@@ -89,7 +89,7 @@ func (l *oneByOne) Beat(ctx context.Context, b job.Heartbeat) (job.HeartbeatRepl
 	return job.HeartbeatReply{}, ctx.Err()
 }
 
-func (l *oneByOne) Leave(ctx context.Context, worker job.ID) error {
+func (l *oneByOne) RemoveWorker(ctx context.Context, worker job.ID) error {
 	err := l.Store.RemoveWorker(ctx, worker)
 	if b := l.cut.Load(); b != nil {
 		_, late := l.Store.Heartbeat(ctx, *b)
