@@ -1,5 +1,6 @@
-// Package api is HTTP in and out: it reads requests strictly, decides who may ask for what, and answers in JSON. It holds
-// no truth of its own: every handler calls a small interface that is declared beside it.
+// Package api is HTTP in and out: it reads requests strictly, decides who may ask for what, and
+// answers in JSON. It holds no truth of its own: every handler calls a small interface that is
+// declared beside it.
 package api
 
 import (
@@ -19,7 +20,8 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// Deps is what the API calls. All but WebhookSecrets, Ready, Watch, Scrape, Now and LedgerNow are required.
+// Deps is what the API calls. All but WebhookSecrets, Ready, Watch, Scrape, Now and LedgerNow are
+// required.
 type Deps struct {
 	Auth       authenticator
 	Accounts   accounts
@@ -35,7 +37,8 @@ type Deps struct {
 	ScheduleLedger scheduleLedger
 	Redis          redis.UniversalClient // for asynqmon; not closed
 	Tasks          *catalogue.Catalogue
-	// WebhookSecrets are what signs the requests of one owner's jobs, the newest first; nil: nothing does.
+	// WebhookSecrets are what signs the requests of one owner's jobs, the newest first; nil:
+	// nothing does.
 	WebhookSecrets func(owner job.ID) ([]string, error)
 	Ready          []Check         // what must answer for /readyz to say yes
 	Watch          metricsObserver // nil: requests are not measured
@@ -45,18 +48,22 @@ type Deps struct {
 	LedgerNow      func() time.Time // the ledger's time, for times that come from clients or go to the ledger; nil: Now
 }
 
-// auditor keeps a record of deeds. It does not fail the deed: what cannot be recorded is logged by the auditor.
+// auditor keeps a record of deeds. It does not fail the deed: what cannot be recorded is logged by
+// the auditor.
 type auditor interface {
 	Record(ctx context.Context, e account.AuditEntry)
-	// RecordRefused writes down that the actor was refused something. It bounds how many such entries one actor causes.
+	// RecordRefused writes down that the actor was refused something. It bounds how many such
+	// entries one actor causes.
 	RecordRefused(ctx context.Context, e account.AuditEntry)
 }
 
 func (d Deps) validate() error {
 	var errs []error
 	for name, missing := range map[string]bool{
-		"auth": d.Auth == nil, "accounts": d.Accounts == nil, "jobs": d.Jobs == nil, "carrier": d.Dispatcher == nil, "audit": d.Audit == nil,
-		"sessions": d.Sessions == nil, "steering": d.Steering == nil, "queues": d.Queues == nil, "road": d.Inspector == nil, "redis": d.Redis == nil,
+		"auth": d.Auth == nil, "accounts": d.Accounts == nil, "jobs": d.Jobs == nil, "carrier": d.Dispatcher == nil,
+		"audit":    d.Audit == nil,
+		"sessions": d.Sessions == nil, "steering": d.Steering == nil, "queues": d.Queues == nil,
+		"road": d.Inspector == nil, "redis": d.Redis == nil,
 		"schedules": d.Schedules == nil, "schedule ledger": d.ScheduleLedger == nil,
 		"tasks": d.Tasks == nil, "log": d.Log == nil,
 	} {
@@ -67,7 +74,8 @@ func (d Deps) validate() error {
 	return errors.Join(errs...)
 }
 
-// API answers HTTP requests. It is safe for concurrent use and has nothing to stop: the server that runs it has.
+// API answers HTTP requests. It is safe for concurrent use and has nothing to stop: the server that
+// runs it has.
 type API struct {
 	cfg      Config
 	deps     Deps
@@ -82,7 +90,8 @@ type API struct {
 	engine   *gin.Engine
 }
 
-// New builds the API. It fails where a required dependency is missing or a setting makes no sense, naming every mistake.
+// New builds the API. It fails where a required dependency is missing or a setting makes no sense,
+// naming every mistake.
 func New(cfg Config, deps Deps) (*API, error) {
 	cfg = cfg.withDefaults()
 	if deps.Now == nil {
@@ -157,17 +166,20 @@ const (
 	idleTimeout = 2 * time.Minute  // longer than the 60 s that load balancers keep connections
 )
 
-// Server is an http.Server for the API. The caller gives it a listener whose connections are bounded, and whose writes have
-// deadlines: see peer.Protect. When it shuts down, requests that wait for a job are answered at once.
+// Server is an http.Server for the API. The caller gives it a listener whose connections are
+// bounded, and whose writes have deadlines: see peer.Protect. When it shuts down, requests that
+// wait for a job are answered at once.
 func (a *API) Server() *http.Server {
 	s := &http.Server{
 		Handler:           a.Handler(),
 		ReadHeaderTimeout: readTimeout / 2,
 		ReadTimeout:       readTimeout,
-		WriteTimeout:      maxWait + 30*time.Second, // where the listener is a plain one; must outlast the longest wait for a job
-		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    2*maxHeaderBytes + maxURI,                                // above our own limits, so that 414 and 431 are answered as problems
-		ErrorLog:          slog.NewLogLogger(a.deps.Log.Handler(), slog.LevelDebug), // strangers' broken connections
+		WriteTimeout:      maxWait + 30*time.Second,
+		// where the listener is a plain one; must outlast the longest wait for a job
+		IdleTimeout:    idleTimeout,
+		MaxHeaderBytes: 2*maxHeaderBytes + maxURI,
+		// above our own limits, so that 414 and 431 are answered as problems
+		ErrorLog: slog.NewLogLogger(a.deps.Log.Handler(), slog.LevelDebug), // strangers' broken connections
 		// "OPTIONS *" gets the same answer as any other unknown path.
 		DisableGeneralOptionsHandler: true,
 	}

@@ -15,8 +15,9 @@ const (
 	exportTime = 60 * time.Second // for a client to take one page
 )
 
-// export streams every entry that the filters let through, newest first, one JSON object a line. An export that cannot be
-// finished ends with a broken connection, so that half a log is not taken for a whole one.
+// export streams every entry that the filters let through, newest first, one JSON object a line. An
+// export that cannot be finished ends with a broken connection, so that half a log is not taken for
+// a whole one.
 func (h *auditHandler) export(c *gin.Context) {
 	f, err := h.exportFilter(c)
 	if err != nil {

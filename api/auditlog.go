@@ -48,8 +48,19 @@ func newAuditBody(e *account.AuditEntry) auditBody {
 	if detail == nil {
 		detail = map[string]string{}
 	}
-	return auditBody{ID: e.ID, At: e.At, ActorID: idOrNull(e.ActorID), Actor: e.Actor, KeyID: idOrNull(e.KeyID), Action: e.Action,
-		Target: e.Target, IP: e.IP, UserAgent: e.UserAgent, RequestID: e.RequestID, Detail: detail}
+	return auditBody{
+		ID:        e.ID,
+		At:        e.At,
+		ActorID:   idOrNull(e.ActorID),
+		Actor:     e.Actor,
+		KeyID:     idOrNull(e.KeyID),
+		Action:    e.Action,
+		Target:    e.Target,
+		IP:        e.IP,
+		UserAgent: e.UserAgent,
+		RequestID: e.RequestID,
+		Detail:    detail,
+	}
 }
 
 func idOrNull(id job.ID) *job.ID {
@@ -81,7 +92,8 @@ var auditParameters = []string{"actor", "action", "target", "ip", "since", "unti
 
 var actionName = regexp.MustCompile(`^[a-z_]{1,31}\.[a-z_]{1,31}$`)
 
-// auditFilter refuses values that no entry can have, so that a misspelt filter is not taken for an empty log.
+// auditFilter refuses values that no entry can have, so that a misspelt filter is not taken for an
+// empty log.
 func auditFilter(q url.Values) (f account.AuditFilter, err error) {
 	if v := q.Get("actor"); v != "" {
 		if f.ActorID, err = job.ParseID(v); err != nil {

@@ -12,7 +12,8 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// accounts is everything that people may do with accounts. Its errors are a job.Error where the caller may know them.
+// accounts is everything that people may do with accounts. Its errors are a job.Error where the
+// caller may know them.
 type accounts interface {
 	signIns
 	passwordResets
@@ -37,7 +38,8 @@ type signIns interface {
 type passwordResets interface {
 	// MailsResets reports whether the deployment sends e-mail.
 	MailsResets() bool
-	// RequestReset answers alike whether the e-mail has an account or not. It is CodeForbidden where no mail can be sent.
+	// RequestReset answers alike whether the e-mail has an account or not. It is CodeForbidden
+	// where no mail can be sent.
 	RequestReset(ctx context.Context, email string) error
 	// ConfirmReset answers CodeInvalid at /token for one that is wrong, used or expired.
 	ConfirmReset(ctx context.Context, token, password string) error
@@ -55,7 +57,13 @@ func (h *authHandler) routes() []route {
 		{Method: "POST", Path: "/v1/auth/refresh", Public: true, Handler: h.refresh, MaxBody: smallBody},
 		{Method: "POST", Path: "/v1/auth/logout", Public: true, Handler: h.logout, MaxBody: smallBody},
 		{Method: "POST", Path: "/v1/auth/password-reset", Public: true, Handler: h.requestReset, MaxBody: smallBody},
-		{Method: "POST", Path: "/v1/auth/password-reset/confirm", Public: true, Handler: h.confirmReset, MaxBody: smallBody},
+		{
+			Method:  "POST",
+			Path:    "/v1/auth/password-reset/confirm",
+			Public:  true,
+			Handler: h.confirmReset,
+			MaxBody: smallBody,
+		},
 	}
 }
 
@@ -72,7 +80,8 @@ func accountRoutes(a accounts) []route {
 
 func (h *authHandler) register(c *gin.Context) (any, error) {
 	var in auth.NewUser
-	if err := bindJSON(c, fields{"email": text(&in.Email), "password": text(&in.Password), "name": text(&in.Name)}); err != nil {
+	if err := bindJSON(c, fields{"email": text(&in.Email), "password": text(&in.Password),
+		"name": text(&in.Name)}); err != nil {
 		return nil, err
 	}
 	u, err := h.signIns.Register(c.Request.Context(), in)
@@ -171,8 +180,13 @@ type tokenBody struct {
 func tokenReply(t auth.Tokens) reply {
 	return reply{
 		Secret: true,
-		Body: tokenBody{AccessToken: t.Access, RefreshToken: t.Refresh, TokenType: "Bearer", ExpiresIn: int(t.ExpiresIn.Seconds()),
-			PasswordChangeRequired: t.PasswordChangeRequired},
+		Body: tokenBody{
+			AccessToken:            t.Access,
+			RefreshToken:           t.Refresh,
+			TokenType:              "Bearer",
+			ExpiresIn:              int(t.ExpiresIn.Seconds()),
+			PasswordChangeRequired: t.PasswordChangeRequired,
+		},
 	}
 }
 
@@ -187,7 +201,8 @@ func (f fields) member(s *scanner, name []byte) bool {
 	return ok
 }
 
-// text reads a string of any length that a body can have: whoever uses it knows better what it may be.
+// text reads a string of any length that a body can have: whoever uses it knows better what it may
+// be.
 func text(to *string) func(*scanner) {
 	return func(s *scanner) { s.str(to, 0, len(s.data)) }
 }

@@ -23,14 +23,24 @@ type accountTest struct {
 
 func newAccountTest(t *testing.T) *accountTest {
 	t.Helper()
-	ledger, err := store.Open(t.Context(), store.Config{URL: "sqlite:" + filepath.Join(t.TempDir(), "waybill.db"), Log: testenv.Logger(t)})
+	ledger, err := store.Open(
+		t.Context(),
+		store.Config{URL: "sqlite:" + filepath.Join(t.TempDir(), "waybill.db"), Log: testenv.Logger(t)},
+	)
 	must(t, err)
 	t.Cleanup(func() { _ = ledger.Close() })
 	_, err = ledger.Migrate(t.Context())
 	must(t, err)
 	h := newAPITest(t)
-	s, err := auth.New(auth.Config{Keys: []auth.SigningKey{{ID: "k", Secret: []byte(strings.Repeat("k", 32))}}, Open: true,
-		PasswordCost: auth.Cost{MemoryKiB: 64, Passes: 1, Lanes: 1}}, auth.Deps{Ledger: ledger, Log: slog.New(slog.NewTextHandler(h.log, nil))})
+	s, err := auth.New(
+		auth.Config{Keys: []auth.SigningKey{{ID: "k", Secret: []byte(strings.Repeat("k", 32))}}, Open: true,
+			PasswordCost: auth.Cost{
+				MemoryKiB: 64,
+				Passes:    1,
+				Lanes:     1,
+			}},
+		auth.Deps{Ledger: ledger, Log: slog.New(slog.NewTextHandler(h.log, nil))},
+	)
 	must(t, err)
 	deps := h.deps()
 	deps.Auth, deps.Accounts, deps.Audit = s, s, s
@@ -62,24 +72,31 @@ func (h *accountTest) login(email, password string) map[string]any {
 func TestAStrangerRegistersAndSignsIn(t *testing.T) {
 	t.Parallel()
 	h := newAccountTest(t)
-	u := h.call("POST", "/v1/auth/register", "", `{"email":"Ann@Example.com","password":"correct horse","name":"Ann"}`).want(201).json()
+	u := h.call("POST", "/v1/auth/register", "", `{"email":"Ann@Example.com","password":"correct horse","name":"Ann"}`).
+		want(201).
+		json()
 	if u["email"] != "ann@example.com" || u["role"] != "user" || u["name"] != "Ann" || u["disabled_at"] != nil {
 		t.Errorf("registered %v", u)
 	}
-	again := h.call("POST", "/v1/auth/register", "", `{"email":"ANN@example.com","password":"another horse"}`).want(201).json()
+	again := h.call("POST", "/v1/auth/register", "", `{"email":"ANN@example.com","password":"another horse"}`).
+		want(201).
+		json()
 	if again["id"] == u["id"] || len(again) != len(u) {
 		t.Errorf("a known e-mail shows: %v", again)
 	}
 	a := h.call("POST", "/v1/auth/login", "", `{"email":"ann@example.com","password":"correct horse"}`).want(200)
 	tokens := a.json()
-	if tokens["token_type"] != "Bearer" || tokens["expires_in"] != 900.0 || a.header.Get("Cache-Control") != "no-store" {
+	if tokens["token_type"] != "Bearer" || tokens["expires_in"] != 900.0 ||
+		a.header.Get("Cache-Control") != "no-store" {
 		t.Errorf("tokens %v, headers %v", tokens, a.header)
 	}
 	me := h.call("GET", "/v1/me", tokens["access_token"].(string), "").want(200).json()
 	if me["id"] != u["id"] {
 		t.Errorf("I am %v", me)
 	}
-	refreshed := h.call("POST", "/v1/auth/refresh", "", `{"refresh_token":"`+tokens["refresh_token"].(string)+`"}`).want(200).json()
+	refreshed := h.call("POST", "/v1/auth/refresh", "", `{"refresh_token":"`+tokens["refresh_token"].(string)+`"}`).
+		want(200).
+		json()
 	old := `{"refresh_token":"` + tokens["refresh_token"].(string) + `"}`
 	h.call("POST", "/v1/auth/refresh", "", old).want(401)
 	last := `{"refresh_token":"` + refreshed["refresh_token"].(string) + `"}`
@@ -95,14 +112,19 @@ func TestWrongSignInsAreAnsweredAlikeAndThenSlowedDown(t *testing.T) {
 	t.Parallel()
 	h := newAccountTest(t)
 	h.signIn("ann@example.com", account.RoleUser)
-	wrong := h.call("POST", "/v1/auth/login", "", `{"email":"ann@example.com","password":"wrong horse"}`).want(401).problem()
-	unknown := h.call("POST", "/v1/auth/login", "", `{"email":"bob@example.com","password":"wrong horse"}`).want(401).problem()
+	wrong := h.call("POST", "/v1/auth/login", "", `{"email":"ann@example.com","password":"wrong horse"}`).
+		want(401).
+		problem()
+	unknown := h.call("POST", "/v1/auth/login", "", `{"email":"bob@example.com","password":"wrong horse"}`).
+		want(401).
+		problem()
 	wrong.RequestID, unknown.RequestID = "", ""
 	if wrong.Detail != unknown.Detail || wrong.Title != unknown.Title {
 		t.Errorf("%+v\n%+v", wrong, unknown)
 	}
 	for range 100 {
-		if a := h.call("POST", "/v1/auth/login", "", `{"email":"bob@example.com","password":"wrong horse"}`); a.status == http.StatusTooManyRequests {
+		if a := h.call("POST", "/v1/auth/login", "",
+			`{"email":"bob@example.com","password":"wrong horse"}`); a.status == http.StatusTooManyRequests {
 			return
 		}
 	}
@@ -131,7 +153,8 @@ func TestWrongBodiesOfSignInsAreRefused(t *testing.T) {
 		{"refresh", `{}`, "/refresh_token"},
 		{"logout", `{"refresh_token":""}`, "/refresh_token"},
 	} {
-		if got := strings.Join(h.call("POST", "/v1/auth/"+c.path, "", c.body).want(422).pointers(), " "); got != c.pointers {
+		if got := strings.Join(h.call("POST", "/v1/auth/"+c.path, "", c.body).want(422).pointers(),
+			" "); got != c.pointers {
 			t.Errorf("%s %.60s: named %q, want %q", c.path, c.body, got, c.pointers)
 		}
 	}

@@ -8,8 +8,9 @@ import (
 	"github.com/gin-gonic/gin"
 )
 
-// base is the path of the public URL, which the API is reached under: "/waybill", or empty. A proxy may take it away from the paths that it
-// passes on, or leave it: both are answered. What answers name begins with it.
+// base is the path of the public URL, which the API is reached under: "/waybill", or empty. A proxy
+// may take it away from the paths that it passes on, or leave it: both are answered. What answers
+// name begins with it.
 type base string
 
 func baseOf(publicURL string) (base, error) {

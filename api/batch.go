@@ -15,19 +15,22 @@ import (
 // maxBatchKey leaves room for what makes a key of its own for each job of a batch.
 const maxBatchKey = job.MaxIdempotency - len(job.BatchMark+"9999")
 
-// maxItem are the bytes of a job in a batch: its payload, and more than enough for all else that a job may have.
+// maxItem are the bytes of a job in a batch: its payload, and more than enough for all else that a
+// job may have.
 const maxItem = job.MaxPayload + 64<<10
 
 var itemTooLong = fmt.Sprintf("a job may have %d bytes", maxItem)
 
-// createBatch takes up to job.MaxBatch jobs, all or none. The body is read whole, and the jobs' payloads are parts of it:
-// a batch needs little more memory than its body has bytes, and the bodies of all batches together are bounded.
+// createBatch takes up to job.MaxBatch jobs, all or none. The body is read whole, and the jobs'
+// payloads are parts of it: a batch needs little more memory than its body has bytes, and the
+// bodies of all batches together are bounded.
 func (h *jobHandler) createBatch(c *gin.Context) (any, error) {
 	key, err := idempotencyKey(c, maxBatchKey)
 	if err != nil {
 		return nil, err
 	}
-	// Reading a body costs something even where it is refused, so that the first job is paid for before.
+	// Reading a body costs something even where it is refused, so that the first job is paid for
+	// before.
 	owner := caller(c).UserID
 	if err := h.quota.take(c, owner, 1); err != nil {
 		return nil, err
@@ -59,7 +62,13 @@ func (h *jobHandler) createBatch(c *gin.Context) (any, error) {
 }
 
 // lineMedia are the names that JSON of one value a line goes by.
-var lineMedia = []string{"application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines", "application/jsonlines"}
+var lineMedia = []string{
+	"application/x-ndjson",
+	"application/ndjson",
+	"application/jsonl",
+	"application/x-jsonlines",
+	"application/jsonlines",
+}
 
 func isLines(c *gin.Context) bool {
 	got := c.GetHeader("Content-Type")
@@ -81,7 +90,8 @@ func (h *jobHandler) writeBatch(c *gin.Context, owner job.ID, subs []job.Submiss
 	return reply{Status: http.StatusAccepted, Replayed: !fresh, Body: batchBody(made)}, nil
 }
 
-// nameAll gives each job of a batch an idempotency key made of the batch's. The fingerprint is that of the whole body.
+// nameAll gives each job of a batch an idempotency key made of the batch's. The fingerprint is that
+// of the whole body.
 func nameAll(subs []job.Submission, key string, fingerprint []byte) {
 	for i := range subs {
 		subs[i].IdempotencyKey = job.BatchKey(key, i)
@@ -177,8 +187,8 @@ func (s *scanner) lines(each func()) {
 	s.path = s.path[:0]
 }
 
-// add takes mistakes that were found elsewhere, seen from the pointer at, except at places where the scanner found one itself: what it refused
-// looks like missing to others.
+// add takes mistakes that were found elsewhere, seen from the pointer at, except at places where
+// the scanner found one itself: what it refused looks like missing to others.
 func (s *scanner) add(at string, mistakes []job.FieldError) {
 	own := s.mistakes
 	for _, m := range mistakes {

@@ -85,7 +85,9 @@ func TestABatchHasALimit(t *testing.T) {
 	if h.ledger.len() != 0 {
 		t.Errorf("%d jobs are stored", h.ledger.len())
 	}
-	if data := h.call("POST", "/v1/jobs/batch", alice, batchOf(job.MaxBatch)).want(202).json()["data"].([]any); len(data) != job.MaxBatch {
+	if data := h.call("POST", "/v1/jobs/batch", alice, batchOf(job.MaxBatch)).want(202).json()["data"].([]any); len(
+		data,
+	) != job.MaxBatch {
 		t.Errorf("%d jobs", len(data))
 	}
 }
@@ -93,10 +95,12 @@ func TestABatchHasALimit(t *testing.T) {
 func TestABatchThatCannotBeReadIsMalformed(t *testing.T) {
 	t.Parallel()
 	h := newAPITest(t)
-	for _, body := range []string{"", echo, "[" + echo, "[" + echo + "]x", "[" + echo + ",]", "null", "[" + echo + echo + "]"} {
+	for _, body := range []string{"", echo, "[" + echo, "[" + echo + "]x", "[" + echo + ",]", "null", "[" + echo +
+		echo + "]"} {
 		h.call("POST", "/v1/jobs/batch", alice, body).want(400)
 	}
-	for _, body := range []string{echo + echo, echo + "\n{", `{"type":` + "\n" + `"debug.echo","payload":{}}`, echo + ",\n" + echo} {
+	for _, body := range []string{echo + echo, echo + "\n{", `{"type":` + "\n" + `"debug.echo","payload":{}}`, echo +
+		",\n" + echo} {
 		h.call("POST", "/v1/jobs/batch", alice, body, "Content-Type", "").want(415)
 		req := h.request("POST", "/v1/jobs/batch", alice, strings.NewReader(body), "Content-Type", "")
 		req.Header.Set("Content-Type", ndjson)
@@ -161,7 +165,10 @@ func TestLargeBodiesShareOneBudgetOfMemory(t *testing.T) {
 
 func TestWhatABodyHeldIsGivenBackWhateverComesOfIt(t *testing.T) {
 	t.Parallel()
-	h := newAPITest(t, func(h *apiTest) { h.cfg.MaxBody, h.cfg.MaxBatchBody, h.cfg.BodyMemory = 100_000, 100_000, 100_001 })
+	h := newAPITest(
+		t,
+		func(h *apiTest) { h.cfg.MaxBody, h.cfg.MaxBatchBody, h.cfg.BodyMemory = 100_000, 100_000, 100_001 },
+	)
 	for range 3 {
 		h.call("POST", "/v1/jobs/batch", alice, "["+fmt.Sprintf("%90000s", "x")).want(400)
 		h.call("POST", "/v1/jobs", alice, "["+fmt.Sprintf("%90000s", "x")).want(400)

@@ -27,9 +27,10 @@ import (
 	"github.com/waybill/waybill/tasks/builtin"
 )
 
-// The benchmarks drive the whole chain that a request passes (router, middleware, sign-in, metrics, access log) over a ledger
-// that answers at once, so that what they measure is HTTP alone. BenchmarkFloor is what a plain Gin server pays for the same:
-// a token check, JSON in, JSON out, and nothing else. cpu-ns/op counts all threads, the collector's too.
+// The benchmarks drive the whole chain that a request passes (router, middleware, sign-in, metrics,
+// access log) over a ledger that answers at once, so that what they measure is HTTP alone.
+// BenchmarkFloor is what a plain Gin server pays for the same: a token check, JSON in, JSON out,
+// and nothing else. cpu-ns/op counts all threads, the collector's too.
 
 const benchJob = `{"payload":{"n":1},"queue":"default","type":"debug.echo"}`
 
@@ -48,7 +49,8 @@ func BenchmarkSubmitBatch(b *testing.B) {
 	drive(b, s.handler, s.callers()[0].post("/v1/jobs/batch", body), http.StatusAccepted)
 }
 
-// BenchmarkSubmitHTTP is BenchmarkSubmit with the payload of http.request, whose type has fields and a check of its own.
+// BenchmarkSubmitHTTP is BenchmarkSubmit with the payload of http.request, whose type has fields
+// and a check of its own.
 func BenchmarkSubmitHTTP(b *testing.B) {
 	s := newBenchServer(b)
 	body := `{"type":"http.request","payload":{"url":"https://example.com/hooks/orders","method":"POST","headers":{"X-Tenant":"acme"},` +
@@ -80,7 +82,8 @@ func BenchmarkServe(b *testing.B) {
 	})
 }
 
-// benchServer is an API with all that surrounds its handlers in a deployment, on a ledger that forgets.
+// benchServer is an API with all that surrounds its handlers in a deployment, on a ledger that
+// forgets.
 type benchServer struct {
 	api        *API
 	handler    http.Handler
@@ -104,15 +107,54 @@ func newBenchServer(b *testing.B) *benchServer {
 	catalogue, err := catalogue.New(types...)
 	must(b, err)
 	s := &benchServer{key: key, token: accessToken(b, signing, people.user.ID)}
-	s.ledger = &idleLedger{job: &job.Job{ID: job.NewID(), OwnerID: people.user.ID, Type: "debug.echo", Queue: "default", State: job.Completed,
-		Payload: []byte(`{"n":1}`), Result: []byte(`{"n":1}`), RunAt: time.Now(), CreatedAt: time.Now(), StartedAt: time.Now(), FinishedAt: time.Now(),
-		Policy:  job.Policy{MaxRetries: 25, Timeout: 30 * time.Second, Backoff: job.Backoff{Kind: job.Exponential, Base: 10 * time.Second, Max: time.Hour}},
-		Attempt: 1, Worker: "host/1"}}
-	s.api, err = New(Config{Queues: []string{"critical", "default", "low"}, Version: "bench", Quota: QuotaConfig{RatePerSecond: 1e9, Burst: 1e9, MaxOpen: 1e15}},
-		Deps{Auth: who, Accounts: struct{ accounts }{}, Jobs: s.ledger, Dispatcher: idleCarrier{}, Audit: &fakeAudit{}, Sessions: struct{ sessions }{},
-			Steering: struct{ jobSteering }{}, Queues: struct{ queueLedger }{}, Inspector: struct{ queueInspector }{}, Redis: unreachableRedis(b),
-			Schedules: struct{ scheduler }{}, ScheduleLedger: struct{ scheduleLedger }{}, Tasks: catalogue, Log: log,
-			Watch: obs.NewHTTP(prometheus.NewRegistry(), noop.NewTracerProvider().Tracer("bench"))})
+	s.ledger = &idleLedger{
+		job: &job.Job{
+			ID:      job.NewID(),
+			OwnerID: people.user.ID,
+			Type:    "debug.echo",
+			Queue:   "default",
+			State:   job.Completed,
+			Payload: []byte(
+				`{"n":1}`,
+			),
+			Result:     []byte(`{"n":1}`),
+			RunAt:      time.Now(),
+			CreatedAt:  time.Now(),
+			StartedAt:  time.Now(),
+			FinishedAt: time.Now(),
+			Policy: job.Policy{
+				MaxRetries: 25,
+				Timeout:    30 * time.Second,
+				Backoff:    job.Backoff{Kind: job.Exponential, Base: 10 * time.Second, Max: time.Hour},
+			},
+			Attempt: 1,
+			Worker:  "host/1",
+		},
+	}
+	s.api, err = New(
+		Config{
+			Queues:  []string{"critical", "default", "low"},
+			Version: "bench",
+			Quota:   QuotaConfig{RatePerSecond: 1e9, Burst: 1e9, MaxOpen: 1e15},
+		},
+		Deps{
+			Auth:           who,
+			Accounts:       struct{ accounts }{},
+			Jobs:           s.ledger,
+			Dispatcher:     idleCarrier{},
+			Audit:          &fakeAudit{},
+			Sessions:       struct{ sessions }{},
+			Steering:       struct{ jobSteering }{},
+			Queues:         struct{ queueLedger }{},
+			Inspector:      struct{ queueInspector }{},
+			Redis:          unreachableRedis(b),
+			Schedules:      struct{ scheduler }{},
+			ScheduleLedger: struct{ scheduleLedger }{},
+			Tasks:          catalogue,
+			Log:            log,
+			Watch:          obs.NewHTTP(prometheus.NewRegistry(), noop.NewTracerProvider().Tracer("bench")),
+		},
+	)
 	must(b, err)
 	s.handler = s.api.Handler()
 	return s
@@ -126,15 +168,28 @@ func (s *benchServer) callers() []benchCaller {
 func accessToken(b *testing.B, k auth.SigningKey, user job.ID) string {
 	b.Helper()
 	now := time.Now()
-	t := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{"iss": "waybill", "aud": "waybill", "sub": user.String(), "role": "user", "sid": job.NewID().String(),
-		"jti": job.NewID().String(), "iat": now.Unix(), "nbf": now.Unix() - 30, "exp": now.Add(time.Hour).Unix()})
+	t := jwt.NewWithClaims(
+		jwt.SigningMethodHS256,
+		jwt.MapClaims{
+			"iss":  "waybill",
+			"aud":  "waybill",
+			"sub":  user.String(),
+			"role": "user",
+			"sid":  job.NewID().String(),
+			"jti":  job.NewID().String(),
+			"iat":  now.Unix(),
+			"nbf":  now.Unix() - 30,
+			"exp":  now.Add(time.Hour).Unix(),
+		},
+	)
 	t.Header["typ"], t.Header["kid"] = "at+jwt", k.ID
 	text, err := t.SignedString(k.Secret)
 	must(b, err)
 	return text
 }
 
-// newFloor answers what a plain server would: the token checked at every request, the body bound, an answer written.
+// newFloor answers what a plain server would: the token checked at every request, the body bound,
+// an answer written.
 func newFloor(b *testing.B) (h http.Handler, token string) {
 	b.Helper()
 	signing := auth.SigningKey{ID: "bench", Secret: bytes.Repeat([]byte{7}, 32)}
@@ -160,7 +215,10 @@ func newFloor(b *testing.B) (h http.Handler, token string) {
 			c.AbortWithStatus(http.StatusUnprocessableEntity)
 			return
 		}
-		c.JSON(http.StatusAccepted, gin.H{"id": job.NewID().String(), "type": in.Type, "queue": in.Queue, "state": "pending"})
+		c.JSON(
+			http.StatusAccepted,
+			gin.H{"id": job.NewID().String(), "type": in.Type, "queue": in.Queue, "state": "pending"},
+		)
 	})
 	return e, accessToken(b, signing, job.NewID())
 }
@@ -177,17 +235,25 @@ func (as benchCaller) request(method, path, body string) *http.Request {
 		panic(err)
 	}
 	r.RequestURI, r.RemoteAddr = path, "127.0.0.1:40000"
-	r.Header = http.Header{"Authorization": {"Bearer " + as.token}, "User-Agent": {"Go-http-client/1.1"}, "Accept-Encoding": {"gzip"}}
+	r.Header = http.Header{
+		"Authorization":   {"Bearer " + as.token},
+		"User-Agent":      {"Go-http-client/1.1"},
+		"Accept-Encoding": {"gzip"},
+	}
 	if body != "" {
-		r.Header["Content-Type"], r.Header["Content-Length"] = []string{"application/json"}, []string{fmt.Sprint(len(body))}
+		r.Header["Content-Type"], r.Header["Content-Length"] = []string{
+			"application/json",
+		}, []string{
+			fmt.Sprint(len(body)),
+		}
 		r.ContentLength = int64(len(body))
 		r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(body)), nil }
 	}
 	return r
 }
 
-// drive sends a request again and again, without a network. What it makes itself is a body and the header of an answer, as
-// net/http would.
+// drive sends a request again and again, without a network. What it makes itself is a body and the
+// header of an answer, as net/http would.
 func drive(b *testing.B, h http.Handler, like *http.Request, want int) {
 	b.Helper()
 	w := &blackHole{}
@@ -225,8 +291,8 @@ func processorTime() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// converse sends a request again and again over one connection. Its client does no more than write bytes and read to the end of
-// an answer.
+// converse sends a request again and again over one connection. Its client does no more than write
+// bytes and read to the end of an answer.
 func converse(b *testing.B, s *http.Server, like *http.Request) {
 	b.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -305,8 +371,21 @@ func (l *idleLedger) CreateAll(_ context.Context, subs []job.Submission) ([]job.
 }
 
 func idleCreated(s job.Submission, now time.Time) job.Created {
-	return job.Created{Job: &job.Job{ID: s.ID, OwnerID: s.OwnerID, Type: s.Type, Queue: s.Queue, Payload: s.Payload, Labels: s.Labels, Policy: s.Policy,
-		State: job.Pending, RunAt: now, Delivery: 1, CreatedAt: now}}
+	return job.Created{
+		Job: &job.Job{
+			ID:        s.ID,
+			OwnerID:   s.OwnerID,
+			Type:      s.Type,
+			Queue:     s.Queue,
+			Payload:   s.Payload,
+			Labels:    s.Labels,
+			Policy:    s.Policy,
+			State:     job.Pending,
+			RunAt:     now,
+			Delivery:  1,
+			CreatedAt: now,
+		},
+	}
 }
 
 func (l *idleLedger) Job(context.Context, job.ID) (*job.Job, error) { return l.job, nil }

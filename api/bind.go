@@ -15,15 +15,15 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// object is a JSON object that reads itself: member is called once for each key, reads the value with one of the
-// scanner's methods, and returns true; or returns false for a key that it does not know, which becomes a mistake. Names
-// are compared exactly, as ever in JSON.
+// object is a JSON object that reads itself: member is called once for each key, reads the value
+// with one of the scanner's methods, and returns true; or returns false for a key that it does not
+// know, which becomes a mistake. Names are compared exactly, as ever in JSON.
 type object interface {
 	member(s *scanner, name []byte) bool
 }
 
-// bindJSON reads the body, which must be one JSON object in UTF-8, into in. It answers 415, 413 or 400 where the body
-// cannot be read, and 422 with every mistake in it where it can.
+// bindJSON reads the body, which must be one JSON object in UTF-8, into in. It answers 415, 413 or
+// 400 where the body cannot be read, and 422 with every mistake in it where it can.
 func bindJSON(c *gin.Context, in object) error {
 	body, err := readBody(c, "application/json")
 	if errors.Is(err, errTooLarge) {
@@ -37,7 +37,8 @@ func bindJSON(c *gin.Context, in object) error {
 	return decode(body, in)
 }
 
-// cutPassword is the name of the member, a password, within which a body was cut off for its size; empty: it was cut off elsewhere.
+// cutPassword is the name of the member, a password, within which a body was cut off for its size;
+// empty: it was cut off elsewhere.
 func cutPassword(body []byte) string {
 	s, last := &scanner{data: body}, &lastMember{}
 	s.document(func() { s.expectKind('{', func() { s.members(last) }) })
@@ -62,7 +63,8 @@ func decode(body []byte, in object) error {
 	return s.err()
 }
 
-// expectKind calls read where the value begins with first, an object or an array; another value makes the body unreadable.
+// expectKind calls read where the value begins with first, an object or an array; another value
+// makes the body unreadable.
 func (s *scanner) expectKind(first byte, read func()) {
 	if c := s.peek(); c != first {
 		s.unexpected(c, map[byte]string{'{': "a JSON object", '[': "a JSON array"}[first])
@@ -105,7 +107,8 @@ func invalid(mistakes []job.FieldError) error {
 	return e
 }
 
-// limitBody refuses a body of more than n bytes: at once where its length is announced, unless n is small, else when it has sent them.
+// limitBody refuses a body of more than n bytes: at once where its length is announced, unless n is
+// small, else when it has sent them.
 func limitBody(n int64) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		announced := c.Request.ContentLength > n
@@ -114,8 +117,9 @@ func limitBody(n int64) gin.HandlerFunc {
 			return
 		}
 		requestInfoOf(c).maxBody = n
-		// A body whose announced length is taken needs no guard: net/http reads no more of it than was announced. Of a short
-		// one that is longer than is taken, the beginning is read, so that the field that is too long can be named.
+		// A body whose announced length is taken needs no guard: net/http reads no more of it than
+		// was announced. Of a short one that is longer than is taken, the beginning is read, so
+		// that the field that is too long can be named.
 		if (announced || c.Request.ContentLength < 0) && c.Request.Body != nil {
 			c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, n)
 		}
@@ -124,9 +128,10 @@ func limitBody(n int64) gin.HandlerFunc {
 
 var errTooLarge = &job.Error{Code: codeTooLarge, Message: "the body is larger than what is taken here"}
 
-// readBody checks what the headers say of the body and reads all of it. Nobody else holds the slice. Meanwhile the request
-// holds no place among those that are worked on, and of memory only what has arrived; both are given back with the answer. With errTooLarge
-// it answers the beginning of the body.
+// readBody checks what the headers say of the body and reads all of it. Nobody else holds the
+// slice. Meanwhile the request holds no place among those that are worked on, and of memory only
+// what has arrived; both are given back with the answer. With errTooLarge it answers the beginning
+// of the body.
 func readBody(c *gin.Context, mediaTypes ...string) ([]byte, error) {
 	if err := checkContent(c.Request.Header, mediaTypes...); err != nil {
 		return nil, err
@@ -150,12 +155,13 @@ func readBody(c *gin.Context, mediaTypes ...string) ([]byte, error) {
 const (
 	firstRead = 4 << 10
 
-	// A body that is longer than what arrives within the server's ReadTimeout must arrive at this rate.
+	// A body that is longer than what arrives within the server's ReadTimeout must arrive at this
+	// rate.
 	minBodyRate = 32 << 10 // bytes a second
 )
 
-// readAll reads the body into a slice that grows with what has arrived, never with what was announced. The memory that it
-// takes is counted before.
+// readAll reads the body into a slice that grows with what has arrived, never with what was
+// announced. The memory that it takes is counted before.
 func readAll(w http.ResponseWriter, r *http.Request, v *requestInfo) ([]byte, error) {
 	if r.Body == nil {
 		return nil, nil
@@ -189,8 +195,9 @@ func readAll(w http.ResponseWriter, r *http.Request, v *requestInfo) ([]byte, er
 	}
 }
 
-// slowBody gives a long body the time that it takes at the slowest rate, as it arrives: a peer that stops sending is cut off
-// as soon as one that announced little. A body that has arrived within the server's ReadTimeout costs nothing.
+// slowBody gives a long body the time that it takes at the slowest rate, as it arrives: a peer that
+// stops sending is cut off as soon as one that announced little. A body that has arrived within the
+// server's ReadTimeout costs nothing.
 type slowBody struct {
 	from    io.Reader
 	control *http.ResponseController
@@ -224,7 +231,8 @@ func bodyError(err error) error {
 	}
 }
 
-// checkContent refuses bodies that are not what they should be, or that are packed: a small one could unpack to anything.
+// checkContent refuses bodies that are not what they should be, or that are packed: a small one
+// could unpack to anything.
 func checkContent(h http.Header, mediaTypes ...string) error {
 	if e := h["Content-Encoding"]; len(e) > 0 && e[0] != "" && !strings.EqualFold(e[0], "identity") {
 		return &job.Error{Code: codeMediaType, Message: "Content-Encoding is not taken here: send the body as it is"}

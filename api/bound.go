@@ -12,9 +12,9 @@ import (
 	"github.com/waybill/waybill/internal/peer"
 )
 
-// inflightLimit keeps the number of requests that are worked on at once finite: what comes beyond is told to come back, at
-// once, instead of slowing everybody down until nobody is served. Requests that only wait are counted apart, and one peer may
-// have a part of their places only.
+// inflightLimit keeps the number of requests that are worked on at once finite: what comes beyond
+// is told to come back, at once, instead of slowing everybody down until nobody is served. Requests
+// that only wait are counted apart, and one peer may have a part of their places only.
 type inflightLimit struct {
 	maxWorking, maxWaiting, maxPeerWaiting int64
 	working, waiting                       atomic.Int64
@@ -27,8 +27,12 @@ type inflightLimit struct {
 const peerWaiting = 5
 
 func newInflightLimit(working, waiting int) *inflightLimit {
-	return &inflightLimit{maxWorking: int64(working), maxWaiting: int64(waiting), maxPeerWaiting: int64(max(waiting/peerWaiting, 1)),
-		waitingOf: map[network]int64{}}
+	return &inflightLimit{
+		maxWorking:     int64(working),
+		maxWaiting:     int64(waiting),
+		maxPeerWaiting: int64(max(waiting/peerWaiting, 1)),
+		waitingOf:      map[network]int64{},
+	}
 }
 
 var errBusy = &job.Error{Code: job.CodeUnavailable, Message: "too many requests at once", RetryAfter: time.Second}
@@ -45,8 +49,9 @@ func (b *inflightLimit) limit(c *gin.Context) {
 	c.Next()
 }
 
-// slot is what one request has of a bound. It is held while this process works on the request, and not while the body comes
-// in or the answer goes out: a slow peer takes no place from others. The zero place is of a route without a bound.
+// slot is what one request has of a bound. It is held while this process works on the request, and
+// not while the body comes in or the answer goes out: a slow peer takes no place from others. The
+// zero place is of a route without a bound.
 type slot struct {
 	of   *inflightLimit
 	conn *peer.Conn
@@ -76,8 +81,9 @@ func (p *slot) release() {
 	}
 }
 
-// wait runs f as a request that waits: its place among the working ones is free meanwhile. Afterwards it has one again, whether
-// there is room or not: there is little left to do. from is where the request comes from; the zero network: not known.
+// wait runs f as a request that waits: its place among the working ones is free meanwhile.
+// Afterwards it has one again, whether there is room or not: there is little left to do. from is
+// where the request comes from; the zero network: not known.
 func (p *slot) wait(ctx context.Context, from network, f func(ctx context.Context) error) error {
 	if err := p.of.enter(from); err != nil {
 		return err

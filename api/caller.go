@@ -11,13 +11,15 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// authenticator says who is calling. authorization holds the values of every Authorization header of the request.
-// It answers a job.Error with CodeUnauthenticated where they prove nothing, and CodeUnavailable where it cannot tell.
+// authenticator says who is calling. authorization holds the values of every Authorization header
+// of the request. It answers a job.Error with CodeUnauthenticated where they prove nothing, and
+// CodeUnavailable where it cannot tell.
 type authenticator interface {
 	Authenticate(ctx context.Context, authorization []string) (*account.Principal, error)
 }
 
-// authenticate finds out who is calling. Only the Authorization header counts: never the query string, never a cookie.
+// authenticate finds out who is calling. Only the Authorization header counts: never the query
+// string, never a cookie.
 func (a *API) authenticate(c *gin.Context) {
 	p, err := a.deps.Auth.Authenticate(c.Request.Context(), c.Request.Header["Authorization"])
 	if err == nil && p == nil {
@@ -41,8 +43,8 @@ func authorize(r *route) gin.HandlerFunc {
 	}
 }
 
-// again asks once more who sends a request of such headers and whether they may: between a question and a late answer, a user
-// may have been disabled, a key revoked, a role taken away.
+// again asks once more who sends a request of such headers and whether they may: between a question
+// and a late answer, a user may have been disabled, a key revoked, a role taken away.
 func (r *route) again(ctx context.Context, auth authenticator, authorization []string) (*account.Principal, error) {
 	p, err := auth.Authenticate(ctx, authorization)
 	if err != nil {
@@ -53,7 +55,10 @@ func (r *route) again(ctx context.Context, auth authenticator, authorization []s
 
 func (r *route) allows(p *account.Principal) error {
 	if p.PasswordChangeRequired && !r.OldPassword {
-		return &job.Error{Code: codePasswordChange, Message: "the password was set by an administrator: change it first, at POST /v1/me/password"}
+		return &job.Error{
+			Code:    codePasswordChange,
+			Message: "the password was set by an administrator: change it first, at POST /v1/me/password",
+		}
 	}
 	if !p.Role.Includes(r.role()) {
 		return forbidden(fmt.Sprintf("this needs the role %s", r.role()))

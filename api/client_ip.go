@@ -14,8 +14,8 @@ import (
 	"github.com/waybill/waybill/internal/peer"
 )
 
-// proxies are the peers whose X-Forwarded-For is believed. The header Forwarded never is: a proxy that sets one of the two
-// lets clients write the other.
+// proxies are the peers whose X-Forwarded-For is believed. The header Forwarded never is: a proxy
+// that sets one of the two lets clients write the other.
 type proxies struct {
 	trusted              []netip.Prefix
 	log                  *slog.Logger
@@ -24,7 +24,8 @@ type proxies struct {
 
 const forwardedFor = "X-Forwarded-For"
 
-// clientIP is where the request comes from: the peer, or the client that it speaks for where it is a trusted proxy.
+// clientIP is where the request comes from: the peer, or the client that it speaks for where it is
+// a trusted proxy.
 func (a *API) clientIP(r *http.Request) string {
 	addr, err := netip.ParseAddrPort(r.RemoteAddr)
 	ip := addr.Addr()
@@ -45,8 +46,8 @@ func (p *proxies) trusts(ip netip.Addr) bool {
 	return slices.ContainsFunc(p.trusted, func(n netip.Prefix) bool { return n.Contains(ip) })
 }
 
-// client walks from the peer outwards, as long as it meets proxies that are trusted. Where one of them names something that is no
-// address, the walk ends at that proxy.
+// client walks from the peer outwards, as long as it meets proxies that are trusted. Where one of
+// them names something that is no address, the walk ends at that proxy.
 func (p *proxies) client(r *http.Request, ip netip.Addr) netip.Addr {
 	hops := strings.Split(strings.Join(r.Header[forwardedFor], ","), ",")
 	if len(r.Header[forwardedFor]) == 0 {
@@ -57,8 +58,14 @@ func (p *proxies) client(r *http.Request, ip netip.Addr) netip.Addr {
 		next, ok := parseHop(strings.TrimSpace(hops[i]))
 		if !ok {
 			p.unreadable.Do(func() {
-				p.log.Warn("a trusted proxy's X-Forwarded-For cannot be read, so that its clients count as one; this is logged once",
-					"proxy", ip.String(), "value", job.CleanText(hops[i], 100))
+				p.log.Warn(
+					"a trusted proxy's X-Forwarded-For cannot be read, so that its clients count as one; this is "+
+						"logged once",
+					"proxy",
+					ip.String(),
+					"value",
+					job.CleanText(hops[i], 100),
+				)
 			})
 			return ip
 		}
@@ -70,13 +77,18 @@ func (p *proxies) client(r *http.Request, ip netip.Addr) netip.Addr {
 func (p *proxies) warnOfForwarded(r *http.Request, ip netip.Addr) {
 	if len(r.Header["Forwarded"]) > 0 && p.trusts(ip) {
 		p.misnamed.Do(func() {
-			p.log.Warn("a trusted proxy sends Forwarded and no X-Forwarded-For, which alone is read: its clients count as one; this is logged once",
-				"proxy", ip.String())
+			p.log.Warn(
+				"a trusted proxy sends Forwarded and no X-Forwarded-For, which alone is read: its clients count as "+
+					"one; this is logged once",
+				"proxy",
+				ip.String(),
+			)
 		})
 	}
 }
 
-// parseHop reads an address as proxies write it: with or without a port, IPv6 with or without brackets and zone.
+// parseHop reads an address as proxies write it: with or without a port, IPv6 with or without
+// brackets and zone.
 func parseHop(hop string) (netip.Addr, bool) {
 	if ip, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(hop, "["), "]")); err == nil {
 		return plainIP(ip), true
@@ -85,8 +97,8 @@ func parseHop(hop string) (netip.Addr, bool) {
 	return plainIP(addr.Addr()), err == nil
 }
 
-// network is whom the limits for one peer count a request against; the zero network where a trusted proxy does not say for whom it
-// speaks.
+// network is whom the limits for one peer count a request against; the zero network where a trusted
+// proxy does not say for whom it speaks.
 func (a *API) network(v *requestInfo) network {
 	ip, err := netip.ParseAddr(v.origin.IP)
 	if err != nil || a.proxies.trusts(ip) {
@@ -95,7 +107,8 @@ func (a *API) network(v *requestInfo) network {
 	return peer.Network(ip)
 }
 
-// countClient is the middleware that counts a proxy's connection against the client that the request comes from.
+// countClient is the middleware that counts a proxy's connection against the client that the
+// request comes from.
 func (a *API) countClient(c *gin.Context) {
 	v := requestInfoOf(c)
 	var client netip.Addr

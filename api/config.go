@@ -21,15 +21,18 @@ type Config struct {
 
 	MaxBody      int64 // bytes of a body; 1 MiB
 	MaxBatchBody int64 // bytes of the body of POST /v1/jobs/batch; 32 MiB
-	// BodyMemory bounds the bytes of all large bodies and answers held at once; beyond it a request is answered 503. 96 MiB, or
-	// what one body of the largest size takes.
+	// BodyMemory bounds the bytes of all large bodies and answers held at once; beyond it a request
+	// is answered 503. 96 MiB, or what one body of the largest size takes.
 	BodyMemory  int64
 	MaxInFlight int // requests worked on at once; beyond it a request is answered 503. 2,048
-	MaxWaiters  int // requests that wait for a job to finish, which cost little; one peer may have a fifth of them. 10,000
+	// Requests that wait for a job to finish, which cost little; one peer may have a fifth of them.
+	// 10,000.
+	MaxWaiters int
 
 	// TrustedProxies are the peers whose X-Forwarded-For is believed. None by default.
 	TrustedProxies []netip.Prefix
-	// CORSOrigins are the exact origins ("https://app.example.com") whose pages may call the API. None by default.
+	// CORSOrigins are the exact origins ("https://app.example.com") whose pages may call the API.
+	// None by default.
 	CORSOrigins []string
 
 	Quota QuotaConfig

@@ -7,12 +7,14 @@ import (
 	"github.com/gin-gonic/gin"
 )
 
-// allowedHeaders are what pages may send: what the API reads, and what tracing adds to each request by itself. The star stands for
-// everything but Authorization: no other header gives a page more than it has, since cookies are never part of its requests.
+// allowedHeaders are what pages may send: what the API reads, and what tracing adds to each request
+// by itself. The star stands for everything but Authorization: no other header gives a page more
+// than it has, since cookies are never part of its requests.
 const allowedHeaders = "Authorization, Content-Type, Idempotency-Key, Traceparent, Tracestate, Baggage, Sentry-Trace, *"
 
-// cors lets pages of the configured origins call the API with a token of their own. Cookies are never part of it. With no
-// origin configured it does nothing, and a preflight is an OPTIONS like any other.
+// cors lets pages of the configured origins call the API with a token of their own. Cookies are
+// never part of it. With no origin configured it does nothing, and a preflight is an OPTIONS like
+// any other.
 func (a *API) cors() gin.HandlerFunc {
 	origins := a.cfg.CORSOrigins
 	if len(origins) == 0 {

@@ -9,16 +9,17 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// A cursor is the id of the last item of a page, and a mark of the list it belongs to: whose it is and what it filters.
-// The mark finds mistakes, such as a cursor of another list. It is no secret and needs none: a forged cursor shows nothing
-// that the same caller could not list anyway.
+// A cursor is the id of the last item of a page, and a mark of the list it belongs to: whose it is
+// and what it filters. The mark finds mistakes, such as a cursor of another list. It is no secret
+// and needs none: a forged cursor shows nothing that the same caller could not list anyway.
 
 const (
 	cursorVersion = 1
 	markSize      = 12 // bytes: mistakes are found as surely as anybody may wish
 )
 
-// listMark is the mark of the caller's list with these filters. The size of the page may change on the way.
+// listMark is the mark of the caller's list with these filters. The size of the page may change on
+// the way.
 func listMark(caller job.ID, list string, q url.Values) []byte {
 	sum := sha256.New()
 	sum.Write(caller[:])

@@ -7,8 +7,8 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// FuzzCursor: whatever the text, it is refused, or it is exactly what this list gave for the id that is read from it. What
-// the list gave is always read.
+// FuzzCursor: whatever the text, it is refused, or it is exactly what this list gave for the id
+// that is read from it. What the list gave is always read.
 func FuzzCursor(f *testing.F) {
 	mark := listMark(job.ID{1}, "jobs", url.Values{"state": {"pending"}})
 	f.Add(cursorAfter(job.NewID(), mark))
@@ -26,9 +26,11 @@ func FuzzCursor(f *testing.F) {
 	})
 }
 
-// FuzzQuery: whatever the query string, it is refused with 400 or 403, or gives a filter within the limits.
+// FuzzQuery: whatever the query string, it is refused with 400 or 403, or gives a filter within the
+// limits.
 func FuzzQuery(f *testing.F) {
-	for _, seed := range []string{"", "limit=5&state=pending", "label.a=b&label.c=d", "created_after=2026-01-01T00:00:00%2B01:00", "owner=all", "a;b"} {
+	for _, seed := range []string{"", "limit=5&state=pending", "label.a=b&label.c=d",
+		"created_after=2026-01-01T00:00:00%2B01:00", "owner=all", "a;b"} {
 		f.Add(seed)
 	}
 	user := newFakeAuth().principals[alice]

@@ -9,7 +9,8 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// newAuditEntry is an entry for the audit log: what the caller did to target, and where the request came from.
+// newAuditEntry is an entry for the audit log: what the caller did to target, and where the request
+// came from.
 func newAuditEntry(c *gin.Context, at time.Time, action, target string) account.AuditEntry {
 	v := requestInfoOf(c)
 	p, from := caller(c), v.origin

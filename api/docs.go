@@ -23,8 +23,9 @@ var docsFrame string
 //go:embed page/docs.css
 var docsStyle string
 
-// docsHandler serves the API's own documentation: the description for machines, and a page made of it for people. The page
-// needs no script and nothing from elsewhere, so that it works wherever the API does.
+// docsHandler serves the API's own documentation: the description for machines, and a page made of
+// it for people. The page needs no script and nothing from elsewhere, so that it works wherever the
+// API does.
 type docsHandler struct {
 	page, description file
 	policy            string // the page's Content-Security-Policy
@@ -42,7 +43,8 @@ func newFile(contentType string, body []byte) file {
 	return file{contentType: contentType, etag: `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`, body: body}
 }
 
-// newDocsHandler renders the page. It fails where the description and the page's frame don't fit each other.
+// newDocsHandler renders the page. It fails where the description and the page's frame don't fit
+// each other.
 func newDocsHandler(cfg Config, b base) (*docsHandler, error) {
 	ref, err := readReference(openapi)
 	if err != nil {

@@ -18,7 +18,8 @@ func TestTheDocsNeedNothingFromElsewhere(t *testing.T) {
 			t.Errorf("the page has %q", never)
 		}
 	}
-	if !strings.Contains(a.body, "curl -X POST https://waybill.example.com/v1/jobs") || !strings.Contains(a.header.Get("Content-Security-Policy"), "style-src 'sha256-") {
+	if !strings.Contains(a.body, "curl -X POST https://waybill.example.com/v1/jobs") ||
+		!strings.Contains(a.header.Get("Content-Security-Policy"), "style-src 'sha256-") {
 		t.Errorf("headers %v", a.header)
 	}
 }
@@ -42,8 +43,10 @@ func TestEveryProblemIsExplainedWhereItPoints(t *testing.T) {
 	t.Parallel()
 	h := newAPITest(t)
 	body := h.call("GET", "/docs", "", "").want(200).body
-	for _, code := range []job.Code{job.CodeInvalid, job.CodeMalformed, job.CodeUnauthenticated, job.CodeForbidden, job.CodeNotFound,
-		job.CodeConflict, job.CodeKeyReused, job.CodeTooMany, job.CodeUnavailable, codeInternal, codeMediaType, codeTooLarge, codeMethod,
+	for _, code := range []job.Code{job.CodeInvalid, job.CodeMalformed, job.CodeUnauthenticated, job.CodeForbidden,
+		job.CodeNotFound,
+		job.CodeConflict, job.CodeKeyReused, job.CodeTooMany, job.CodeUnavailable, codeInternal, codeMediaType,
+		codeTooLarge, codeMethod,
 		codeURITooLong, codeHeadersTooLarge, codeTimeout} {
 		anchor := "problem-" + strings.ReplaceAll(string(code), "_", "-")
 		if !strings.Contains(body, `id="`+anchor+`"`) {

@@ -37,11 +37,17 @@ func TestAPeerThatSendsHalfABodyTakesNoPlaceFromOthers(t *testing.T) {
 	t.Parallel()
 	h := newAPITest(t, func(h *apiTest) { h.cfg.MaxInFlight = 2 })
 	addr := h.serve(func(*http.Server) {})
-	const head = "POST /v1/jobs HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer alice\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{"
+	const head = "POST /v1/jobs HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer alice\r\nContent-Type: " +
+		"application/json\r\nContent-Length: 1000\r\n\r\n{"
 	for range 8 {
 		stalled(t, addr, head)
 	}
-	testenv.Eventually(t, time.Minute, func() bool { return h.api.bound.working.Load() == 0 }, "places are held while bodies come in")
+	testenv.Eventually(
+		t,
+		time.Minute,
+		func() bool { return h.api.bound.working.Load() == 0 },
+		"places are held while bodies come in",
+	)
 	for range 50 {
 		res, err := http.Get("http://" + addr + "/openapi.yaml")
 		if err != nil {
@@ -93,9 +99,12 @@ func TestABodyOfManyKeysIsRefusedQuickly(t *testing.T) {
 	object := "{" + strings.TrimSuffix(keys.String(), ",") + "}"
 	deep := strings.Repeat("[", 50) + object + strings.Repeat("]", 50)
 	for name, body := range map[string]string{
-		"a job": "[" + object + "]", "its payload": `[{"type":"debug.echo","payload":` + object + `}]`, "no job": "[[" + object + "]]",
-		"an unknown field": `[{"x":` + object + `}]`, "labels": `[{"labels":` + object + `}]`, "deep in a payload": `[{"payload":` + deep + `}]`,
-		"many numbers": "[[" + strings.Repeat("1,", 13_000_000) + "1]]", "white space": "[{" + strings.Repeat(" ", 27<<20) + "}]",
+		"a job": "[" + object + "]", "its payload": `[{"type":"debug.echo","payload":` + object + `}]`, "no job": "[[" +
+			object + "]]",
+		"an unknown field": `[{"x":` + object + `}]`, "labels": `[{"labels":` + object + `}]`,
+		"deep in a payload": `[{"payload":` + deep + `}]`,
+		"many numbers":      "[[" + strings.Repeat("1,", 13_000_000) + "1]]", "white space": "[{" +
+			strings.Repeat(" ", 27<<20) + "}]",
 	} {
 		began := time.Now()
 		a := h.call("POST", "/v1/jobs/batch", writeKey, body).want(422)
@@ -106,7 +115,16 @@ func TestABodyOfManyKeysIsRefusedQuickly(t *testing.T) {
 			t.Errorf("%s: %d mistakes", name, n)
 		}
 	}
-	lines := h.call("POST", "/v1/jobs/batch", writeKey, object, "Content-Type", "", "Content-Type", "application/x-ndjson")
+	lines := h.call(
+		"POST",
+		"/v1/jobs/batch",
+		writeKey,
+		object,
+		"Content-Type",
+		"",
+		"Content-Type",
+		"application/x-ndjson",
+	)
 	if lines.want(422); len(lines.problem().Errors) > maxReported {
 		t.Error("too many mistakes")
 	}
@@ -116,7 +134,9 @@ func TestARefusedBatchIsPaidFor(t *testing.T) {
 	t.Parallel()
 	h := newAPITest(t, func(h *apiTest) { h.cfg.Quota = QuotaConfig{RatePerSecond: 1e-3, Burst: job.MaxBatch} })
 	for range job.MaxBatch {
-		h.api.Handler().ServeHTTP(httptest.NewRecorder(), h.request("POST", "/v1/jobs/batch", alice, strings.NewReader(`[{"x":1}]`)))
+		h.api.Handler().
+			ServeHTTP(httptest.NewRecorder(),
+				h.request("POST", "/v1/jobs/batch", alice, strings.NewReader(`[{"x":1}]`)))
 	}
 	h.call("POST", "/v1/jobs/batch", alice, `[{"x":1}]`).want(429)
 }
@@ -142,7 +162,8 @@ func TestAPayloadMayHaveItsLimitAndNoByteMore(t *testing.T) {
 	t.Parallel()
 	h := newAPITest(t)
 	for over, want := range map[int]int{-1: 202, 0: 202, 1: 422} {
-		for _, form := range []string{`{"type":"debug.echo","payload":  {"a":"%s"}}`, `{"type":"debug.echo","payload":{"a":"%s"} }`} {
+		for _, form := range []string{`{"type":"debug.echo","payload":  {"a":"%s"}}`,
+			`{"type":"debug.echo","payload":{"a":"%s"} }`} {
 			body := fmt.Sprintf(form, strings.Repeat("x", job.MaxPayload-len(`{"a":""}`)+over))
 			a := h.call("POST", "/v1/jobs", alice, body).want(want)
 			if want == 422 && !slices.Equal(a.pointers(), []string{"/payload"}) {
@@ -159,7 +180,10 @@ func TestAWaitEndsWithTheRightToSeeTheJob(t *testing.T) {
 		want int
 	}{
 		"a demotion": {func(p *account.Principal) { p.Role = account.RoleUser }, 404},
-		"a lost key": {func(p *account.Principal) { p.KeyID, p.Scopes = job.NewID(), []account.Scope{account.ScopeJobsWrite} }, 403},
+		"a lost key": {func(p *account.Principal) {
+			p.KeyID, p.Scopes = job.NewID(),
+				[]account.Scope{account.ScopeJobsWrite}
+		}, 403},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -189,7 +213,8 @@ func TestAWaitShowsWhatTheCallerMaySeeAtItsEnd(t *testing.T) {
 	changed.Role = account.RoleViewer
 	h.auth.set(operator, &changed)
 	h.ledger.set(id, func(j *job.Job) { j.State = job.Completed })
-	if got := receive(t, answered); strings.Contains(got, "TOPSECRET") || !strings.Contains(got, `"state":"completed"`) {
+	if got := receive(t, answered); strings.Contains(got, "TOPSECRET") ||
+		!strings.Contains(got, `"state":"completed"`) {
 		t.Errorf("an operator who became a viewer sees %s", got)
 	}
 }
@@ -219,9 +244,12 @@ func TestClientsBehindProxiesAreReadAsTheseWriteThem(t *testing.T) {
 	for _, test := range []struct{ peer, header, want string }{
 		{"10.0.0.1:80", "203.0.113.9:61598", "203.0.113.9"}, {"10.0.0.1:80", "203.0.113.9", "203.0.113.9"},
 		{"10.0.0.1:80", "[2001:db8::7]:443", "2001:db8::7"}, {"10.0.0.1:80", "[2001:db8::7]", "2001:db8::7"},
-		{"10.0.0.1:80", "2001:db8::7", "2001:db8::7"}, {"10.0.0.1:80", "fe80::1%eth0", "fe80::1"}, {"10.0.0.1:80", "[fe80::1%eth0]:1", "fe80::1"},
-		{"[fd00::1]:80", "::ffff:203.0.113.9", "203.0.113.9"}, {"10.0.0.1:80", "1.1.1.1, 203.0.113.9:1 , 10.0.0.2:5", "203.0.113.9"},
-		{"10.0.0.1:80", "unknown", "10.0.0.1"}, {"10.0.0.1:80", "1.1.1.1, _hidden, 10.0.0.3", "10.0.0.3"}, {"10.0.0.1:80", "", "10.0.0.1"},
+		{"10.0.0.1:80", "2001:db8::7", "2001:db8::7"}, {"10.0.0.1:80", "fe80::1%eth0", "fe80::1"},
+		{"10.0.0.1:80", "[fe80::1%eth0]:1", "fe80::1"},
+		{"[fd00::1]:80", "::ffff:203.0.113.9", "203.0.113.9"},
+		{"10.0.0.1:80", "1.1.1.1, 203.0.113.9:1 , 10.0.0.2:5", "203.0.113.9"},
+		{"10.0.0.1:80", "unknown", "10.0.0.1"}, {"10.0.0.1:80", "1.1.1.1, _hidden, 10.0.0.3", "10.0.0.3"},
+		{"10.0.0.1:80", "", "10.0.0.1"},
 		{"203.0.113.1:80", "1.1.1.1", "203.0.113.1"}, {"10.0.0.1:80", "10.0.0.9, 10.0.0.8", "10.0.0.9"},
 	} {
 		req := h.request("GET", "/healthz", "", http.NoBody, "X-Forwarded-For", test.header)
@@ -239,7 +267,8 @@ func TestClientsBehindProxiesAreReadAsTheseWriteThem(t *testing.T) {
 func TestNoCredentialInAPathIsLogged(t *testing.T) {
 	t.Parallel()
 	h := newAPITest(t)
-	for _, secret := range []string{"wb_01a20571117876129b8d16808b575f5cTOPSECRET", "wr_TOPSECRET", "ws_TOPSECRET", "eyJhbGciOiJIUzI1NiJ9.TOPSECRET"} {
+	for _, secret := range []string{"wb_01a20571117876129b8d16808b575f5cTOPSECRET", "wr_TOPSECRET", "ws_TOPSECRET",
+		"eyJhbGciOiJIUzI1NiJ9.TOPSECRET"} {
 		h.call("GET", "/v1/jobs/"+secret, alice, "")
 		h.call("GET", "/"+secret+"/v1/jobs", "", "")
 		h.call("GET", "/v1/queues/x"+secret, alice, "")
@@ -262,7 +291,8 @@ func TestAParameterThatNothingReadsIsRefusedWhateverTheMethod(t *testing.T) {
 func TestBatchesOfLinesGoByEachOfTheirNames(t *testing.T) {
 	t.Parallel()
 	h := newAPITest(t)
-	for _, media := range []string{"application/x-ndjson", "application/jsonl", "application/jsonl; charset=utf-8", "application/x-jsonlines"} {
+	for _, media := range []string{"application/x-ndjson", "application/jsonl", "application/jsonl; charset=utf-8",
+		"application/x-jsonlines"} {
 		h.call("POST", "/v1/jobs/batch", alice, echo+"\n"+echo, "Content-Type", "", "Content-Type", media).want(202)
 	}
 	h.call("POST", "/v1/jobs/batch", alice, echo, "Content-Type", "", "Content-Type", "application/xml").want(415)
@@ -273,9 +303,12 @@ func TestPagesMaySendWhatTracingAdds(t *testing.T) {
 	const ours = "https://app.example.com"
 	h := newAPITest(t, func(h *apiTest) { h.cfg.CORSOrigins = []string{ours} })
 	rec := httptest.NewRecorder()
-	h.api.Handler().ServeHTTP(rec, h.request("OPTIONS", "/v1/jobs", "", http.NoBody, "Origin", ours, "Access-Control-Request-Method", "POST"))
+	h.api.Handler().
+		ServeHTTP(rec, h.request("OPTIONS", "/v1/jobs", "", http.NoBody, "Origin", ours,
+			"Access-Control-Request-Method", "POST"))
 	allowed := strings.Split(strings.ToLower(rec.Header().Get("Access-Control-Allow-Headers")), ", ")
-	for _, name := range []string{"authorization", "content-type", "idempotency-key", "traceparent", "tracestate", "baggage", "sentry-trace"} {
+	for _, name := range []string{"authorization", "content-type", "idempotency-key", "traceparent", "tracestate",
+		"baggage", "sentry-trace"} {
 		if !slices.Contains(allowed, name) {
 			t.Errorf("%s is not allowed: %v", name, allowed)
 		}
@@ -284,7 +317,8 @@ func TestPagesMaySendWhatTracingAdds(t *testing.T) {
 
 func TestBrowsersAreToldToComeByTLSWhereThePublicURLDoes(t *testing.T) {
 	t.Parallel()
-	for url, want := range map[string]string{"https://jobs.example.com": "max-age=31536000", "http://jobs.lan": "", "": ""} {
+	for url, want := range map[string]string{"https://jobs.example.com": "max-age=31536000", "http://jobs.lan": "",
+		"": ""} {
 		h := newAPITest(t, func(h *apiTest) { h.cfg.PublicURL = url })
 		if got := h.call("GET", "/healthz", "", "").header.Get("Strict-Transport-Security"); got != want {
 			t.Errorf("%q: %q", url, got)
@@ -334,7 +368,8 @@ func TestTheAPIWorksBelowAPath(t *testing.T) {
 		}
 	}
 	for path, want := range map[string]string{"/waybill": "/waybill/docs", "/waybill/": "/waybill/docs",
-		"/waybill/monitor": "/waybill/login?next=%2Fmonitor", "/monitor/queues": "/waybill/login?next=%2Fmonitor%2Fqueues"} {
+		"/waybill/monitor": "/waybill/login?next=%2Fmonitor",
+		"/monitor/queues":  "/waybill/login?next=%2Fmonitor%2Fqueues"} {
 		if got := get(path, "Accept", "text/html").Header.Get("Location"); got != want {
 			t.Errorf("%s leads to %q, want %q", path, got, want)
 		}
@@ -350,7 +385,8 @@ func TestTheAPIWorksBelowAPath(t *testing.T) {
 		t.Errorf("a job is at %q", got)
 	}
 	page, _ := io.ReadAll(get("/waybill/login?next=/waybill/monitor/queues/a").Body)
-	if !bytes.Contains(page, []byte(`action="/waybill/login"`)) || !bytes.Contains(page, []byte(`value="/monitor/queues/a"`)) {
+	if !bytes.Contains(page, []byte(`action="/waybill/login"`)) ||
+		!bytes.Contains(page, []byte(`value="/monitor/queues/a"`)) {
 		t.Errorf("%s", page)
 	}
 	if !bytes.Contains(h.api.pageOf(t), []byte("/waybill/monitor/static/")) {
@@ -370,14 +406,28 @@ func (a *API) pageOf(t *testing.T) []byte {
 
 func TestASignInFromAnUnknownOriginSaysWhichSettingIsMissing(t *testing.T) {
 	t.Parallel()
-	for url, want := range map[string]string{"": "WAYBILL_PUBLIC_URL=https://jobs.lan", "https://other.lan": "WAYBILL_PUBLIC_URL says that this server is reached at https://other.lan"} {
+	for url, want := range map[string]string{"": "WAYBILL_PUBLIC_URL=https://jobs.lan",
+		"https://other.lan": "WAYBILL_PUBLIC_URL says that this server is reached at https://other.lan"} {
 		h := newAPITest(t, func(h *apiTest) { h.cfg.PublicURL = url })
 		rec := httptest.NewRecorder()
-		req := h.request("POST", "/login", "", strings.NewReader("email=a&password=b"), "Origin", "https://jobs.lan", "Accept", "text/html",
-			"Content-Type", "", "Content-Type", "application/x-www-form-urlencoded")
+		req := h.request(
+			"POST",
+			"/login",
+			"",
+			strings.NewReader("email=a&password=b"),
+			"Origin",
+			"https://jobs.lan",
+			"Accept",
+			"text/html",
+			"Content-Type",
+			"",
+			"Content-Type",
+			"application/x-www-form-urlencoded",
+		)
 		req.Host = "api:8080"
 		h.api.Handler().ServeHTTP(rec, req)
-		if rec.Code != 403 || !strings.Contains(rec.Body.String(), want) || !strings.HasPrefix(rec.Header().Get("Content-Type"), "text/html") {
+		if rec.Code != 403 || !strings.Contains(rec.Body.String(), want) ||
+			!strings.HasPrefix(rec.Header().Get("Content-Type"), "text/html") {
 			t.Errorf("%q: %d %s", url, rec.Code, rec.Body)
 		}
 	}
@@ -389,8 +439,15 @@ func TestALongBodyMayTakeTheTimeThatItNeedsAtTheSlowestRate(t *testing.T) {
 	const timeout = 300 * time.Millisecond
 	addr := h.serve(func(s *http.Server) { s.ReadTimeout = timeout })
 	body := fmt.Sprintf(`{"type":"debug.echo","payload":{"a":"%s"}}`, strings.Repeat("x", 200<<10))
-	conn := stalled(t, addr, fmt.Sprintf("POST /v1/jobs HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer alice\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n",
-		len(body)))
+	conn := stalled(
+		t,
+		addr,
+		fmt.Sprintf(
+			"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer alice\r\nContent-Type: "+
+				"application/json\r\nContent-Length: %d\r\n\r\n",
+			len(body),
+		),
+	)
 	half := len(body) / 2
 	_, _ = io.WriteString(conn, body[:half])
 	began := time.Now()

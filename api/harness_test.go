@@ -68,8 +68,25 @@ func newAPITest(t *testing.T, changes ...func(*apiTest)) *apiTest {
 }
 
 func (h *apiTest) deps() Deps {
-	return Deps{Auth: h.auth, Accounts: noAccounts{}, Jobs: h.ledger, Dispatcher: h.carrier, Audit: h.audit, Sessions: h.auth, Steering: h.ledger, Queues: h.queues, Inspector: h.road, Redis: h.redis, Schedules: h.schedules, ScheduleLedger: h.scheduleLedger, Tasks: h.catalogue, Ready: h.ready, WebhookSecrets: h.webhookSecrets,
-		Log: slog.New(slog.NewJSONHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug})), Now: h.clock.now}
+	return Deps{
+		Auth:           h.auth,
+		Accounts:       noAccounts{},
+		Jobs:           h.ledger,
+		Dispatcher:     h.carrier,
+		Audit:          h.audit,
+		Sessions:       h.auth,
+		Steering:       h.ledger,
+		Queues:         h.queues,
+		Inspector:      h.road,
+		Redis:          h.redis,
+		Schedules:      h.schedules,
+		ScheduleLedger: h.scheduleLedger,
+		Tasks:          h.catalogue,
+		Ready:          h.ready,
+		WebhookSecrets: h.webhookSecrets,
+		Log:            slog.New(slog.NewJSONHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Now:            h.clock.now,
+	}
 }
 
 type echoPayload map[string]any
@@ -200,7 +217,8 @@ func (h *apiTest) holdProblem(a answer) {
 	if p.Status != a.status || status != a.status || p.RequestID != a.header.Get("X-Request-ID") {
 		h.t.Errorf("status %d, but the problem says %+v", a.status, p)
 	}
-	for status, header := range map[int]string{401: "WWW-Authenticate", 405: "Allow", 429: "Retry-After", 503: "Retry-After"} {
+	for status, header := range map[int]string{401: "WWW-Authenticate", 405: "Allow", 429: "Retry-After",
+		503: "Retry-After"} {
 		if a.status == status && a.header.Get(header) == "" {
 			h.t.Errorf("status %d without %s", status, header)
 		}
@@ -242,7 +260,12 @@ func validateAnswer(t *testing.T, req *http.Request, a answer) {
 	spec := specification()
 	spec.Lock()
 	defer spec.Unlock()
-	res := &http.Response{StatusCode: a.status, Header: a.header, Body: io.NopCloser(strings.NewReader(a.body)), Request: req}
+	res := &http.Response{
+		StatusCode: a.status,
+		Header:     a.header,
+		Body:       io.NopCloser(strings.NewReader(a.body)),
+		Request:    req,
+	}
 	ok, errs := spec.validator.ValidateHttpResponse(req, res)
 	if ok {
 		return
@@ -251,8 +274,15 @@ func validateAnswer(t *testing.T, req *http.Request, a answer) {
 		if e.IsPathMissingError() && a.status >= 400 { // nothing of ours is there
 			continue
 		}
-		t.Errorf("%s %s answers %d against openapi.yaml: %s: %s %+v", req.Method, req.URL.Path, a.status, e.Message, e.Reason,
-			e.SchemaValidationErrors)
+		t.Errorf(
+			"%s %s answers %d against openapi.yaml: %s: %s %+v",
+			req.Method,
+			req.URL.Path,
+			a.status,
+			e.Message,
+			e.Reason,
+			e.SchemaValidationErrors,
+		)
 	}
 }
 
@@ -306,12 +336,19 @@ const (
 
 func newFakeAuth() *fakeAuth {
 	a := &fakeAuth{principals: map[string]*account.Principal{}}
-	for name, role := range map[string]account.Role{alice: account.RoleUser, bob: account.RoleUser, viewer: account.RoleViewer,
+	for name, role := range map[string]account.Role{alice: account.RoleUser, bob: account.RoleUser,
+		viewer:   account.RoleViewer,
 		operator: account.RoleOperator, admin: account.RoleAdmin} {
 		a.principals[name] = &account.Principal{UserID: job.NewID(), Email: name + "@example.com", Role: role}
 	}
-	for name, scopes := range map[string][]account.Scope{readKey: {account.ScopeJobsRead}, writeKey: {account.ScopeJobsWrite}, bareKey: nil} {
-		a.principals[name] = &account.Principal{UserID: a.principals[alice].UserID, Role: account.RoleAdmin, KeyID: job.NewID(), Scopes: scopes}
+	for name, scopes := range map[string][]account.Scope{readKey: {account.ScopeJobsRead},
+		writeKey: {account.ScopeJobsWrite}, bareKey: nil} {
+		a.principals[name] = &account.Principal{
+			UserID: a.principals[alice].UserID,
+			Role:   account.RoleAdmin,
+			KeyID:  job.NewID(),
+			Scopes: scopes,
+		}
 	}
 	return a
 }

@@ -49,10 +49,12 @@ type healthBody struct {
 	Status string `json:"status"`
 }
 
-// live says that the process answers. It asks nobody else: a database that is down is no reason to restart the API.
+// live says that the process answers. It asks nobody else: a database that is down is no reason to
+// restart the API.
 func (h *healthHandler) live(*gin.Context) (any, error) { return healthBody{"live"}, nil }
 
-// ready says whether requests should be sent here. It names what is missing, and nothing more: why is in the log.
+// ready says whether requests should be sent here. It names what is missing, and nothing more: why
+// is in the log.
 func (h *healthHandler) ready(c *gin.Context) (any, error) {
 	if missing := h.check(c.Request.Context()); len(missing) > 0 {
 		return nil, job.Unavailable("not ready: "+strings.Join(missing, ", "), nil)
@@ -60,7 +62,8 @@ func (h *healthHandler) ready(c *gin.Context) (any, error) {
 	return healthBody{"ready"}, nil
 }
 
-// check runs the checks, all at once, unless it did so a moment ago. Who asks meanwhile waits for the same answer.
+// check runs the checks, all at once, unless it did so a moment ago. Who asks meanwhile waits for
+// the same answer.
 func (h *healthHandler) check(ctx context.Context) []string {
 	h.mu.Lock()
 	defer h.mu.Unlock()

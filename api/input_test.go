@@ -107,7 +107,8 @@ const soon = "in an hour"
 func TestWhatCannotBeReadIsRefused(t *testing.T) {
 	t.Parallel()
 	h := newAPITest(t)
-	for _, body := range []string{"", "null", "[]", "123", "{}{}", echo + "x", "\xef\xbb\xbf" + echo, `{"type":`, `{} // x`,
+	for _, body := range []string{"", "null", "[]", "123", "{}{}", echo + "x", "\xef\xbb\xbf" + echo, `{"type":`,
+		`{} // x`,
 		`{"type":"debug.echo","payload":{"a":NaN}}`, "{\"type\":\"debug.echo\",\"payload\":{\"a\":\"\xff\"}}"} {
 		if a := h.call("POST", "/v1/jobs", alice, body); a.status != 400 || a.problem().Code != job.CodeMalformed {
 			t.Errorf("%q: %d", body, a.status)
@@ -124,9 +125,11 @@ func TestOnlyPlainJSONIsTaken(t *testing.T) {
 	t.Parallel()
 	h := newAPITest(t)
 	for contentType, want := range map[string]int{
-		"application/json": 202, "application/json; charset=utf-8": 202, "application/json;charset=UTF-8": 202, "Application/JSON": 202,
+		"application/json": 202, "application/json; charset=utf-8": 202, "application/json;charset=UTF-8": 202,
+		"Application/JSON":                 202,
 		"application/json; charset=latin1": 415, "application/json; v=2": 415, "text/plain": 415, "text/json": 415,
-		"application/x-www-form-urlencoded": 415, "multipart/form-data; boundary=x": 415, "application/x-ndjson": 415, "": 415,
+		"application/x-www-form-urlencoded": 415, "multipart/form-data; boundary=x": 415, "application/x-ndjson": 415,
+		"": 415,
 	} {
 		req := h.request("POST", "/v1/jobs", alice, strings.NewReader(echo), "Content-Type", "")
 		if contentType != "" {
@@ -184,10 +187,14 @@ func TestWrongListParametersAreRefused(t *testing.T) {
 	t.Parallel()
 	h := newAPITest(t)
 	for _, query := range []string{
-		"limit=-1", "limit=0", "limit=201", "limit=1e9", "limit=9223372036854775808", "limit=", "limit=5&limit=6", "limit=abc",
-		"cursor=garbage", "cursor=AAAA", "cursor=%00", "cursor=" + strings.Repeat("A", 1000), "state=queued", "state=queued'%20or%20'1'='1",
-		"state=PENDING", "state=pending&state=retry", "type=a/b", "type=%00", "queue=a%20b", "queue=%7Bx%7D", "label.=x", "label.A=x", "label=x",
-		"label.k=", "label.k=a&label.k=b", "created_after=yesterday", "created_after=2026-01-01", "created_after=0001-01-01T00:00:00Z",
+		"limit=-1", "limit=0", "limit=201", "limit=1e9", "limit=9223372036854775808", "limit=", "limit=5&limit=6",
+		"limit=abc",
+		"cursor=garbage", "cursor=AAAA", "cursor=%00", "cursor=" + strings.Repeat("A", 1000), "state=queued",
+		"state=queued'%20or%20'1'='1",
+		"state=PENDING", "state=pending&state=retry", "type=a/b", "type=%00", "queue=a%20b", "queue=%7Bx%7D",
+		"label.=x", "label.A=x", "label=x",
+		"label.k=", "label.k=a&label.k=b", "created_after=yesterday", "created_after=2026-01-01",
+		"created_after=0001-01-01T00:00:00Z",
 		"owner=me", "unknown=1", "State=pending", "a=%zz", "a;b=1", "state=%ff", "%00=1",
 	} {
 		if a := h.call("GET", "/v1/jobs?"+query, viewer, ""); a.status != 400 {
@@ -203,8 +210,10 @@ func TestIDsThatAreNoneAreNotFound(t *testing.T) {
 	t.Parallel()
 	h := newAPITest(t)
 	made := h.call("POST", "/v1/jobs", alice, echo).want(202).json()["id"].(string)
-	for _, id := range []string{"x", "1", strings.ToUpper(made), "00000000-0000-0000-0000-000000000000", made + "%00", "%00", made[:35],
-		strings.ReplaceAll(made, "-", ""), "%7B" + made + "%7D", strings.Repeat("a", 5000), "..%2f..", job.NewID().String(), "batch"} {
+	for _, id := range []string{"x", "1", strings.ToUpper(made), "00000000-0000-0000-0000-000000000000", made + "%00",
+		"%00", made[:35],
+		strings.ReplaceAll(made, "-", ""), "%7B" + made + "%7D", strings.Repeat("a", 5000), "..%2f..",
+		job.NewID().String(), "batch"} {
 		for _, r := range [][2]string{{"GET", ""}, {"POST", "/cancel"}, {"POST", "/retry"}} {
 			if r[1] == "" && id == "batch" {
 				continue
@@ -219,7 +228,8 @@ func TestIDsThatAreNoneAreNotFound(t *testing.T) {
 func TestAuthorizationThatProvesNothingIsRefused(t *testing.T) {
 	t.Parallel()
 	h := newAPITest(t)
-	for _, values := range [][]string{{}, {""}, {"Bearer alice", "Bearer alice"}, {"Basic YWxpY2U6eA=="}, {"bearer"}, {"Bearer  x"}} {
+	for _, values := range [][]string{{}, {""}, {"Bearer alice", "Bearer alice"}, {"Basic YWxpY2U6eA=="}, {"bearer"},
+		{"Bearer  x"}} {
 		req := h.request("GET", "/v1/jobs", "", http.NoBody)
 		req.Header["Authorization"] = values
 		a := h.do(req).want(401)

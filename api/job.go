@@ -12,24 +12,30 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// jobLedger is where jobs are written down. What it answers with is a job.Error where the caller may know it.
+// jobLedger is where jobs are written down. What it answers with is a job.Error where the caller
+// may know it.
 type jobLedger interface {
-	// Create writes one job down, or finds the one that its idempotency key made. When it returns, it is committed.
+	// Create writes one job down, or finds the one that its idempotency key made. When it returns,
+	// it is committed.
 	Create(ctx context.Context, s job.Submission) (job.Created, error)
-	// CreateAll writes all jobs down, or none. The jobs it returns, in order, may lack their payloads.
+	// CreateAll writes all jobs down, or none. The jobs it returns, in order, may lack their
+	// payloads.
 	CreateAll(ctx context.Context, s []job.Submission) ([]job.Created, error)
 	Job(ctx context.Context, id job.ID) (*job.Job, error)
 	Jobs(ctx context.Context, f job.Filter) ([]*job.Job, error)
-	// Cancel and Retry answer CodeConflict, with the state, where it cannot be. To cancel twice is fine.
+	// Cancel and Retry answer CodeConflict, with the state, where it cannot be. To cancel twice is
+	// fine.
 	Cancel(ctx context.Context, id job.ID) (*job.Job, error)
 	Retry(ctx context.Context, id job.ID) (*job.Job, error)
-	// AwaitFinished returns nil as soon as the job is finished, or the error of ctx. Any number may wait at once.
+	// AwaitFinished returns nil as soon as the job is finished, or the error of ctx. Any number may
+	// wait at once.
 	AwaitFinished(ctx context.Context, id job.ID) error
 	// OpenJobs counts the owner's jobs that are not finished, but not beyond limit.
 	OpenJobs(ctx context.Context, owner job.ID, limit int) (int, error)
 }
 
-// dispatcher takes recorded jobs to the workers. None of its methods blocks or fails: what gets lost is found by the audit.
+// dispatcher takes recorded jobs to the workers. None of its methods blocks or fails: what gets
+// lost is found by the audit.
 type dispatcher interface {
 	Send(p ...job.Message)
 	Withdraw(p job.Message)
@@ -52,8 +58,15 @@ type jobHandler struct {
 func newJobHandler(a *API) *jobHandler {
 	cfg, deps := a.cfg, a.deps
 	return &jobHandler{
-		check: checker{tasks: deps.Tasks, queues: cfg.Queues}, jobs: deps.Jobs, carrier: deps.Dispatcher, audit: deps.Audit,
-		quota: newQuota(cfg.Quota, deps.Jobs, deps.Now), network: a.network, stopping: a.stopping, maxBatch: cfg.MaxBatchBody,
+		check: checker{
+			tasks:  deps.Tasks,
+			queues: cfg.Queues,
+		}, jobs: deps.Jobs, carrier: deps.Dispatcher, audit: deps.Audit,
+		quota: newQuota(
+			cfg.Quota,
+			deps.Jobs,
+			deps.Now,
+		), network: a.network, stopping: a.stopping, maxBatch: cfg.MaxBatchBody,
 		viewing: viewing{deps.Tasks}, deps: deps,
 	}
 }
@@ -71,7 +84,8 @@ func (h *jobHandler) routes() []route {
 	}
 }
 
-// create takes a job. Once it answers 202 the job is committed, and will be run whatever happens to this process.
+// create takes a job. Once it answers 202 the job is committed, and will be run whatever happens to
+// this process.
 func (h *jobHandler) create(c *gin.Context) (any, error) {
 	key, err := idempotencyKey(c, job.MaxIdempotency)
 	if err != nil {
@@ -103,7 +117,8 @@ func (h *jobHandler) create(c *gin.Context) (any, error) {
 	return accepted(made), nil
 }
 
-// send gives jobs that were just written down to the carrier. It never fails: what it loses, the audit sends.
+// send gives jobs that were just written down to the carrier. It never fails: what it loses, the
+// audit sends.
 func (h *jobHandler) send(owner job.ID, made ...job.Created) {
 	parcels := make([]job.Message, 0, len(made))
 	for _, m := range made {
@@ -118,7 +133,12 @@ func (h *jobHandler) send(owner job.ID, made ...job.Created) {
 }
 
 func accepted(made job.Created) reply {
-	return reply{Status: http.StatusAccepted, Location: "/v1/jobs/" + made.Job.ID.String(), Replayed: made.Replayed, Body: jobBody{made.Job}}
+	return reply{
+		Status:   http.StatusAccepted,
+		Location: "/v1/jobs/" + made.Job.ID.String(),
+		Replayed: made.Replayed,
+		Body:     jobBody{made.Job},
+	}
 }
 
 // fingerprint tells requests apart that come with the same idempotency key.
@@ -147,8 +167,8 @@ func idempotencyKey(c *gin.Context, limit int) (string, error) {
 	return key, nil
 }
 
-// own is the job named in the path, if the caller may see it. To everybody else it does not exist. Where act is set the
-// caller must also be allowed to change it.
+// own is the job named in the path, if the caller may see it. To everybody else it does not exist.
+// Where act is set the caller must also be allowed to change it.
 func (h *jobHandler) own(c *gin.Context, act bool) (*job.Job, error) {
 	id, err := job.ParseID(c.Param("id"))
 	if err != nil {
@@ -213,7 +233,8 @@ func (h *jobHandler) retry(c *gin.Context) (any, error) {
 	return jobBody{after}, nil
 }
 
-// record writes down what somebody did to another's job. What owners do to their own is in the job itself.
+// record writes down what somebody did to another's job. What owners do to their own is in the job
+// itself.
 func (h *jobHandler) record(c *gin.Context, action string, j *job.Job) {
 	if p := caller(c); p.UserID != j.OwnerID {
 		e := newAuditEntry(c, h.deps.LedgerNow(), action, j.ID.String())

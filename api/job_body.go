@@ -78,7 +78,8 @@ func (j jobBody) appendLabels(b []byte) []byte {
 	return append(b, '}')
 }
 
-// appendProgress writes how far the job is, to two places. A completed one is all done, whatever it last said of itself.
+// appendProgress writes how far the job is, to two places. A completed one is all done, whatever it
+// last said of itself.
 func (j jobBody) appendProgress(b []byte) []byte {
 	b = appendKey(b, "progress")
 	p := j.Progress

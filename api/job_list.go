@@ -17,7 +17,8 @@ var (
 	queueName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]*$`)
 )
 
-// list answers a page of the caller's jobs, newest first; with ?owner=all, to viewers, of everybody's.
+// list answers a page of the caller's jobs, newest first; with ?owner=all, to viewers, of
+// everybody's.
 func (h *jobHandler) list(c *gin.Context) (any, error) {
 	q, err := query(c, "state", "type", "queue", "label.", "created_after", "owner", "limit", "cursor")
 	if err != nil {
@@ -46,8 +47,8 @@ func (h *jobHandler) list(c *gin.Context) (any, error) {
 	return page, nil
 }
 
-// jobFilter reads what to list. It refuses values that no job can have, so that a misspelt filter is not taken for an
-// empty list.
+// jobFilter reads what to list. It refuses values that no job can have, so that a misspelt filter
+// is not taken for an empty list.
 func jobFilter(q url.Values, p *account.Principal) (f job.Filter, err error) {
 	if f.OwnerID, err = ownerParameter(q, p); err != nil {
 		return f, err
@@ -75,7 +76,8 @@ func jobFilter(q url.Values, p *account.Principal) (f job.Filter, err error) {
 	return f, err
 }
 
-// ownerParameter is whose things to list; zero: everybody's. The ids of users mean nothing to those who are no viewers.
+// ownerParameter is whose things to list; zero: everybody's. The ids of users mean nothing to those
+// who are no viewers.
 func ownerParameter(q url.Values, p *account.Principal) (job.ID, error) {
 	v, reads := q.Get("owner"), p.Role.Includes(account.RoleViewer)
 	id, err := job.ParseID(v)
@@ -89,7 +91,10 @@ func ownerParameter(q url.Values, p *account.Principal) (job.ID, error) {
 	case err == nil && reads:
 		return id, nil
 	}
-	return job.ID{}, badParameter("owner", `must be "all" (or, for viewers, the id of a user), or be left out for what is yours`)
+	return job.ID{}, badParameter(
+		"owner",
+		`must be "all" (or, for viewers, the id of a user), or be left out for what is yours`,
+	)
 }
 
 func labelFilter(q url.Values) (map[string]string, error) {

@@ -68,9 +68,11 @@ func TestFiltersPickWhatFitsAllOfThem(t *testing.T) {
 	h.submit(alice, with(`"labels":{"customer":"4712"}`))
 	h.submit(alice, with(`"delay":"1h","queue":"low"`))
 	for query, want := range map[string]int{
-		"": 3, "queue=low": 2, "queue=low&state=pending": 1, "type=debug.echo": 3, "type=gone.type": 0, "label.customer=4711": 1,
+		"": 3, "queue=low": 2, "queue=low&state=pending": 1, "type=debug.echo": 3, "type=gone.type": 0,
+		"label.customer=4711":                 1,
 		"label.customer=4711&label.a/b=c%20d": 1, "label.customer=4711&label.x=1": 0, "state=scheduled": 1,
-		"created_after=" + url.QueryEscape(time.Now().Add(time.Hour).Format(time.RFC3339)): 0, "created_after=2020-01-01T00:00:00Z": 3,
+		"created_after=" + url.QueryEscape(time.Now().Add(time.Hour).Format(time.RFC3339)): 0,
+		"created_after=2020-01-01T00:00:00Z":                                               3,
 	} {
 		ids, _ := h.call("GET", "/v1/jobs?"+query, alice, "").page()
 		if len(ids) != want || want == 1 && query != "state=scheduled" && ids[0] != id {
@@ -105,7 +107,9 @@ func TestAListIsShownWithoutPayloads(t *testing.T) {
 	id := h.submit(alice, echo)
 	h.ledger.set(id, func(j *job.Job) {
 		j.State, j.Progress, j.Worker = job.Retry, &job.Progress{Percent: 12.5, Message: "half\nway"}, "w1"
-		j.Errors = []job.AttemptError{{Attempt: 1, At: time.Now(), Message: "no <b>\x7f", Retryable: true, Stack: "goroutine 1"}}
+		j.Errors = []job.AttemptError{
+			{Attempt: 1, At: time.Now(), Message: "no <b>\x7f", Retryable: true, Stack: "goroutine 1"},
+		}
 	})
 	item := h.call("GET", "/v1/jobs", alice, "").want(200).json()["data"].([]any)[0].(map[string]any)
 	for _, name := range []string{"payload", "result", "errors"} {

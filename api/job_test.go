@@ -35,7 +35,8 @@ func TestAJobIsWrittenDownWithItsDefaultsAndSent(t *testing.T) {
 	if a.header.Get("Location") != "/v1/jobs/"+j["id"].(string) || a.header.Get("Idempotency-Replayed") != "" {
 		t.Errorf("headers: %v", a.header)
 	}
-	for name, want := range map[string]any{"state": "pending", "queue": "default", "max_retries": 25.0, "timeout": "30s",
+	for name, want := range map[string]any{"state": "pending", "queue": "default", "max_retries": 25.0,
+		"timeout":  "30s",
 		"owner_id": h.auth.principals[alice].UserID.String(), "result": nil, "deadline": nil} {
 		if j[name] != want {
 			t.Errorf("%s is %v, want %v", name, j[name], want)
@@ -49,19 +50,24 @@ func TestAJobIsWrittenDownWithItsDefaultsAndSent(t *testing.T) {
 func TestWhatIsGivenReplacesTheDefaults(t *testing.T) {
 	t.Parallel()
 	h := newAPITest(t)
-	id := h.submit(alice, with(`"queue":"low","delay":"90s","max_retries":0,"timeout":"1h30m","backoff":{"kind":"fixed","base":"24h"},
-		"labels":{"a.b/c":"x","k":""},"deadline":"`+h.clock.now().Add(time.Hour).UTC().Format(time.RFC3339)+`"`))
+	id := h.submit(
+		alice,
+		with(`"queue":"low","delay":"90s","max_retries":0,"timeout":"1h30m","backoff":{"kind":"fixed","base":"24h"},
+		"labels":{"a.b/c":"x","k":""},"deadline":"`+h.clock.now().Add(time.Hour).UTC().Format(time.RFC3339)+`"`),
+	)
 	j, _ := h.ledger.Job(t.Context(), id)
 	if got := j.RunAt.Sub(j.CreatedAt); got != 90*time.Second { // the ledger's clock begins the delay
 		t.Errorf("it waits for %v", got)
 	}
-	if j.Queue != "low" || j.MaxRetries != 0 || j.Timeout != 90*time.Minute || len(j.Labels) != 2 || j.Deadline.IsZero() {
+	if j.Queue != "low" || j.MaxRetries != 0 || j.Timeout != 90*time.Minute || len(j.Labels) != 2 ||
+		j.Deadline.IsZero() {
 		t.Errorf("%+v", j)
 	}
 	if j.Backoff != (job.Backoff{Kind: job.Fixed, Base: 24 * time.Hour, Max: 24 * time.Hour}) {
 		t.Errorf("%+v", j.Backoff)
 	}
-	if got := h.call("GET", "/v1/jobs/"+id.String(), alice, "").want(200).json(); got["timeout"] != "1h30m" || got["state"] != "scheduled" {
+	if got := h.call("GET", "/v1/jobs/"+id.String(), alice, "").want(200).json(); got["timeout"] != "1h30m" ||
+		got["state"] != "scheduled" {
 		t.Errorf("%v", got)
 	}
 }
@@ -130,11 +136,13 @@ func TestACancelWithdrawsWhatWaitsAndSignalsWhatRuns(t *testing.T) {
 	waits, runs := h.submit(alice, echo), h.submit(alice, echo)
 	h.ledger.set(runs, func(j *job.Job) { j.State = job.Active })
 	for range 2 { // twice is fine
-		if got := h.call("POST", "/v1/jobs/"+waits.String()+"/cancel", alice, "").want(200).json(); got["state"] != "canceled" {
+		if got := h.call("POST", "/v1/jobs/"+waits.String()+"/cancel", alice,
+			"").want(200).json(); got["state"] != "canceled" {
 			t.Errorf("%v", got)
 		}
 	}
-	if got := h.call("POST", "/v1/jobs/"+runs.String()+"/cancel", alice, "").want(200).json(); got["cancel_requested_at"] == nil {
+	if got := h.call("POST", "/v1/jobs/"+runs.String()+"/cancel", alice,
+		"").want(200).json(); got["cancel_requested_at"] == nil {
 		t.Errorf("%v", got)
 	}
 	if !slices.Contains(h.carrier.withdrawn, waits) || !slices.Equal(h.carrier.signaled, []job.ID{runs}) {
@@ -175,7 +183,9 @@ func TestWhatOthersDoToAJobIsAudited(t *testing.T) {
 		t.Fatalf("audited: %v", h.audit.entries)
 	}
 	e := h.audit.entries[0]
-	if e.Action != "job.cancel" || e.Target != id.String() || e.Actor != "operator@example.com" || e.IP != "192.0.2.1" || e.RequestID == "" {
+	if e.Action != "job.cancel" || e.Target != id.String() || e.Actor != "operator@example.com" ||
+		e.IP != "192.0.2.1" ||
+		e.RequestID == "" {
 		t.Errorf("%+v", e)
 	}
 }
@@ -246,14 +256,22 @@ func TestAClientThatLeavesEndsItsWait(t *testing.T) {
 type nullLedger struct{ *fakeLedger }
 
 func (nullLedger) Create(_ context.Context, s job.Submission) (job.Created, error) {
-	return job.Created{Job: &job.Job{ID: s.ID, OwnerID: s.OwnerID, Type: s.Type, Queue: s.Queue, Payload: s.Payload, Labels: s.Labels,
-		Policy: s.Policy, State: job.Held, RunAt: s.RunAt, CreatedAt: s.ID.Time()}}, nil
+	return job.Created{
+		Job: &job.Job{ID: s.ID, OwnerID: s.OwnerID, Type: s.Type, Queue: s.Queue, Payload: s.Payload, Labels: s.Labels,
+			Policy: s.Policy, State: job.Held, RunAt: s.RunAt, CreatedAt: s.ID.Time()},
+	}, nil
 }
 
 func BenchmarkCreate(b *testing.B) {
 	auth := newFakeAuth()
-	a, err := New(Config{Queues: []string{"default", "critical"}, Quota: QuotaConfig{RatePerSecond: 1e9, Burst: 1e9}}, Deps{Auth: auth,
-		Jobs: nullLedger{newFakeLedger()}, Dispatcher: &fakeCarrier{}, Audit: &fakeAudit{}, Tasks: testCatalogue(b), Log: slog.New(slog.NewJSONHandler(io.Discard, nil))})
+	a, err := New(
+		Config{Queues: []string{"default", "critical"}, Quota: QuotaConfig{RatePerSecond: 1e9, Burst: 1e9}},
+		Deps{Auth: auth,
+			Jobs: nullLedger{
+				newFakeLedger(),
+			}, Dispatcher: &fakeCarrier{}, Audit: &fakeAudit{}, Tasks: testCatalogue(b),
+			Log: slog.New(slog.NewJSONHandler(io.Discard, nil))},
+	)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -14,13 +14,15 @@ import (
 )
 
 const (
-	// maxWait is how long a request may wait for a job; a longer wait is cut. Proxies commonly end silent connections after 60 s.
+	// maxWait is how long a request may wait for a job; a longer wait is cut. Proxies commonly end
+	// silent connections after 60 s.
 	maxWait = 55 * time.Second
 	// rightsEvery is how often a request that waits must still be allowed.
 	rightsEvery = 2 * time.Second
 )
 
-// get answers a job; with ?wait= as soon as it is finished, or as it is when the wait is over or this process stops.
+// get answers a job; with ?wait= as soon as it is finished, or as it is when the wait is over or
+// this process stops.
 func (h *jobHandler) get(c *gin.Context) (any, error) {
 	wait, err := waitParameter(c)
 	if err != nil {
@@ -46,9 +48,9 @@ func (h *jobHandler) get(c *gin.Context) (any, error) {
 // errStopping ends the waits of a process that stops.
 var errStopping = errors.New("the process stops")
 
-// await returns when the job is finished, the wait is over or the process stops, with the caller as it is
-// then: its role may have changed. An error says that the client has gone, or may not see the job any
-// more.
+// await returns when the job is finished, the wait is over or the process stops, with the caller as
+// it is then: its role may have changed. An error says that the client has gone, or may not see the
+// job any more.
 func (h *jobHandler) await(c *gin.Context, j *job.Job, wait time.Duration) (*account.Principal, error) {
 	ctx, cancel := context.WithTimeout(c.Request.Context(), wait)
 	defer cancel()
@@ -73,7 +75,8 @@ func (h *jobHandler) await(c *gin.Context, j *job.Job, wait time.Duration) (*acc
 	return allowed(c.Request.Context())
 }
 
-// stillAllowed asks again what was asked before the wait began. It may be called while the request waits.
+// stillAllowed asks again what was asked before the wait began. It may be called while the request
+// waits.
 func (h *jobHandler) stillAllowed(c *gin.Context, j *job.Job) func(context.Context) (*account.Principal, error) {
 	rights, authorization := requestInfoOf(c).rights, slices.Clone(c.Request.Header["Authorization"])
 	return func(ctx context.Context) (*account.Principal, error) {
@@ -85,8 +88,13 @@ func (h *jobHandler) stillAllowed(c *gin.Context, j *job.Job) func(context.Conte
 	}
 }
 
-// watchRights ends a wait with the caller's rights. Where they cannot be asked for at the moment, the wait goes on.
-func watchRights(ctx context.Context, allowed func(context.Context) (*account.Principal, error), end context.CancelCauseFunc) (stop func()) {
+// watchRights ends a wait with the caller's rights. Where they cannot be asked for at the moment,
+// the wait goes on.
+func watchRights(
+	ctx context.Context,
+	allowed func(context.Context) (*account.Principal, error),
+	end context.CancelCauseFunc,
+) (stop func()) {
 	var again func()
 	again = func() {
 		_, err := allowed(ctx)
@@ -109,7 +117,10 @@ func waitParameter(c *gin.Context) (time.Duration, error) {
 	}
 	d, err := time.ParseDuration(q.Get("wait"))
 	if err != nil || d < 0 {
-		return 0, badParameter("wait", `must be a duration such as "30s"; more than `+duration(maxWait)+` is cut to that`)
+		return 0, badParameter(
+			"wait",
+			`must be a duration such as "30s"; more than `+duration(maxWait)+` is cut to that`,
+		)
 	}
 	return min(d, maxWait), nil
 }

@@ -15,9 +15,11 @@ import (
 
 // keyRing is what callers may do with their own API keys, and administrators with those of others.
 type keyRing interface {
-	// Keys lists a user's keys, newest first: at most limit of those made before the id before; zero: from the newest on.
+	// Keys lists a user's keys, newest first: at most limit of those made before the id before;
+	// zero: from the newest on.
 	Keys(ctx context.Context, userID, before job.ID, limit int) ([]*account.Key, error)
-	// CreateKey also answers the key's text, this once. It is CodeConflict where the caller has too many.
+	// CreateKey also answers the key's text, this once. It is CodeConflict where the caller has too
+	// many.
 	CreateKey(ctx context.Context, caller *account.Principal, n auth.NewKey) (*account.Key, string, error)
 	// RevokeKey answers CodeNotFound for a key that is not the user's.
 	RevokeKey(ctx context.Context, caller *account.Principal, userID, id job.ID) error
@@ -79,8 +81,11 @@ func (h *keyHandler) list(c *gin.Context) (any, error) {
 
 func (h *keyHandler) create(c *gin.Context) (any, error) {
 	var in auth.NewKey
-	err := bindJSON(c, fields{"name": text(&in.Name), "expires_at": func(s *scanner) { s.instant(&in.ExpiresAt, earliest, latest()) },
-		"scopes": func(s *scanner) { s.scopes(&in.Scopes) }})
+	err := bindJSON(
+		c,
+		fields{"name": text(&in.Name), "expires_at": func(s *scanner) { s.instant(&in.ExpiresAt, earliest, latest()) },
+			"scopes": func(s *scanner) { s.scopes(&in.Scopes) }},
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -95,8 +100,8 @@ func (h *keyHandler) create(c *gin.Context) (any, error) {
 // latest is as far as RFC 3339 goes. How long a key may live is for auth to say.
 func latest() time.Time { return time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC) }
 
-// scopes reads a list of scopes, which auth knows. An empty one is refused: taken for "left out", it would allow more than
-// was asked for.
+// scopes reads a list of scopes, which auth knows. An empty one is refused: taken for "left out",
+// it would allow more than was asked for.
 func (s *scanner) scopes(to *[]account.Scope) {
 	var words []string
 	s.strs(&words, 1, maxTypeName)

@@ -11,7 +11,9 @@ func TestAKeyIsShownOnceAndEndsWhenItIsRevoked(t *testing.T) {
 	h := newAccountTest(t)
 	_, token := h.signIn("ann@example.com", account.RoleUser)
 	_, other := h.signIn("bob@example.com", account.RoleAdmin)
-	made := h.call("POST", "/v1/api-keys", token, `{"name":"ci","scopes":["jobs:write"],"expires_at":null}`).want(201).json()
+	made := h.call("POST", "/v1/api-keys", token, `{"name":"ci","scopes":["jobs:write"],"expires_at":null}`).
+		want(201).
+		json()
 	key, id := made["key"].(string), made["id"].(string)
 	h.call("POST", "/v1/jobs", key, `{"type":"debug.echo","payload":{}}`).want(202)
 	h.call("GET", "/v1/jobs", key, "").want(403)
@@ -36,7 +38,8 @@ func TestAccountRoutesTakeNoKey(t *testing.T) {
 	_, token := h.signIn("root@example.com", account.RoleAdmin)
 	key := h.call("POST", "/v1/api-keys", token,
 		`{"name":"all","scopes":["jobs:read","jobs:write","queues:read","queues:write","admin"]}`).want(201).json()["key"].(string)
-	for _, c := range [][2]string{{"PATCH", "/v1/me"}, {"POST", "/v1/me/password"}, {"GET", "/v1/api-keys"}, {"POST", "/v1/api-keys"},
+	for _, c := range [][2]string{{"PATCH", "/v1/me"}, {"POST", "/v1/me/password"}, {"GET", "/v1/api-keys"},
+		{"POST", "/v1/api-keys"},
 		{"DELETE", "/v1/api-keys/019aa7c5-1d3e-7b1a-9f2c-0d8f3c5e7a61"}, {"GET", "/v1/users"}, {"POST", "/v1/users"},
 		{"PATCH", "/v1/users/019aa7c5-1d3e-7b1a-9f2c-0d8f3c5e7a61"}} {
 		h.call(c[0], c[1], key, `{}`).want(403)
@@ -49,8 +52,10 @@ func TestWrongKeysAreNotMade(t *testing.T) {
 	t.Parallel()
 	h := newAccountTest(t)
 	_, token := h.signIn("ann@example.com", account.RoleUser)
-	for _, body := range []string{`{}`, `{"name":""}`, `{"name":"x","scopes":[]}`, `{"name":"x","scopes":["root"]}`, `{"name":"x","scopes":"jobs:read"}`,
-		`{"name":"x","expires_at":"2020-01-01T00:00:00Z"}`, `{"name":"x","expires_at":"2099-01-01T00:00:00Z"}`, `{"name":"x","expires_at":"soon"}`,
+	for _, body := range []string{`{}`, `{"name":""}`, `{"name":"x","scopes":[]}`, `{"name":"x","scopes":["root"]}`,
+		`{"name":"x","scopes":"jobs:read"}`,
+		`{"name":"x","expires_at":"2020-01-01T00:00:00Z"}`, `{"name":"x","expires_at":"2099-01-01T00:00:00Z"}`,
+		`{"name":"x","expires_at":"soon"}`,
 		`{"name":"x","user_id":"019aa7c5-1d3e-7b1a-9f2c-0d8f3c5e7a61"}`} {
 		h.call("POST", "/v1/api-keys", token, body).want(422)
 	}

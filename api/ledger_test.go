@@ -24,8 +24,12 @@ type fakeLedger struct {
 }
 
 func newFakeLedger() *fakeLedger {
-	return &fakeLedger{jobs: map[job.ID]*job.Job{}, keys: map[string]job.Submission{}, finished: map[job.ID]chan struct{}{},
-		waiting: make(chan job.ID, 10_000)}
+	return &fakeLedger{
+		jobs:     map[job.ID]*job.Job{},
+		keys:     map[string]job.Submission{},
+		finished: map[job.ID]chan struct{}{},
+		waiting:  make(chan job.ID, 10_000),
+	}
 }
 
 func (l *fakeLedger) Create(ctx context.Context, s job.Submission) (job.Created, error) {
@@ -62,8 +66,19 @@ func (l *fakeLedger) create(s job.Submission) job.Created {
 	if s.IdempotencyKey != "" {
 		l.keys[key] = s
 	}
-	j := &job.Job{ID: s.ID, OwnerID: s.OwnerID, Type: s.Type, Queue: s.Queue, Payload: slices.Clone(s.Payload), Labels: s.Labels,
-		Policy: s.Policy, State: job.Pending, RunAt: s.RunAt, Delivery: 1, CreatedAt: time.Now()}
+	j := &job.Job{
+		ID:        s.ID,
+		OwnerID:   s.OwnerID,
+		Type:      s.Type,
+		Queue:     s.Queue,
+		Payload:   slices.Clone(s.Payload),
+		Labels:    s.Labels,
+		Policy:    s.Policy,
+		State:     job.Pending,
+		RunAt:     s.RunAt,
+		Delivery:  1,
+		CreatedAt: time.Now(),
+	}
 	if s.RunAt.IsZero() {
 		j.RunAt = j.CreatedAt.Add(s.Delay)
 	}
@@ -125,7 +140,8 @@ func (l *fakeLedger) matches(j *job.Job, f job.Filter) bool {
 		}
 	}
 	return (f.OwnerID.IsZero() || f.OwnerID == j.OwnerID) && (f.State == "" || f.State == j.State) &&
-		(f.Type == "" || f.Type == j.Type) && (f.Queue == "" || f.Queue == j.Queue) && !j.CreatedAt.Before(f.CreatedAfter) &&
+		(f.Type == "" || f.Type == j.Type) && (f.Queue == "" || f.Queue == j.Queue) &&
+		!j.CreatedAt.Before(f.CreatedAfter) &&
 		(f.Before.IsZero() || bytes.Compare(j.ID[:], f.Before[:]) < 0)
 }
 

@@ -16,7 +16,8 @@ type pageRequest struct {
 	limit  int
 }
 
-// readPage reads limit and cursor, and lets filters be there too. list is the list's name, for its cursors.
+// readPage reads limit and cursor, and lets filters be there too. list is the list's name, for its
+// cursors.
 func readPage(c *gin.Context, list string, filters ...string) (p pageRequest, err error) {
 	if p.query, err = query(c, append(filters, "limit", "cursor")...); err != nil {
 		return p, err
@@ -35,10 +36,12 @@ type listBody[T any] struct {
 	NextCursor *string `json:"next_cursor"`
 }
 
-// ask is how many items to read for a page: one more than it shows tells whether there is another page.
+// ask is how many items to read for a page: one more than it shows tells whether there is another
+// page.
 func (p pageRequest) ask() int { return p.limit + 1 }
 
-// cutPage is what a page of so many items shows of those that were read, one more than that at most, and whether there is another page.
+// cutPage is what a page of so many items shows of those that were read, one more than that at
+// most, and whether there is another page.
 func cutPage[T any](items []T, limit int) (shown []T, more bool) {
 	return items[:min(limit, len(items))], len(items) > limit
 }

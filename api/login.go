@@ -49,7 +49,8 @@ func (h *loginHandler) show(c *gin.Context) {
 	h.page.write(c, http.StatusOK, loginView{Next: next, Resets: h.resets.MailsResets()})
 }
 
-// signIn makes a new session, so that one that somebody else put into this browser is worth nothing, and ends the old one.
+// signIn makes a new session, so that one that somebody else put into this browser is worth
+// nothing, and ends the old one.
 func (h *loginHandler) signIn(c *gin.Context) {
 	form, err := readForm(c, "email", "password", "next")
 	if err != nil {
@@ -71,17 +72,32 @@ func (h *loginHandler) signIn(c *gin.Context) {
 	h.browsers.base.redirect(c, http.StatusSeeOther, h.browsers.localNext(form.Get("next")))
 }
 
-// again shows the page with what went wrong. Which of e-mail and password it was is not said, nor whether there is such a user.
+// again shows the page with what went wrong. Which of e-mail and password it was is not said, nor
+// whether there is such a user.
 func (h *loginHandler) again(c *gin.Context, form url.Values, e *job.Error) {
-	view := loginView{Email: form.Get("email"), Next: h.browsers.localNext(form.Get("next")), Resets: h.resets.MailsResets()}
+	view := loginView{
+		Email:  form.Get("email"),
+		Next:   h.browsers.localNext(form.Get("next")),
+		Resets: h.resets.MailsResets(),
+	}
 	switch e.Code {
 	case job.CodeUnauthenticated, job.CodeInvalid: // a password that nobody can have is a wrong one
 		e = &job.Error{Code: job.CodeUnauthenticated, Message: "The e-mail or the password is wrong.", Err: e}
 	case job.CodeTooMany:
 		wait := math.Ceil(max(e.RetryAfter, time.Second).Seconds())
-		e = &job.Error{Code: e.Code, RetryAfter: e.RetryAfter, Message: fmt.Sprintf("Too many tries. Wait %.0f s and try again.", wait), Err: e}
+		e = &job.Error{
+			Code:       e.Code,
+			RetryAfter: e.RetryAfter,
+			Message:    fmt.Sprintf("Too many tries. Wait %.0f s and try again.", wait),
+			Err:        e,
+		}
 	case job.CodeUnavailable:
-		e = &job.Error{Code: e.Code, RetryAfter: e.RetryAfter, Message: "Signing in is not possible at the moment. Try again soon.", Err: e}
+		e = &job.Error{
+			Code:       e.Code,
+			RetryAfter: e.RetryAfter,
+			Message:    "Signing in is not possible at the moment. Try again soon.",
+			Err:        e,
+		}
 	default:
 		e = &job.Error{Code: codeInternal, Message: "Something went wrong on our side.", Err: e}
 	}

@@ -24,8 +24,8 @@ type sessions interface {
 
 // browsers knows who signed in on the sign-in page. It serves the routes that are marked Browser.
 //
-// A page of another origin can do nothing here: its requests carry no cookie (SameSite), are refused if they do (sameOrigin), and
-// no answer may stand in a frame.
+// A page of another origin can do nothing here: its requests carry no cookie (SameSite), are
+// refused if they do (sameOrigin), and no answer may stand in a frame.
 type browsers struct {
 	sessions sessions
 	cookie   http.Cookie // without its value
@@ -59,13 +59,14 @@ func newBrowsers(cfg Config, at base, s sessions) (*browsers, error) {
 	return b, b.origins.AddTrustedOrigin(b.own)
 }
 
-// sameOrigin refuses what a page of another origin sent. net/http lets GET and HEAD pass, since they change nothing; one that
-// names a foreign origin has no business here either.
+// sameOrigin refuses what a page of another origin sent. net/http lets GET and HEAD pass, since
+// they change nothing; one that names a foreign origin has no business here either.
 func (b *browsers) sameOrigin(c *gin.Context) {
 	// Browsers would send "Origin: null" with our own forms under the API's no-referrer.
 	c.Header("Referrer-Policy", "same-origin")
 	err := b.origins.Check(c.Request)
-	if origin := c.GetHeader("Origin"); err == nil && origin != "" && c.GetHeader("Sec-Fetch-Site") != "same-origin" && !b.isOwn(c.Request, origin) {
+	if origin := c.GetHeader("Origin"); err == nil && origin != "" && c.GetHeader("Sec-Fetch-Site") != "same-origin" &&
+		!b.isOwn(c.Request, origin) {
 		err = errors.New("the origin is not this host")
 	}
 	if err != nil {
@@ -73,16 +74,20 @@ func (b *browsers) sameOrigin(c *gin.Context) {
 	}
 }
 
-// foreign says that a request comes from another site, and which setting is missing where it does not.
+// foreign says that a request comes from another site, and which setting is missing where it does
+// not.
 func (b *browsers) foreign(c *gin.Context) string {
 	const plain = "the request comes from another site"
 	origin := c.GetHeader("Origin")
-	if u, err := url.Parse(origin); err != nil || u.Host == "" || c.GetHeader("Sec-Fetch-Site") == "cross-site" && b.own != "" || c.GetHeader("Sec-Fetch-Site") == "same-site" {
+	if u, err := url.Parse(origin); err != nil || u.Host == "" ||
+		c.GetHeader("Sec-Fetch-Site") == "cross-site" && b.own != "" ||
+		c.GetHeader("Sec-Fetch-Site") == "same-site" {
 		return plain
 	}
 	origin = job.CleanText(origin, maxPathShown)
 	if b.own == "" {
-		return plain + ", " + origin + ", as far as this server knows: if that is where it is reached, set WAYBILL_PUBLIC_URL=" + origin +
+		return plain + ", " + origin + ", as far as this server knows: if that is where it is reached, set " +
+			"WAYBILL_PUBLIC_URL=" + origin +
 			", or let the proxy pass the Host header on"
 	}
 	return plain + ", " + origin + ": WAYBILL_PUBLIC_URL says that this server is reached at " + b.own
@@ -93,15 +98,19 @@ func (b *browsers) isOwn(r *http.Request, origin string) bool {
 	return err == nil && strings.EqualFold(u.Host, r.Host) || origin == b.own
 }
 
-// authenticate finds out whose browser it is, and lets through who may use r. Whoever asks for a page without being signed in is
-// sent to the sign-in page.
+// authenticate finds out whose browser it is, and lets through who may use r. Whoever asks for a
+// page without being signed in is sent to the sign-in page.
 func (b *browsers) authenticate(r route) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		c.Header("Cache-Control", "no-store")
 		p, err := b.caller(c)
 		switch {
 		case errors.Is(err, errSignedOut) && asksForPage(c):
-			b.base.redirect(c, http.StatusSeeOther, "/login?next="+url.QueryEscape(b.localNext(c.Request.URL.RequestURI())))
+			b.base.redirect(
+				c,
+				http.StatusSeeOther,
+				"/login?next="+url.QueryEscape(b.localNext(c.Request.URL.RequestURI())),
+			)
 			c.Abort()
 			return
 		case err == nil:
@@ -161,11 +170,14 @@ func (b *browsers) forget(c *gin.Context) {
 
 // asksForPage tells what a person looks at from what a page loads by itself.
 func asksForPage(c *gin.Context) bool {
-	read := c.Request.Method == http.MethodGet || c.Request.Method == http.MethodHead || c.Request.URL.Path == "/login" || c.Request.URL.Path == "/logout"
+	read := c.Request.Method == http.MethodGet || c.Request.Method == http.MethodHead ||
+		c.Request.URL.Path == "/login" ||
+		c.Request.URL.Path == "/logout"
 	return read && !strings.HasPrefix(c.Request.URL.Path, monitorAPI)
 }
 
-// fail answers a person with a page, asynqmon's own page with a sentence, and anybody else with a problem.
+// fail answers a person with a page, asynqmon's own page with a sentence, and anybody else with a
+// problem.
 func (b *browsers) fail(c *gin.Context, err error) {
 	e := known(err)
 	switch {

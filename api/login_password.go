@@ -17,7 +17,8 @@ const (
 	resetPage    = "/password-reset"
 )
 
-// passwordHandler is the pages on which people change their password: the one they have, or the one they forgot.
+// passwordHandler is the pages on which people change their password: the one they have, or the one
+// they forgot.
 type passwordHandler struct {
 	browsers *browsers
 	accounts passwords
@@ -39,7 +40,15 @@ func (h *passwordHandler) routes() []route {
 	user := account.RoleUser
 	return []route{
 		{Method: "GET", Path: passwordPage, Browser: true, Role: user, OldPassword: true, Raw: h.show},
-		{Method: "POST", Path: passwordPage, Browser: true, Role: user, OldPassword: true, Raw: h.change, MaxBody: smallBody},
+		{
+			Method:      "POST",
+			Path:        passwordPage,
+			Browser:     true,
+			Role:        user,
+			OldPassword: true,
+			Raw:         h.change,
+			MaxBody:     smallBody,
+		},
 		{Method: "GET", Path: resetPage, Public: true, Browser: true, Raw: h.showReset},
 		{Method: "POST", Path: resetPage, Public: true, Browser: true, Raw: h.reset, MaxBody: smallBody},
 	}
@@ -68,7 +77,12 @@ func (h *passwordHandler) change(c *gin.Context) {
 		refuse(c, err)
 		return
 	}
-	err = h.accounts.ChangePassword(c.Request.Context(), caller(c), form.Get("current_password"), form.Get("new_password"))
+	err = h.accounts.ChangePassword(
+		c.Request.Context(),
+		caller(c),
+		form.Get("current_password"),
+		form.Get("new_password"),
+	)
 	h.answer(c, viewOf(caller(c)), err)
 }
 
@@ -91,7 +105,8 @@ func (h *passwordHandler) reset(c *gin.Context) {
 	h.answer(c, passwordView{Action: resetPage, Token: form.Get("token")}, err)
 }
 
-// request has the link sent. What the page says does not depend on whether the address has an account.
+// request has the link sent. What the page says does not depend on whether the address has an
+// account.
 func (h *passwordHandler) request(c *gin.Context, email string) {
 	view := passwordView{Action: resetPage, Ask: true}
 	if err := h.accounts.RequestReset(c.Request.Context(), email); err != nil {
@@ -112,7 +127,8 @@ func (h *passwordHandler) answer(c *gin.Context, view passwordView, err error) {
 	e := known(err)
 	view.Mistake = sentence(e.Message)
 	for _, f := range e.Fields {
-		name := map[string]string{"/current_password": "The current password ", "/new_password": "The new password ", "/token": "The link ", "/email": "The e-mail "}[f.Pointer]
+		name := map[string]string{"/current_password": "The current password ", "/new_password": "The new password ",
+			"/token": "The link ", "/email": "The e-mail "}[f.Pointer]
 		view.Mistake = name + strings.TrimSuffix(f.Detail, ".") + "."
 		break
 	}

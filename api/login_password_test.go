@@ -46,15 +46,25 @@ func TestABrowserWhosePasswordWasSetChoosesAnotherFirst(t *testing.T) {
 		t.Errorf("led to %s", to)
 	}
 	h.submit("GET", "/monitor/api/queues", cookie, "").want(403)
-	if page := h.submit("GET", "/password", cookie, "").want(200).body; !strings.Contains(page, "set by an administrator") || !strings.Contains(page, `name="current_password"`) {
+	if page := h.submit("GET", "/password", cookie, "").want(200).body; !strings.Contains(
+		page,
+		"set by an administrator",
+	) ||
+		!strings.Contains(page, `name="current_password"`) {
 		t.Error(page)
 	}
-	wrong := h.submit("POST", "/password", cookie, form("current_password", "set by root", "new_password", "password1")).want(422).body
+	wrong := h.submit("POST", "/password", cookie,
+		form("current_password", "set by root", "new_password", "password1")).
+		want(422).
+		body
 	if !strings.Contains(wrong, "The new password is one of the most common") {
 		t.Error(wrong)
 	}
-	h.submit("POST", "/password", cookie, form("current_password", "wrong horse", "new_password", "better horse")).want(422)
-	done := h.submit("POST", "/password", cookie, form("current_password", "set by root", "new_password", "better horse")).want(303)
+	h.submit("POST", "/password", cookie, form("current_password", "wrong horse", "new_password", "better horse")).
+		want(422)
+	done := h.submit("POST", "/password", cookie,
+		form("current_password", "set by root", "new_password", "better horse")).
+		want(303)
 	if done.header.Get("Location") != "/login" {
 		t.Errorf("led to %s", done.header.Get("Location"))
 	}
@@ -68,7 +78,11 @@ func TestABrowserAsksForAResetWhereMailIsSent(t *testing.T) {
 	if page := h.submit("GET", "/login", "", "").want(200).body; strings.Contains(page, "/password-reset") {
 		t.Errorf("offered though no mail is sent: %s", page)
 	}
-	if page := h.submit("POST", "/password-reset", "", form("email", "ann@example.com")).want(403).body; !strings.Contains(page, "sends no e-mail") {
+	if page := h.submit("POST", "/password-reset", "",
+		form("email", "ann@example.com")).want(403).body; !strings.Contains(
+		page,
+		"sends no e-mail",
+	) {
 		t.Error(page)
 	}
 	page := h.submit("GET", "/password-reset", "", "").want(200).body
@@ -80,12 +94,20 @@ func TestABrowserAsksForAResetWhereMailIsSent(t *testing.T) {
 func TestThePageForAForgottenPasswordSaysWhatIsWrongWithTheLink(t *testing.T) {
 	t.Parallel()
 	h := newBrowserTest(t)
-	if page := h.submit("GET", "/password-reset?token=wp_x", "", "").want(200).body; !strings.Contains(page, `name="token" value="wp_x"`) {
+	if page := h.submit("GET", "/password-reset?token=wp_x", "", "").want(200).body; !strings.Contains(
+		page,
+		`name="token" value="wp_x"`,
+	) {
 		t.Error(page)
 	}
-	page := h.submit("POST", "/password-reset", "", form("token", "wp_x", "new_password", "better horse")).want(422).body
-	if !strings.Contains(page, "The link is wrong, was used, or has expired") || strings.Contains(page, "better horse") {
+	page := h.submit("POST", "/password-reset", "", form("token", "wp_x", "new_password", "better horse")).
+		want(422).
+		body
+	if !strings.Contains(page, "The link is wrong, was used, or has expired") ||
+		strings.Contains(page, "better horse") {
 		t.Error(page)
 	}
-	h.browse("POST", "/password-reset", "", form("token", "wp_x", "new_password", "better horse"), "Content-Type", formType, "Origin", "https://evil.example").want(403)
+	h.browse("POST", "/password-reset", "", form("token", "wp_x", "new_password", "better horse"), "Content-Type",
+		formType, "Origin", "https://evil.example").
+		want(403)
 }

@@ -25,7 +25,14 @@ func (h *meHandler) routes() []route {
 	return []route{
 		{Method: "GET", Path: "/v1/me", Role: user, AnyKey: true, OldPassword: true, Handler: h.get},
 		{Method: "PATCH", Path: "/v1/me", Role: user, Handler: h.rename, MaxBody: smallBody},
-		{Method: "POST", Path: "/v1/me/password", Role: user, OldPassword: true, Handler: h.changePassword, MaxBody: smallBody},
+		{
+			Method:      "POST",
+			Path:        "/v1/me/password",
+			Role:        user,
+			OldPassword: true,
+			Handler:     h.changePassword,
+			MaxBody:     smallBody,
+		},
 	}
 }
 

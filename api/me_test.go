@@ -22,8 +22,10 @@ func TestAUserChangesHisNameAndPassword(t *testing.T) {
 	h.call("PATCH", "/v1/me", token, `{"name":"a\u0007"}`).want(422)
 
 	h.call("POST", "/v1/me/password", token, `{}`).want(422)
-	h.call("POST", "/v1/me/password", token, `{"current_password":"wrong horse","new_password":"better horse"}`).want(422)
-	h.call("POST", "/v1/me/password", token, `{"current_password":"correct horse","new_password":"better horse"}`).want(204)
+	h.call("POST", "/v1/me/password", token, `{"current_password":"wrong horse","new_password":"better horse"}`).
+		want(422)
+	h.call("POST", "/v1/me/password", token, `{"current_password":"correct horse","new_password":"better horse"}`).
+		want(204)
 	h.call("GET", "/v1/me", token, "").want(401)
 	h.call("POST", "/v1/auth/login", "", `{"email":"ann@example.com","password":"correct horse"}`).want(401)
 	h.login("ann@example.com", "better horse")

@@ -11,13 +11,14 @@ import (
 // network is what one peer has for himself: see peer.Network. The zero network is nobody's.
 type network = netip.Prefix
 
-// freeBody is how many bytes of a body, or of an answer, are not counted: a request costs about as much without them, and
-// connections are bounded. Whatever others hold, a small request finds room.
+// freeBody is how many bytes of a body, or of an answer, are not counted: a request costs about as
+// much without them, and connections are bounded. Whatever others hold, a small request finds room.
 const freeBody = 16 << 10
 
-// byteBudget is a budget of bytes shared by all requests with large bodies or answers. A body takes from it as it arrives, so that
-// one who announces much and sends nothing holds nothing. One user may have half of it, one network three quarters, so that
-// one of them leaves something for the others.
+// byteBudget is a budget of bytes shared by all requests with large bodies or answers. A body takes
+// from it as it arrives, so that one who announces much and sends nothing holds nothing. One user
+// may have half of it, one network three quarters, so that one of them leaves something for the
+// others.
 type byteBudget struct {
 	total, perUser, perNetwork int64
 
@@ -29,13 +30,23 @@ type byteBudget struct {
 
 // newByteBudget is a budget that has room for one body of the largest size whatever the shares.
 func newByteBudget(bytes, largest int64) *byteBudget {
-	return &byteBudget{total: bytes, perUser: max(bytes/2, min(largest, bytes)), perNetwork: max(bytes/4*3, min(largest, bytes)),
-		users: map[job.ID]int64{}, networks: map[network]int64{}}
+	return &byteBudget{
+		total:      bytes,
+		perUser:    max(bytes/2, min(largest, bytes)),
+		perNetwork: max(bytes/4*3, min(largest, bytes)),
+		users:      map[job.ID]int64{},
+		networks:   map[network]int64{},
+	}
 }
 
-var errNoBudget = &job.Error{Code: job.CodeUnavailable, Message: "too many large bodies at once", RetryAfter: time.Second}
+var errNoBudget = &job.Error{
+	Code:       job.CodeUnavailable,
+	Message:    "too many large bodies at once",
+	RetryAfter: time.Second,
+}
 
-// reservation is what one request holds of a memory. It is not for concurrent use. The zero share is of no memory, and free.
+// reservation is what one request holds of a memory. It is not for concurrent use. The zero share
+// is of no memory, and free.
 type reservation struct {
 	of   *byteBudget
 	user job.ID  // zero: not known

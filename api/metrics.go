@@ -8,10 +8,11 @@ import (
 	"github.com/gin-gonic/gin"
 )
 
-// metricsObserver is told of every request, for metrics and traces. Nil: nobody watches. A route is a pattern of the table, never a path.
+// metricsObserver is told of every request, for metrics and traces. Nil: nobody watches. A route is
+// a pattern of the table, never a path.
 type metricsObserver interface {
-	// Trace puts a request into a span. It answers the context that the request's handler gets, and what is to be called with the status of
-	// the answer; nil: nothing.
+	// Trace puts a request into a span. It answers the context that the request's handler gets, and
+	// what is to be called with the status of the answer; nil: nothing.
 	Trace(r *http.Request, route string) (ctx context.Context, end func(status int))
 	// Expect is told of each route once, before the first request.
 	Expect(route, method string)
@@ -19,7 +20,8 @@ type metricsObserver interface {
 	Answered(route, method string, status int, took time.Duration)
 }
 
-// routeUnknown is the one label of all paths that nobody serves, so that strangers cannot make metrics.
+// routeUnknown is the one label of all paths that nobody serves, so that strangers cannot make
+// metrics.
 const routeUnknown = "unknown"
 
 // watchedRoute is what a request is counted under.
@@ -39,7 +41,8 @@ func quiet(route string) bool {
 	return route == "/healthz" || route == "/readyz" || route == "/metrics" || route == routeUnknown
 }
 
-// metricsHandler serves the process's metrics. They name no user, no id and no address, so that anybody may read them.
+// metricsHandler serves the process's metrics. They name no user, no id and no address, so that
+// anybody may read them.
 type metricsHandler struct{ scrape http.Handler }
 
 func newMetricsHandler(deps Deps) *metricsHandler {
@@ -53,5 +56,13 @@ func newMetricsHandler(deps Deps) *metricsHandler {
 }
 
 func (h *metricsHandler) routes() []route {
-	return []route{{Method: "GET", Path: "/metrics", Public: true, Unbounded: true, Raw: func(c *gin.Context) { h.scrape.ServeHTTP(c.Writer, c.Request) }}}
+	return []route{
+		{
+			Method:    "GET",
+			Path:      "/metrics",
+			Public:    true,
+			Unbounded: true,
+			Raw:       func(c *gin.Context) { h.scrape.ServeHTTP(c.Writer, c.Request) },
+		},
+	}
 }

@@ -59,17 +59,27 @@ func watchedAPI(t *testing.T) (*API, *fakeWatch, *apiTest) {
 func TestRequestsAreWatchedByTheirRouteNeverByTheirPath(t *testing.T) {
 	t.Parallel()
 	a, w, _ := watchedAPI(t)
-	for _, target := range []string{"/v1/jobs/018f0000-0000-7000-8000-000000000000", "/v1/jobs/x?wait=1s", "/v1/jobs/x?wait=&a=1", "/nobody@example.com",
+	for _, target := range []string{"/v1/jobs/018f0000-0000-7000-8000-000000000000", "/v1/jobs/x?wait=1s",
+		"/v1/jobs/x?wait=&a=1", "/nobody@example.com",
 		"/v1/jobs?state=a&state=b", "/healthz", "/metrics"} {
 		a.Handler().ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", target, nil))
 	}
 	a.Handler().ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("DELETE", "/v1/jobs", nil))
-	want := []string{"GET /v1/jobs/:id 401", "GET /v1/jobs/:id?wait 401", "GET /v1/jobs/:id 401", "GET unknown 404", "GET /v1/jobs 401", "GET /healthz 200",
-		"GET /metrics 200", "DELETE unknown 405"}
+	want := []string{
+		"GET /v1/jobs/:id 401",
+		"GET /v1/jobs/:id?wait 401",
+		"GET /v1/jobs/:id 401",
+		"GET unknown 404",
+		"GET /v1/jobs 401",
+		"GET /healthz 200",
+		"GET /metrics 200",
+		"DELETE unknown 405",
+	}
 	if !slices.Equal(w.seen, want) {
 		t.Errorf("seen %q\nwant %q", w.seen, want)
 	}
-	traced := []string{"/v1/jobs/:id", "401", "/v1/jobs/:id?wait", "401", "/v1/jobs/:id", "401", "/v1/jobs", "401"} // not what machines ask all the time
+	// Not what machines ask all the time.
+	traced := []string{"/v1/jobs/:id", "401", "/v1/jobs/:id?wait", "401", "/v1/jobs/:id", "401", "/v1/jobs", "401"}
 	if !slices.Equal(w.traced, traced) {
 		t.Errorf("traced %q\nwant %q", w.traced, traced)
 	}
@@ -85,8 +95,17 @@ func TestAHandlerRunsInTheContextOfItsSpanAndAPanicIsSeen(t *testing.T) {
 		h.clock.add(time.Second)
 		return nil, nil
 	}})
-	h.route(route{Method: "GET", Path: "/boom", Public: true, Handler: func(*gin.Context) (any, error) { panic("boom") }})
-	h.route(route{Method: "GET", Path: "/cut", Public: true, Handler: func(*gin.Context) (any, error) { panic(http.ErrAbortHandler) }})
+	h.route(
+		route{Method: "GET", Path: "/boom", Public: true, Handler: func(*gin.Context) (any, error) { panic("boom") }},
+	)
+	h.route(
+		route{
+			Method:  "GET",
+			Path:    "/cut",
+			Public:  true,
+			Handler: func(*gin.Context) (any, error) { panic(http.ErrAbortHandler) },
+		},
+	)
 	for _, path := range []string{"/inside", "/boom", "/cut"} {
 		func() {
 			defer func() { _ = recover() }()

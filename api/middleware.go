@@ -20,8 +20,8 @@ const (
 
 func requestID(c *gin.Context) string { return requestInfoOf(c).origin.RequestID }
 
-// recoverPanic answers a panic like any error of ours, and keeps the process alive. Where the answer has begun, the
-// connection is cut, so that half an answer is not taken for a whole one.
+// recoverPanic answers a panic like any error of ours, and keeps the process alive. Where the
+// answer has begun, the connection is cut, so that half an answer is not taken for a whole one.
 func (a *API) recoverPanic(c *gin.Context) {
 	defer func() {
 		v := recover()
@@ -41,7 +41,8 @@ func (a *API) recoverPanic(c *gin.Context) {
 	c.Next()
 }
 
-// Values of headers that are the same in every answer. They are shared, so that answers don't each make their own: nobody may change them.
+// Values of headers that are the same in every answer. They are shared, so that answers don't each
+// make their own: nobody may change them.
 var (
 	policyNone = []string{"default-src 'none'; frame-ancestors 'none'"}
 	noSniff    = []string{"nosniff"}
@@ -50,8 +51,8 @@ var (
 	oneYear    = []string{"max-age=31536000"} // of this host alone: others are not ours to speak for
 )
 
-// secureHeaders tells browsers to do nothing with what they get but show it, and to come by TLS only where the public URL says
-// so. Pages bring a policy of their own.
+// secureHeaders tells browsers to do nothing with what they get but show it, and to come by TLS
+// only where the public URL says so. Pages bring a policy of their own.
 func (a *API) secureHeaders() gin.HandlerFunc {
 	https := strings.HasPrefix(a.cfg.PublicURL, "https://")
 	return func(c *gin.Context) {

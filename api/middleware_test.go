@@ -43,13 +43,25 @@ func TestTheLogHoldsNoSecret(t *testing.T) {
 	t.Parallel()
 	h := newAPITest(t)
 	h.call("GET", "/v1/jobs?owner=all&cursor=TOPSECRET", viewer, "")
-	h.call("POST", "/v1/jobs", "TOPSECRET", `{"payload":"TOPSECRET"}`, "Idempotency-Key", "TOPSECRET", "Cookie", "TOPSECRET", "X-Request-ID", "TOPSECRET")
+	h.call(
+		"POST",
+		"/v1/jobs",
+		"TOPSECRET",
+		`{"payload":"TOPSECRET"}`,
+		"Idempotency-Key",
+		"TOPSECRET",
+		"Cookie",
+		"TOPSECRET",
+		"X-Request-ID",
+		"TOPSECRET",
+	)
 	h.call("POST", "/v1/jobs", alice, `{"type":"debug.echo","payload":{"a":"TOPSECRET"},"x":"TOPSECRET"}`)
 	if strings.Contains(h.log.String(), "TOPSECRET") {
 		t.Error(h.log)
 	}
 	line := h.lastLine("request")
-	if line["route"] != "/v1/jobs" || line["status"] != 422.0 || line["user_id"] != h.auth.principals[alice].UserID.String() {
+	if line["route"] != "/v1/jobs" || line["status"] != 422.0 ||
+		line["user_id"] != h.auth.principals[alice].UserID.String() {
 		t.Errorf("%v", line)
 	}
 }
@@ -58,8 +70,22 @@ func TestWhatStrangersSayOfThemselvesIsIgnored(t *testing.T) {
 	t.Parallel()
 	h := newAPITest(t, func(h *apiTest) { h.cfg.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")} })
 	for peer, want := range map[string]string{"203.0.113.9:1": "203.0.113.9", "10.1.2.3:1": "198.51.100.7"} {
-		req := h.request("GET", "/healthz", "", http.NoBody, "X-Request-ID", "mine", "X-User-ID", "admin", "X-Real-IP", "6.6.6.6",
-			"X-Forwarded-For", "1.1.1.1", "X-Forwarded-For", "198.51.100.7, 10.9.9.9")
+		req := h.request(
+			"GET",
+			"/healthz",
+			"",
+			http.NoBody,
+			"X-Request-ID",
+			"mine",
+			"X-User-ID",
+			"admin",
+			"X-Real-IP",
+			"6.6.6.6",
+			"X-Forwarded-For",
+			"1.1.1.1",
+			"X-Forwarded-For",
+			"198.51.100.7, 10.9.9.9",
+		)
 		req.RemoteAddr = peer
 		a := h.do(req).want(200)
 		if line := h.lastLine("request"); line["ip"] != want || line["request_id"] != a.header.Get("X-Request-ID") {
@@ -91,7 +117,14 @@ func (h *apiTest) route(r route) {
 func TestAPanicIsAnsweredLoggedAndForgotten(t *testing.T) {
 	t.Parallel()
 	h := newAPITest(t)
-	h.route(route{Method: "GET", Path: "/panic", Public: true, Handler: func(*gin.Context) (any, error) { panic("secret inside") }})
+	h.route(
+		route{
+			Method:  "GET",
+			Path:    "/panic",
+			Public:  true,
+			Handler: func(*gin.Context) (any, error) { panic("secret inside") },
+		},
+	)
 	h.route(route{Method: "GET", Path: "/half", Public: true, Raw: func(c *gin.Context) {
 		_, _ = c.Writer.WriteString("half an ans")
 		panic("secret inside")
@@ -171,10 +204,12 @@ func TestPagesOfOtherOriginsAreHeldOffUnlessConfigured(t *testing.T) {
 	t.Parallel()
 	const ours = "https://app.example.com"
 	off, on := newAPITest(t), newAPITest(t, func(h *apiTest) { h.cfg.CORSOrigins = []string{ours} })
-	if got := off.call("GET", "/v1/jobs", alice, "", "Origin", ours).header.Get("Access-Control-Allow-Origin"); got != "" {
+	if got := off.call("GET", "/v1/jobs", alice, "", "Origin",
+		ours).header.Get("Access-Control-Allow-Origin"); got != "" {
 		t.Errorf("off, but allowed: %s", got)
 	}
-	if got := on.call("GET", "/v1/jobs", alice, "", "Origin", ours).header.Get("Access-Control-Allow-Origin"); got != ours {
+	if got := on.call("GET", "/v1/jobs", alice, "", "Origin",
+		ours).header.Get("Access-Control-Allow-Origin"); got != ours {
 		t.Errorf("on, but allowed: %q", got)
 	}
 	for _, origin := range []string{"https://evil.example", "null", ours + ".evil.example", "http://app.example.com"} {
@@ -187,7 +222,8 @@ func TestPagesOfOtherOriginsAreHeldOffUnlessConfigured(t *testing.T) {
 	req := on.request("OPTIONS", "/v1/jobs", "", http.NoBody, "Origin", ours, "Access-Control-Request-Method", "POST")
 	rec := httptest.NewRecorder()
 	on.api.Handler().ServeHTTP(rec, req)
-	if rec.Code != 204 || !strings.Contains(rec.Header().Get("Access-Control-Allow-Headers"), "Authorization") || rec.Header().Get("Allow") != "" {
+	if rec.Code != 204 || !strings.Contains(rec.Header().Get("Access-Control-Allow-Headers"), "Authorization") ||
+		rec.Header().Get("Allow") != "" {
 		t.Errorf("preflight: %d %v", rec.Code, rec.Header())
 	}
 }
@@ -196,8 +232,11 @@ func TestReadinessNamesWhatIsMissingAndNothingMore(t *testing.T) {
 	t.Parallel()
 	var down error
 	h := newAPITest(t, func(h *apiTest) {
-		h.ready = []Check{{"postgres", func(context.Context) error { return nil }}, {"redis", func(context.Context) error { return down }},
-			{"odd", func(context.Context) error { panic("secret") }}}
+		h.ready = []Check{
+			{"postgres", func(context.Context) error { return nil }},
+			{"redis", func(context.Context) error { return down }},
+			{"odd", func(context.Context) error { panic("secret") }},
+		}
 	})
 	h.api.routes = nil
 	h.ready[2].Ready = func(context.Context) error { return nil }
@@ -290,7 +329,12 @@ func TestABodyThatIsTooSlowIsCutOff(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = conn.Close() }()
-	_, _ = conn.Write([]byte("POST /v1/jobs HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer alice\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"))
+	_, _ = conn.Write(
+		[]byte(
+			"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer alice\r\nContent-Type: " +
+				"application/json\r\nContent-Length: 100\r\n\r\n{",
+		),
+	)
 	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -320,7 +364,8 @@ func TestAWaitOutlastsTheServersReadTimeout(t *testing.T) {
 	}
 	defer func() { _ = res.Body.Close() }()
 	var got struct{ State job.State }
-	if err := json.NewDecoder(res.Body).Decode(&got); err != nil || res.StatusCode != 200 || got.State != job.Completed {
+	if err := json.NewDecoder(res.Body).Decode(&got); err != nil || res.StatusCode != 200 ||
+		got.State != job.Completed {
 		t.Errorf("%d %+v %v", res.StatusCode, got, err)
 	}
 }

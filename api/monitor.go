@@ -23,14 +23,16 @@ const (
 	maxMonitorBody = 1 << 20
 )
 
-// jobSteering is what the ledger decides when an operator acts in the monitor. All of it answers CodeConflict, with the job's state,
-// where it cannot be.
+// jobSteering is what the ledger decides when an operator acts in the monitor. All of it answers
+// CodeConflict, with the job's state, where it cannot be.
 type jobSteering interface {
 	Job(ctx context.Context, id job.ID) (*job.Job, error)
-	// ListedJobs reads jobs without payload, result and errors. Those that do not exist are left out.
+	// ListedJobs reads jobs without payload, result and errors. Those that do not exist are left
+	// out.
 	ListedJobs(ctx context.Context, ids []job.ID) ([]*job.Job, error)
 	Cancel(ctx context.Context, id job.ID) (*job.Job, error)
-	// RunNow starts a job anew that is archived, canceled or waits for its time, under a new delivery.
+	// RunNow starts a job anew that is archived, canceled or waits for its time, under a new
+	// delivery.
 	RunNow(ctx context.Context, id job.ID) (*job.Job, error)
 	Archive(ctx context.Context, id job.ID, reason string) (*job.Job, error)
 	Pause(ctx context.Context, queue, by, reason string) error
@@ -52,8 +54,9 @@ type queueInspector interface {
 	DeleteQueue(ctx context.Context, queue string) error
 }
 
-// monitor is asynqmon behind the sign-in page. asynqmon itself only ever reads: whatever changes something is understood here, decided
-// by the ledger, and then followed in Redis. What is not understood is refused.
+// monitor is asynqmon behind the sign-in page. asynqmon itself only ever reads: whatever changes
+// something is understood here, decided by the ledger, and then followed in Redis. What is not
+// understood is refused.
 type monitor struct {
 	browsers *browsers
 	base     base
@@ -77,7 +80,17 @@ func newMonitor(cfg Config, deps Deps, b *browsers) (*monitor, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &monitor{browsers: b, base: b.base, reader: reader, viewer: viewer, operator: operator, charts: charts, actions: newMonitorActions(cfg, deps), ledger: deps.ScheduleLedger, viewing: viewing{deps.Tasks}}, nil
+	return &monitor{
+		browsers: b,
+		base:     b.base,
+		reader:   reader,
+		viewer:   viewer,
+		operator: operator,
+		charts:   charts,
+		actions:  newMonitorActions(cfg, deps),
+		ledger:   deps.ScheduleLedger,
+		viewing:  viewing{deps.Tasks},
+	}, nil
 }
 
 func (m *monitor) routes() []route {
@@ -90,10 +103,12 @@ func (m *monitor) routes() []route {
 	}
 }
 
-// isMonitorPath takes the paths that asynqmon may see: none that it, or anybody, could read in two ways.
+// isMonitorPath takes the paths that asynqmon may see: none that it, or anybody, could read in two
+// ways.
 func isMonitorPath(p string) bool {
 	rest, ok := strings.CutPrefix(p, monitorRoot)
-	if !ok || rest != "" && rest[0] != '/' || strings.ContainsFunc(rest, func(r rune) bool { return r < ' ' || r == 0x7f || r == '\\' }) {
+	if !ok || rest != "" && rest[0] != '/' ||
+		strings.ContainsFunc(rest, func(r rune) bool { return r < ' ' || r == 0x7f || r == '\\' }) {
 		return false
 	}
 	for segment := range strings.SplitSeq(strings.Trim(rest, "/"), "/") {
@@ -148,7 +163,8 @@ func (m *monitor) act(c *gin.Context) {
 	m.answer(c, func(c *gin.Context) (any, error) { return m.actions.execute(c, o) })
 }
 
-// read lets asynqmon answer. What it says of its errors, addresses of Redis among it, is for the log only.
+// read lets asynqmon answer. What it says of its errors, addresses of Redis among it, is for the
+// log only.
 func (m *monitor) read(c *gin.Context) {
 	if err := checkPage(c); err != nil {
 		m.browsers.fail(c, err)
@@ -158,16 +174,27 @@ func (m *monitor) read(c *gin.Context) {
 	text := strings.TrimSpace(got.body.String())
 	switch {
 	case got.status < 400:
-		body, err := m.correct(c.Request.Context(), c.Request.URL.Path, got.body.Bytes(), !caller(c).Role.Includes(account.RoleOperator))
+		body, err := m.correct(
+			c.Request.Context(),
+			c.Request.URL.Path,
+			got.body.Bytes(),
+			!caller(c).Role.Includes(account.RoleOperator),
+		)
 		if err != nil {
 			m.browsers.fail(c, err)
 			return
 		}
 		write(c, got.status, "application/json", body)
 	case got.status == http.StatusNotFound || strings.Contains(text, "not found"):
-		m.browsers.fail(c, &job.Error{Code: job.CodeNotFound, Message: "redis has no such queue or task", Err: errors.New(text)})
+		m.browsers.fail(
+			c,
+			&job.Error{Code: job.CodeNotFound, Message: "redis has no such queue or task", Err: errors.New(text)},
+		)
 	default:
-		m.browsers.fail(c, job.Unavailable("redis does not answer as it should", fmt.Errorf("asynqmon: %d %s", got.status, text)))
+		m.browsers.fail(
+			c,
+			job.Unavailable("redis does not answer as it should", fmt.Errorf("asynqmon: %d %s", got.status, text)),
+		)
 	}
 }
 

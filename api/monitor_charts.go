@@ -26,8 +26,9 @@ const (
 	chartPoints   = 720
 )
 
-// charts asks Prometheus for what asynqmon's metrics page draws, in asynqmon's place: asynqmon would wait for ever, show its address in errors, put
-// what the client sends into the query, and draw a line for each process that exports a queue's figures.
+// charts asks Prometheus for what asynqmon's metrics page draws, in asynqmon's place: asynqmon
+// would wait for ever, show its address in errors, put what the client sends into the query, and
+// draw a line for each process that exports a queue's figures.
 type charts struct {
 	url    string
 	client *http.Client
@@ -38,12 +39,17 @@ func newCharts(prometheus string) *charts {
 	if prometheus == "" {
 		return nil
 	}
-	return &charts{url: strings.TrimSuffix(prometheus, "/") + "/api/v1/query_range", client: &http.Client{Timeout: chartsTimeout}}
+	return &charts{
+		url:    strings.TrimSuffix(prometheus, "/") + "/api/v1/query_range",
+		client: &http.Client{Timeout: chartsTimeout},
+	}
 }
 
-// chartQueries are the answer's members and what they show; %s stands for the filter. max: every exporter of a queue's figures says the same.
+// chartQueries are the answer's members and what they show; %s stands for the filter. max: every
+// exporter of a queue's figures says the same.
 func chartQueries() map[string]string {
-	const processed, failed = "max by (queue) (rate(asynq_tasks_processed_total{%[1]s}[5m]))", "max by (queue) (rate(asynq_tasks_failed_total{%[1]s}[5m]))"
+	const processed, failed = "max by (queue) (rate(asynq_tasks_processed_total{%[1]s}[5m]))",
+		"max by (queue) (rate(asynq_tasks_failed_total{%[1]s}[5m]))"
 	return map[string]string{
 		"queue_size":                      "max by (queue) (asynq_queue_size{%[1]s})",
 		"queue_latency_seconds":           "max by (queue) (asynq_queue_latency_seconds{%[1]s})",
@@ -98,7 +104,8 @@ func chartSpan(c *gin.Context, now time.Time) (span url.Values, filter string, e
 		}
 	}
 	if v := c.Query("endtime"); v != "" {
-		if end, err = strconv.ParseInt(v, 10, 64); err != nil || end < 0 || end > now.Unix()+int64(maxChartSpan.Seconds()) {
+		if end, err = strconv.ParseInt(v, 10, 64); err != nil || end < 0 ||
+			end > now.Unix()+int64(maxChartSpan.Seconds()) {
 			return nil, "", badParameter("endtime", "must be a time in Unix seconds")
 		}
 	}
@@ -112,7 +119,11 @@ func chartSpan(c *gin.Context, now time.Time) (span url.Values, filter string, e
 		filter = `queue=~"` + strings.Join(names, "|") + `"`
 	}
 	step := max(duration/chartPoints, 10)
-	return url.Values{"start": {strconv.FormatInt(end-int64(duration), 10)}, "end": {strconv.FormatInt(end, 10)}, "step": {strconv.Itoa(step)}}, filter, nil
+	return url.Values{
+		"start": {strconv.FormatInt(end-int64(duration), 10)},
+		"end":   {strconv.FormatInt(end, 10)},
+		"step":  {strconv.Itoa(step)},
+	}, filter, nil
 }
 
 func (h *charts) ask(ctx context.Context, q url.Values) (json.RawMessage, error) {

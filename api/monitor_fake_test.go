@@ -167,7 +167,8 @@ func (r *fakeRoad) QueuePaused(_ context.Context, q string) (paused bool, err er
 }
 func (r *fakeRoad) DeleteQueue(_ context.Context, q string) error { return r.note("delete queue " + q) }
 
-// browse sends what a browser would, signed in as the user if there is a name; header holds names and values in turn.
+// browse sends what a browser would, signed in as the user if there is a name; header holds names
+// and values in turn.
 func (h *apiTest) browse(method, path, user, body string, header ...string) answer {
 	h.t.Helper()
 	req := httptest.NewRequest(method, "http://waybill.test/", strings.NewReader(body))
@@ -186,7 +187,8 @@ func (h *apiTest) browse(method, path, user, body string, header ...string) answ
 	rec := httptest.NewRecorder()
 	h.api.Handler().ServeHTTP(rec, req)
 	a := answer{t: h.t, status: rec.Code, header: rec.Header(), body: rec.Body.String()}
-	if a.header.Get("X-Content-Type-Options") != "nosniff" || !strings.Contains(a.header.Get("Content-Security-Policy"), "frame-ancestors 'none'") {
+	if a.header.Get("X-Content-Type-Options") != "nosniff" ||
+		!strings.Contains(a.header.Get("Content-Security-Policy"), "frame-ancestors 'none'") {
 		h.t.Errorf("%s %s: security headers are missing: %v", method, path, a.header)
 	}
 	return a

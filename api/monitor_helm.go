@@ -16,15 +16,16 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// An order for all tasks of a list ends after this many tasks or this long, whichever comes first, and answers how many it did: what is left
-// stays in the list, and the button can be pressed again.
+// An order for all tasks of a list ends after this many tasks or this long, whichever comes first,
+// and answers how many it did: what is left stays in the list, and the button can be pressed again.
 const (
 	maxTaskAction     = 10_000
 	actionTimeout     = 25 * time.Second
 	actionConcurrency = 8
 )
 
-// monitorActions does what operators ask for in the monitor: the ledger decides, Redis follows, and the audit log names who it was.
+// monitorActions does what operators ask for in the monitor: the ledger decides, Redis follows, and
+// the audit log names who it was.
 type monitorActions struct {
 	ledger  jobSteering
 	road    queueInspector
@@ -36,7 +37,15 @@ type monitorActions struct {
 }
 
 func newMonitorActions(cfg Config, deps Deps) *monitorActions {
-	return &monitorActions{ledger: deps.Steering, road: deps.Inspector, carrier: deps.Dispatcher, audit: deps.Audit, queues: cfg.Queues, log: deps.Log, now: deps.LedgerNow}
+	return &monitorActions{
+		ledger:  deps.Steering,
+		road:    deps.Inspector,
+		carrier: deps.Dispatcher,
+		audit:   deps.Audit,
+		queues:  cfg.Queues,
+		log:     deps.Log,
+		now:     deps.LedgerNow,
+	}
 }
 
 // execute does what o says and answers what asynqmon's page expects.
@@ -94,7 +103,8 @@ func (h *monitorActions) all(c *gin.Context, o taskAction) (any, error) {
 	}
 }
 
-// each does it to every one of the tasks, some at a time, and records it. The error is one of those that failed.
+// each does it to every one of the tasks, some at a time, and records it. The error is one of those
+// that failed.
 func (h *monitorActions) each(c *gin.Context, o taskAction, ids []string) (done, failed []string, err error) {
 	ctx, cancel := context.WithTimeout(c.Request.Context(), actionTimeout)
 	defer cancel()
@@ -168,8 +178,8 @@ func (h *monitorActions) resume(ctx context.Context, queue string) error {
 	return nil
 }
 
-// logRedisError notes where Redis did not do what the ledger decided: its task is gone already, has moved on and will be dropped when it is claimed, or
-// Redis does not answer and the audit mends it.
+// logRedisError notes where Redis did not do what the ledger decided: its task is gone already, has
+// moved on and will be dropped when it is claimed, or Redis does not answer and the audit mends it.
 func (h *monitorActions) logRedisError(ctx context.Context, err error, attrs ...any) {
 	if err != nil && !errors.Is(err, job.ErrNotFound) {
 		h.log.DebugContext(ctx, "redis did not follow the ledger", append(attrs, "err", err)...)

@@ -18,7 +18,8 @@ type taskAction struct {
 	all   bool      // every task in the list
 }
 
-// verbs are what asynqmon offers for each list. Groups are not among them: nothing in Waybill uses them.
+// verbs are what asynqmon offers for each list. Groups are not among them: nothing in Waybill uses
+// them.
 func (o taskAction) possible() bool {
 	switch o.list {
 	case "":

@@ -11,9 +11,9 @@ import (
 // pathsInInfo are the fields of Redis's INFO that tell where files lie on its machine.
 var pathsInInfo = []string{"config_file", "executable"}
 
-// correct changes an answer of asynqmon: tasks are described as their jobs are, and what the caller may
-// not see is taken out. That is where Redis's files lie, and for viewers the payloads, errors and
-// results of private types.
+// correct changes an answer of asynqmon: tasks are described as their jobs are, and what the caller
+// may not see is taken out. That is where Redis's files lie, and for viewers the payloads, errors
+// and results of private types.
 func (m *monitor) correct(ctx context.Context, path string, body []byte, viewer bool) ([]byte, error) {
 	var tree any
 	d := json.NewDecoder(bytes.NewReader(body))
@@ -60,7 +60,8 @@ func isPathInInfo(name string) bool {
 	return false
 }
 
-// hideTasks walks the whole answer: asynqmon describes tasks in several places, with two sets of names.
+// hideTasks walks the whole answer: asynqmon describes tasks in several places, with two sets of
+// names.
 func (v viewing) hideTasks(tree any) {
 	switch node := tree.(type) {
 	case []any:
@@ -68,7 +69,8 @@ func (v viewing) hideTasks(tree any) {
 			v.hideTasks(child)
 		}
 	case map[string]any:
-		for kind, fields := range map[string][]string{"type": {"payload", "error_message", "result"}, "task_type": {"task_payload"}} {
+		for kind, fields := range map[string][]string{"type": {"payload", "error_message", "result"},
+			"task_type": {"task_payload"}} {
 			if taskType, ok := node[kind].(string); ok && v.private(taskType) {
 				hideFields(node, fields)
 			}

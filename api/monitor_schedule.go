@@ -93,7 +93,10 @@ func (m *monitor) scheduleEvents(c *gin.Context) (any, error) {
 	if err != nil {
 		return nil, job.NotFound("schedule")
 	}
-	ticks, err := m.ledger.Ticks(c.Request.Context(), job.TickFilter{ScheduleID: id, WithJob: true, Limit: maxEnqueueEvents})
+	ticks, err := m.ledger.Ticks(
+		c.Request.Context(),
+		job.TickFilter{ScheduleID: id, WithJob: true, Limit: maxEnqueueEvents},
+	)
 	if err != nil {
 		return nil, err
 	}

@@ -8,8 +8,9 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// changeJob does to one task what o says; who is the operator. Where the task stands for a job, the ledger decides and the task follows; else it is
-// somebody else's, or of a job that was forgotten, and Redis alone has it.
+// changeJob does to one task what o says; who is the operator. Where the task stands for a job, the
+// ledger decides and the task follows; else it is somebody else's, or of a job that was forgotten,
+// and Redis alone has it.
 func (h *monitorActions) changeJob(ctx context.Context, who string, o taskAction, task string) error {
 	id, delivery, err := job.ParseTaskID(task)
 	if err != nil {
@@ -59,7 +60,14 @@ func (h *monitorActions) run(ctx context.Context, o taskAction, task string, id 
 	return nil
 }
 
-func (h *monitorActions) archive(ctx context.Context, who string, o taskAction, task string, j *job.Job, current bool) error {
+func (h *monitorActions) archive(
+	ctx context.Context,
+	who string,
+	o taskAction,
+	task string,
+	j *job.Job,
+	current bool,
+) error {
 	if !current {
 		return superseded(j)
 	}
@@ -70,7 +78,8 @@ func (h *monitorActions) archive(ctx context.Context, who string, o taskAction, 
 	return nil
 }
 
-// remove takes the task away. If the job still waited for it, that cancels the job; a job that has its outcome keeps it.
+// remove takes the task away. If the job still waited for it, that cancels the job; a job that has
+// its outcome keeps it.
 func (h *monitorActions) remove(ctx context.Context, o taskAction, task string, j *job.Job, current bool) error {
 	finishedInRedis := o.list == job.Archived || o.list == job.Completed
 	if !current || j.State.Finished() || j.State == job.Active && finishedInRedis {
@@ -106,7 +115,12 @@ func (h *monitorActions) cancel(ctx context.Context, j *job.Job, current bool) e
 	return nil
 }
 
-// superseded is the answer where the task is an older delivery's: to act on the job by it would surprise whoever sees the newer one.
+// superseded is the answer where the task is an older delivery's: to act on the job by it would
+// surprise whoever sees the newer one.
 func superseded(j *job.Job) error {
-	return &job.Error{Code: job.CodeConflict, State: j.State, Message: fmt.Sprintf("the job is %s under a newer task: this one stands for nothing", j.State)}
+	return &job.Error{
+		Code:    job.CodeConflict,
+		State:   j.State,
+		Message: fmt.Sprintf("the job is %s under a newer task: this one stands for nothing", j.State),
+	}
 }

@@ -46,8 +46,8 @@ func (m *monitor) describeTasks(ctx context.Context, tree any) {
 	}
 }
 
-// taskNodes finds the descriptions of jobs' tasks in an answer of asynqmon, by job. It takes asynq's
-// own words out of their errors.
+// taskNodes finds the descriptions of jobs' tasks in an answer of asynqmon, by job. It takes
+// asynq's own words out of their errors.
 func taskNodes(tree any, found map[job.ID][]map[string]any) map[job.ID][]map[string]any {
 	if found == nil {
 		found = map[job.ID][]map[string]any{}

@@ -26,7 +26,8 @@ func TestWhoSeesTheMonitor(t *testing.T) {
 	}{
 		{"", "GET", "/monitor", htmlPage, 303, "/login?next=%2Fmonitor"},
 		{"", "HEAD", "/monitor/", "*/*", 303, "/login?next=%2Fmonitor%2F"},
-		{"", "GET", "/monitor/queues/default?status=retry", htmlPage, 303, "/login?next=%2Fmonitor%2Fqueues%2Fdefault%3Fstatus%3Dretry"},
+		{"", "GET", "/monitor/queues/default?status=retry", htmlPage, 303,
+			"/login?next=%2Fmonitor%2Fqueues%2Fdefault%3Fstatus%3Dretry"},
 		{"", "GET", "/monitor/static/js/main.5adda2da.chunk.js", "*/*", 303, ""},
 		{"", "GET", "/monitor/api/queues", "*/*", 401, ""},
 		{"", "POST", queuesPath + "default:pause", "*/*", 401, ""},
@@ -46,7 +47,16 @@ func TestWhoSeesTheMonitor(t *testing.T) {
 	} {
 		a := h.browse(c.method, c.path, c.user, "", "Accept", c.accept)
 		if a.status != c.want || c.to != "" && a.header.Get("Location") != c.to {
-			t.Errorf("%s: %s %s: %d to %q, want %d to %q", c.user, c.method, c.path, a.status, a.header.Get("Location"), c.want, c.to)
+			t.Errorf(
+				"%s: %s %s: %d to %q, want %d to %q",
+				c.user,
+				c.method,
+				c.path,
+				a.status,
+				a.header.Get("Location"),
+				c.want,
+				c.to,
+			)
 		}
 	}
 	if a := h.call("GET", "/monitor/api/queues", operator, "").want(401); a.problem().Code != job.CodeUnauthenticated {
@@ -58,7 +68,8 @@ func TestWhoMayNotSeeTheMonitorIsToldSoOnAPage(t *testing.T) {
 	t.Parallel()
 	h := newAPITest(t)
 	a := h.browse("GET", "/monitor/", alice, "", "Accept", htmlPage).want(403)
-	if !strings.Contains(a.body, "alice@example.com") || !strings.Contains(a.body, `action="/logout"`) || !strings.Contains(a.body, "This needs the role viewer.") {
+	if !strings.Contains(a.body, "alice@example.com") || !strings.Contains(a.body, `action="/logout"`) ||
+		!strings.Contains(a.body, "This needs the role viewer.") {
 		t.Error(a.body)
 	}
 	h.auth.err = job.Unavailable("the ledger cannot be reached", nil)
@@ -69,8 +80,10 @@ func TestWhoMayNotSeeTheMonitorIsToldSoOnAPage(t *testing.T) {
 func TestThereIsNoWayAroundTheSignInPage(t *testing.T) {
 	t.Parallel()
 	h := newAPITest(t)
-	for _, path := range []string{"/monitor/../v1/jobs", "/monitor/..", "/monitor/.", "/monitor/%2e%2e/v1/jobs", "/monitor/%2e%2e%2fv1", "/monitor//api/queues", "/monitor/api//queues",
-		"/monitor/./api/queues", "/monitor/x/../api/queues", "/monitor/api/queues/../../login", "/monitor/%5c..%5capi", "/monitor/a%00b", "/monitor/api%2f..%2fx"} {
+	for _, path := range []string{"/monitor/../v1/jobs", "/monitor/..", "/monitor/.", "/monitor/%2e%2e/v1/jobs",
+		"/monitor/%2e%2e%2fv1", "/monitor//api/queues", "/monitor/api//queues",
+		"/monitor/./api/queues", "/monitor/x/../api/queues", "/monitor/api/queues/../../login", "/monitor/%5c..%5capi",
+		"/monitor/a%00b", "/monitor/api%2f..%2fx"} {
 		if a := h.browse("GET", path, "", "", "Accept", htmlPage); a.status != 303 && a.status != 401 {
 			t.Errorf("a stranger at %s: %d", path, a.status)
 		}
@@ -80,7 +93,8 @@ func TestThereIsNoWayAroundTheSignInPage(t *testing.T) {
 			}
 		}
 	}
-	for _, path := range []string{"//monitor/api/queues", "/MONITOR/api/queues", "/monitorx", "/v1/../monitor/api/queues"} {
+	for _, path := range []string{"//monitor/api/queues", "/MONITOR/api/queues", "/monitorx",
+		"/v1/../monitor/api/queues"} {
 		h.browse("GET", path, operator, "").want(404)
 	}
 	if len(h.road.deeds) > 0 {
@@ -91,7 +105,8 @@ func TestThereIsNoWayAroundTheSignInPage(t *testing.T) {
 func TestPagesOfOtherSitesCanDoNothingInTheMonitor(t *testing.T) {
 	t.Parallel()
 	h := newAPITest(t)
-	for _, header := range [][]string{{"Origin", "https://evil.example"}, {"Origin", "null"}, {"Sec-Fetch-Site", "cross-site"}, {"Origin", "https://evil.example", "Sec-Fetch-Site", "cross-site"}} {
+	for _, header := range [][]string{{"Origin", "https://evil.example"}, {"Origin", "null"},
+		{"Sec-Fetch-Site", "cross-site"}, {"Origin", "https://evil.example", "Sec-Fetch-Site", "cross-site"}} {
 		h.browse("POST", queuesPath+"default:pause", operator, "", header...).want(403)
 		h.browse("DELETE", queuesPath+"default/retry_tasks:delete_all", operator, "", header...).want(403)
 	}
@@ -140,13 +155,16 @@ func TestErrorsHaveTheFormThatTheirReaderUnderstands(t *testing.T) {
 	h := newAPITest(t)
 	const axios = "application/json, text/plain, */*"
 	a := h.browse("GET", "/monitor/api/queues", "", "", "Accept", axios).want(401)
-	if a.body != "you are signed out: sign in again" || !strings.HasPrefix(a.header.Get("Content-Type"), "text/plain") || a.header.Get("WWW-Authenticate") == "" {
+	if a.body != "you are signed out: sign in again" ||
+		!strings.HasPrefix(a.header.Get("Content-Type"), "text/plain") ||
+		a.header.Get("WWW-Authenticate") == "" {
 		t.Errorf("%v %s", a.header, a.body)
 	}
 	if p := h.browse("GET", "/monitor/api/queues", "", "").want(401).problem(); p.Code != job.CodeUnauthenticated {
 		t.Errorf("%+v", p)
 	}
-	for _, path := range []string{"/monitor/api/queues", "/monitor/api/redis_info", "/monitor/api/queues/default/retry_tasks"} {
+	for _, path := range []string{"/monitor/api/queues", "/monitor/api/redis_info",
+		"/monitor/api/queues/default/retry_tasks"} {
 		a := h.browse("GET", path, viewer, "", "Accept", axios).want(503) // no Redis here
 		if strings.Contains(a.body, "127.0.0.1") || a.header.Get("Retry-After") == "" {
 			t.Errorf("%s: %v %s", path, a.header, a.body)
@@ -216,8 +234,15 @@ func TestWhatIsDoneToATaskTheLedgerDecides(t *testing.T) {
 			if c.road != "" {
 				road = []string{c.road + " default " + task}
 			}
-			if h.state(id) != c.after || !slices.Equal(h.road.deeds, road) || len(h.carrier.sent) != c.sent || len(h.carrier.signaled) != c.signaled {
-				t.Errorf("the job is %s, redis did %q, sent %v, signaled %v", h.state(id), h.road.deeds, h.carrier.sent, h.carrier.signaled)
+			if h.state(id) != c.after || !slices.Equal(h.road.deeds, road) || len(h.carrier.sent) != c.sent ||
+				len(h.carrier.signaled) != c.signaled {
+				t.Errorf(
+					"the job is %s, redis did %q, sent %v, signaled %v",
+					h.state(id),
+					h.road.deeds,
+					h.carrier.sent,
+					h.carrier.signaled,
+				)
 			}
 			h.wantDeeds(c.status == 204, "task."+strings.TrimPrefix(orElse(c.verb, ":delete"), ":"), task)
 		})
@@ -236,7 +261,9 @@ func (h *apiTest) wantDeeds(done bool, action, target string) {
 	if len(h.audit.entries) != 1 {
 		h.t.Fatalf("recorded: %+v", h.audit.entries)
 	}
-	if e := h.audit.entries[0]; e.Action != action || e.Target != target || e.Actor != "operator@example.com" || e.Detail["by"] != "monitor" || e.RequestID == "" {
+	if e := h.audit.entries[0]; e.Action != action || e.Target != target || e.Actor != "operator@example.com" ||
+		e.Detail["by"] != "monitor" ||
+		e.RequestID == "" {
 		h.t.Errorf("recorded: %+v", e)
 	}
 }
@@ -290,27 +317,36 @@ func TestABatchAnswersWhichWereDoneAndWhichNot(t *testing.T) {
 	_, waits := h.task(job.Retry)
 	_, runs := h.task(job.Active)
 	body, _ := json.Marshal(map[string]any{"task_ids": []string{waits, runs}})
-	for verb, names := range map[string][2]string{"run": {"pending_ids", "error_ids"}, "archive": {"archived_ids", "error_ids"}} {
+	for verb, names := range map[string][2]string{"run": {"pending_ids", "error_ids"},
+		"archive": {"archived_ids", "error_ids"}} {
 		h.audit.entries = nil
 		id, _, _ := job.ParseTaskID(waits)
 		h.ledger.reopen(id, func(j *job.Job) { j.State, j.Delivery = job.Retry, 1 })
 		var got map[string][]string
 		a := h.browse("POST", queuesPath+"default/retry_tasks:batch_"+verb, operator, string(body)).want(200)
-		if err := json.Unmarshal([]byte(a.body), &got); err != nil || !slices.Equal(got[names[0]], []string{waits}) || !slices.Equal(got[names[1]], []string{runs}) {
+		if err := json.Unmarshal([]byte(a.body), &got); err != nil || !slices.Equal(got[names[0]], []string{waits}) ||
+			!slices.Equal(got[names[1]], []string{runs}) {
 			t.Errorf("%s: %s", verb, a.body)
 		}
 		h.wantDeeds(true, "task."+verb, "default")
-		if d := h.audit.entries[0].Detail; d["count"] != "1" || d["failed"] != "1" || d["list"] != "retry" || d["tasks"] != waits {
+		if d := h.audit.entries[0].Detail; d["count"] != "1" || d["failed"] != "1" || d["list"] != "retry" ||
+			d["tasks"] != waits {
 			t.Errorf("%v", d)
 		}
 	}
-	if a := h.browse("POST", queuesPath+"default/completed_tasks:batch_delete", operator, `{"task_ids":["x"]}`).want(200); a.body != `{"deleted_ids":["x"],"failed_ids":[]}`+"\n" {
+	if a := h.browse("POST", queuesPath+"default/completed_tasks:batch_delete", operator,
+		`{"task_ids":["x"]}`).want(200); a.body != `{"deleted_ids":["x"],"failed_ids":[]}`+"\n" {
 		t.Error(a.body)
 	}
-	if a := h.browse("POST", queuesPath+"default/active_tasks:batch_cancel", operator, string(body)).want(200); !strings.Contains(a.body, `"canceled_ids":["`+runs) {
+	if a := h.browse("POST", queuesPath+"default/active_tasks:batch_cancel", operator,
+		string(body)).want(200); !strings.Contains(
+		a.body,
+		`"canceled_ids":["`+runs,
+	) {
 		t.Error(a.body)
 	}
-	for body, want := range map[string]int{"": 400, "[]": 400, `{"ids":[]}`: 422, `{"task_ids":[1]}`: 422, `{"task_ids":[` + strings.Repeat(`"a",`, 1000) + `"a"]}`: 422} {
+	for body, want := range map[string]int{"": 400, "[]": 400, `{"ids":[]}`: 422, `{"task_ids":[1]}`: 422,
+		`{"task_ids":[` + strings.Repeat(`"a",`, 1000) + `"a"]}`: 422} {
 		h.browse("POST", queuesPath+"default/retry_tasks:batch_run", operator, body).want(want)
 	}
 }
@@ -325,7 +361,8 @@ func TestAllOfAListIsDoneToTheLast(t *testing.T) {
 	}
 	_, runs := h.task(job.Active)
 	h.road.lists[job.Retry] = append(h.road.lists[job.Retry], runs)
-	if a := h.browse("POST", queuesPath+"default/retry_tasks:archive_all", operator, "").want(200); a.body != "{\"archived\":50}\n" {
+	if a := h.browse("POST", queuesPath+"default/retry_tasks:archive_all", operator,
+		"").want(200); a.body != "{\"archived\":50}\n" {
 		t.Error(a.body)
 	}
 	for _, id := range ids {
@@ -338,7 +375,8 @@ func TestAllOfAListIsDoneToTheLast(t *testing.T) {
 		t.Errorf("%v", d)
 	}
 	h.road.lists[job.Archived] = h.road.lists[job.Retry][:50]
-	if a := h.browse("POST", queuesPath+"default/archived_tasks:run_all", operator, "").want(200); a.body != "{\"scheduled\":50}\n" {
+	if a := h.browse("POST", queuesPath+"default/archived_tasks:run_all", operator,
+		"").want(200); a.body != "{\"scheduled\":50}\n" {
 		t.Error(a.body)
 	}
 	h.road.lists[job.Active] = []string{runs}
@@ -355,7 +393,8 @@ func TestWhatRedisDoesNotHearTheLedgerHasDecidedAllTheSame(t *testing.T) {
 	id, task := h.task(job.Pending)
 	h.browse("DELETE", queuesPath+"default/pending_tasks/"+task, operator, "").want(204)
 	h.browse("POST", queuesPath+"default:pause", operator, "").want(204)
-	if h.state(id) != job.Canceled || len(h.ledger.paused) != 1 || h.ledger.paused[0].PausedBy != "operator@example.com" {
+	if h.state(id) != job.Canceled || len(h.ledger.paused) != 1 ||
+		h.ledger.paused[0].PausedBy != "operator@example.com" {
 		t.Errorf("the job is %s, paused: %v", h.state(id), h.ledger.paused)
 	}
 }
@@ -365,7 +404,8 @@ func TestNothingIsDoneInRedisThatTheLedgerDidNotHear(t *testing.T) {
 	h := newAPITest(t)
 	_, task := h.task(job.Retry)
 	h.ledger.err = job.Unavailable("the ledger cannot be reached", nil)
-	for _, path := range []string{"default/retry_tasks/" + task + ":run", "default/retry_tasks/" + task + ":archive", "default:pause", "default:resume"} {
+	for _, path := range []string{"default/retry_tasks/" + task + ":run", "default/retry_tasks/" + task + ":archive",
+		"default:pause", "default:resume"} {
 		h.browse("POST", queuesPath+path, operator, "").want(503)
 	}
 	h.browse("DELETE", queuesPath+"default/retry_tasks/"+task, operator, "").want(503)
@@ -377,7 +417,10 @@ func TestNothingIsDoneInRedisThatTheLedgerDidNotHear(t *testing.T) {
 func TestAQueueInUseIsNotDeleted(t *testing.T) {
 	t.Parallel()
 	h := newAPITest(t)
-	if p := h.browse("DELETE", queuesPath+"default", operator, "").want(409).problem(); !strings.Contains(p.Detail, "in use") {
+	if p := h.browse("DELETE", queuesPath+"default", operator, "").want(409).problem(); !strings.Contains(
+		p.Detail,
+		"in use",
+	) {
 		t.Errorf("%+v", p)
 	}
 	h.browse("DELETE", queuesPath+"leftover", operator, "").want(204)
@@ -390,9 +433,12 @@ func TestAQueueInUseIsNotDeleted(t *testing.T) {
 func TestOrdersThatAsynqmonDoesNotOfferAreRefused(t *testing.T) {
 	t.Parallel()
 	h := newAPITest(t)
-	for _, order := range []string{"POST default:delete", "POST default", "POST :pause", "POST default/active_tasks:run_all", "POST default/pending_tasks/x:run", "DELETE default/active_tasks/x",
-		"DELETE default/retry_tasks", "POST default/retry_tasks:run", "POST default/retry_tasks:batch_run_all", "POST default/retry_tasks/x", "POST default/retry_tasks/:run", "DELETE default/x/y",
-		"POST default/groups/g/aggregating_tasks:run_all", "POST default/retry_tasks/x/y:run", "POST default/_tasks/x:run", "DELETE ", "POST default/archived_tasks:archive_all"} {
+	for _, order := range []string{"POST default:delete", "POST default", "POST :pause",
+		"POST default/active_tasks:run_all", "POST default/pending_tasks/x:run", "DELETE default/active_tasks/x",
+		"DELETE default/retry_tasks", "POST default/retry_tasks:run", "POST default/retry_tasks:batch_run_all",
+		"POST default/retry_tasks/x", "POST default/retry_tasks/:run", "DELETE default/x/y",
+		"POST default/groups/g/aggregating_tasks:run_all", "POST default/retry_tasks/x/y:run",
+		"POST default/_tasks/x:run", "DELETE ", "POST default/archived_tasks:archive_all"} {
 		method, path, _ := strings.Cut(order, " ")
 		if a := h.browse(method, queuesPath+path, operator, `{"task_ids":["x"]}`); a.status != 404 {
 			t.Errorf("%s: %d", order, a.status)
@@ -406,7 +452,8 @@ func TestOrdersThatAsynqmonDoesNotOfferAreRefused(t *testing.T) {
 }
 
 func FuzzOrdersAreReadInOneWay(f *testing.F) {
-	for _, p := range []string{"q:pause", "q/retry_tasks/x:run", "q/retry_tasks:batch_run", "q/retry_tasks:run_all", "q/retry_tasks/a:b:run", "q"} {
+	for _, p := range []string{"q:pause", "q/retry_tasks/x:run", "q/retry_tasks:batch_run", "q/retry_tasks:run_all",
+		"q/retry_tasks/a:b:run", "q"} {
 		f.Add("POST", p)
 		f.Add("DELETE", p)
 	}
@@ -442,14 +489,16 @@ func TestTheMetricsPageAsksPrometheusAndNothingThatTheClientSays(t *testing.T) {
 	}))
 	defer prometheus.Close()
 	h := newAPITest(t, func(h *apiTest) { h.cfg.PrometheusURL = prometheus.URL })
-	a := h.browse("GET", "/monitor/api/metrics?duration=86400&endtime=1700000000&queues=default,low", viewer, "").want(200)
+	a := h.browse("GET", "/monitor/api/metrics?duration=86400&endtime=1700000000&queues=default,low", viewer, "").
+		want(200)
 	if len(a.json()) != 9 || len(queries) != 9 {
 		t.Errorf("%d queries, answer %s", len(queries), a.body)
 	}
 	if q := <-queries; !strings.Contains(q, `queue=~"default|low"`) || !strings.HasSuffix(q, "step 120") {
 		t.Error(q)
 	}
-	for _, q := range []string{"duration=0", "duration=9999999999", "duration=x", "endtime=-1", `queues="}`, "queues=.*"} {
+	for _, q := range []string{"duration=0", "duration=9999999999", "duration=x", "endtime=-1", `queues="}`,
+		"queues=.*"} {
 		h.browse("GET", "/monitor/api/metrics?"+q, viewer, "").want(400)
 	}
 	prometheus.Close()

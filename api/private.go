@@ -11,8 +11,9 @@ import (
 // hiddenText stands where a text of a private type is not shown.
 const hiddenText = "hidden: jobs of this type may hold secrets, which only their owner and operators see"
 
-// viewing decides who sees what jobs hold. Payloads, results and errors of private types (those that may hold secrets, and
-// those that this process does not know) are for the owner and for operators.
+// viewing decides who sees what jobs hold. Payloads, results and errors of private types (those
+// that may hold secrets, and those that this process does not know) are for the owner and for
+// operators.
 type viewing struct{ tasks *catalogue.Catalogue }
 
 func (v viewing) private(taskType string) bool {
@@ -24,7 +25,8 @@ func (v viewing) hides(p *account.Principal, owner job.ID, taskType string) bool
 	return p.UserID != owner && !p.Role.Includes(account.RoleOperator) && v.private(taskType)
 }
 
-// job is the body of a whole job as p may see it. The job itself is shared with other requests and stays as it is.
+// job is the body of a whole job as p may see it. The job itself is shared with other requests and
+// stays as it is.
 func (v viewing) job(p *account.Principal, j *job.Job) appender {
 	if !v.hides(p, j.OwnerID, j.Type) {
 		return jobBody{j}

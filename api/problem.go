@@ -32,7 +32,8 @@ var (
 	errNoMethod = &job.Error{Code: codeMethod, Message: "this path knows other methods: see the Allow header"}
 )
 
-// problem is an answer of RFC 9457. What it says is safe to show to anybody who may make the request.
+// problem is an answer of RFC 9457. What it says is safe to show to anybody who may make the
+// request.
 type problem struct {
 	Type      string           `json:"type"`
 	Title     string           `json:"title"`
@@ -89,8 +90,9 @@ func transportKind(code job.Code) (status int, title string) {
 	return http.StatusInternalServerError, "Something went wrong on our side"
 }
 
-// known turns err into what may be shown. What is no job.Error is shown as "internal"; running out of time means that a
-// service we stand on was too slow, and that it is not known whether the deed was done.
+// known turns err into what may be shown. What is no job.Error is shown as "internal"; running out
+// of time means that a service we stand on was too slow, and that it is not known whether the deed
+// was done.
 func known(err error) *job.Error {
 	var e *job.Error
 	switch {
@@ -103,7 +105,8 @@ func known(err error) *job.Error {
 	}
 }
 
-// refuse answers err and ends the chain. Where the client has gone, nothing is written. The access log names the cause.
+// refuse answers err and ends the chain. Where the client has gone, nothing is written. The access
+// log names the cause.
 func refuse(c *gin.Context, err error) {
 	c.Abort()
 	_ = c.Error(err)
@@ -115,7 +118,13 @@ func refuse(c *gin.Context, err error) {
 	status, title := kind(e.Code)
 	setProblemHeaders(c, e)
 	body, err := json.Marshal(problem{
-		Type: string(requestInfoOf(c).base) + "/docs#problem-" + strings.ReplaceAll(string(e.Code), "_", "-"), Title: title, Status: status,
+		Type: string(
+			requestInfoOf(c).base,
+		) + "/docs#problem-" + strings.ReplaceAll(
+			string(e.Code),
+			"_",
+			"-",
+		), Title: title, Status: status,
 		Detail: e.Message, Code: e.Code, RequestID: requestID(c), State: e.State, Errors: e.Fields,
 	})
 	if err != nil { // strings and numbers only: cannot happen
@@ -125,8 +134,8 @@ func refuse(c *gin.Context, err error) {
 	write(c, status, "application/problem+json", append(body, '\n'))
 }
 
-// setProblemHeaders writes what RFC 9110 asks to come with a status: how to sign in, when to come back,
-// that the connection ends.
+// setProblemHeaders writes what RFC 9110 asks to come with a status: how to sign in, when to come
+// back, that the connection ends.
 func setProblemHeaders(c *gin.Context, e *job.Error) {
 	switch e.Code {
 	case job.CodeUnauthenticated:

@@ -18,14 +18,14 @@ const (
 	maxParameter = 512 // bytes of one parameter's value
 )
 
-// query reads the query string strictly: only the parameters named, each at most once and with a value. A name that ends
-// in "." stands for all that begin with it.
+// query reads the query string strictly: only the parameters named, each at most once and with a
+// value. A name that ends in "." stands for all that begin with it.
 func query(c *gin.Context, names ...string) (url.Values, error) {
 	return parseQuery(c.Request.URL.RawQuery, names...)
 }
 
-// refuseQuery is the middleware of requests that change something: none of them takes a parameter, and one that is ignored may
-// have been meant.
+// refuseQuery is the middleware of requests that change something: none of them takes a parameter,
+// and one that is ignored may have been meant.
 func refuseQuery(c *gin.Context) {
 	if c.Request.URL.RawQuery == "" {
 		return
@@ -46,7 +46,8 @@ func parseQuery(raw string, names ...string) (url.Values, error) {
 			return nil, badParameter(name, "is not a parameter of this path")
 		case len(values) > 1:
 			return nil, badParameter(name, "is given twice")
-		case values[0] == "" || len(values[0]) > maxParameter || !utf8.ValidString(values[0]) || strings.Contains(values[0], "\x00"):
+		case values[0] == "" || len(values[0]) > maxParameter || !utf8.ValidString(values[0]) ||
+			strings.Contains(values[0], "\x00"):
 			return nil, badParameter(name, "has no value that makes sense")
 		}
 	}
@@ -60,7 +61,10 @@ func knownParameter(names []string, name string) bool {
 }
 
 func badParameter(name, detail string) error {
-	return &job.Error{Code: job.CodeMalformed, Message: "the parameter " + job.CleanText(name, maxPathShown) + " " + detail}
+	return &job.Error{
+		Code:    job.CodeMalformed,
+		Message: "the parameter " + job.CleanText(name, maxPathShown) + " " + detail,
+	}
 }
 
 // limitParameter is how many items a page shall have.

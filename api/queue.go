@@ -18,7 +18,8 @@ const maxReason = 255 // bytes of why a queue is paused
 
 // queueLedger is what is known of queues.
 type queueLedger interface {
-	// Queues lists what the ledger keeps of queues beyond their jobs; a queue that was never paused may be missing.
+	// Queues lists what the ledger keeps of queues beyond their jobs; a queue that was never paused
+	// may be missing.
 	Queues(ctx context.Context) ([]job.Queue, error)
 	// QueueFigures are counted for all callers at once and may be some seconds old.
 	QueueFigures(ctx context.Context) (*QueueFigures, error)
@@ -53,20 +54,38 @@ type queueHandler struct {
 }
 
 func newQueueHandler(cfg Config, deps Deps) *queueHandler {
-	return &queueHandler{names: slices.Sorted(slices.Values(cfg.Queues)), ledger: deps.Queues, helm: newMonitorActions(cfg, deps)}
+	return &queueHandler{
+		names:  slices.Sorted(slices.Values(cfg.Queues)),
+		ledger: deps.Queues,
+		helm:   newMonitorActions(cfg, deps),
+	}
 }
 
 func (h *queueHandler) routes() []route {
 	const read, act = account.ScopeQueuesRead, account.ScopeQueuesAct
 	return []route{
 		{Method: "GET", Path: "/v1/queues", Role: account.RoleViewer, Scope: read, Handler: h.list},
-		{Method: "POST", Path: "/v1/queues/:name/pause", Role: account.RoleOperator, Scope: act, Handler: h.pause, MaxBody: smallBody},
-		{Method: "POST", Path: "/v1/queues/:name/resume", Role: account.RoleOperator, Scope: act, Handler: h.resume, MaxBody: smallBody},
+		{
+			Method:  "POST",
+			Path:    "/v1/queues/:name/pause",
+			Role:    account.RoleOperator,
+			Scope:   act,
+			Handler: h.pause,
+			MaxBody: smallBody,
+		},
+		{
+			Method:  "POST",
+			Path:    "/v1/queues/:name/resume",
+			Role:    account.RoleOperator,
+			Scope:   act,
+			Handler: h.resume,
+			MaxBody: smallBody,
+		},
 	}
 }
 
-// queueBody is a queue as it is answered. Jobs are counted in the ledger; what Redis holds stands apart, and is null where Redis does not
-// answer.
+// queueBody is a queue as it is answered. Jobs are counted in the ledger; what Redis holds stands
+// apart, and is null where Redis does not answer.
 type queueBody struct {
 	Name        string     `json:"name"`
 	Paused      bool       `json:"paused"`
@@ -152,8 +171,8 @@ func (h *queueHandler) done(c *gin.Context, action, name string, detail map[stri
 	return reply{Status: http.StatusOK, Body: bodies[0]}, nil
 }
 
-// readBack asks Redis whether it did what was just decided: the figures are of the moment before. Where Redis does not answer, it is not
-// known what it holds, and the body says nothing of it.
+// readBack asks Redis whether it did what was just decided: the figures are of the moment before.
+// Where Redis does not answer, it is not known what it holds, and the body says nothing of it.
 func (h *queueHandler) readBack(ctx context.Context, b *queueBody) {
 	if b.Redis == nil {
 		return
@@ -217,8 +236,8 @@ func (b *queueBody) addOpen(open []job.QueueCounts) {
 	}
 }
 
-// workerSilence is how long a worker may say nothing before it is not counted. A heartbeat that lies as far ahead is one of before the ledger's
-// clock stepped back.
+// workerSilence is how long a worker may say nothing before it is not counted. A heartbeat that
+// lies as far ahead is one of before the ledger's clock stepped back.
 const workerSilence = 10 * time.Second
 
 func (b *queueBody) addWorkers(f *QueueFigures) {

@@ -14,10 +14,26 @@ func TestQueuesShowWhatTheLedgerAndRedisKnow(t *testing.T) {
 	h := newAPITest(t)
 	now := time.Now()
 	h.queues.figures = QueueFigures{At: now,
-		Open:     []job.QueueCounts{{Queue: "default", Open: map[job.State]int{job.Pending: 3, job.Retry: 2, job.Held: 1}, OldestDue: 90 * time.Second, Cut: true}, {Queue: "gone"}},
+		Open: []job.QueueCounts{
+			{
+				Queue:     "default",
+				Open:      map[job.State]int{job.Pending: 3, job.Retry: 2, job.Held: 1},
+				OldestDue: 90 * time.Second,
+				Cut:       true,
+			},
+			{Queue: "gone"},
+		},
 		Archived: map[string]int{"default": 4},
-		Workers: []job.Worker{{Queues: []string{"default", "low"}, Slots: 64, BeatAt: now}, {Queues: []string{"default"}, Slots: 8, BeatAt: now.Add(-time.Second)},
-			{Queues: []string{"default"}, Slots: 8, BeatAt: now.Add(-time.Minute)}, {Queues: []string{"default"}, Slots: 8, BeatAt: now, Stopping: true}},
+		Workers: []job.Worker{
+			{Queues: []string{"default", "low"}, Slots: 64, BeatAt: now},
+			{Queues: []string{"default"}, Slots: 8, BeatAt: now.Add(-time.Second)},
+			{
+				Queues: []string{"default"},
+				Slots:  8,
+				BeatAt: now.Add(-time.Minute),
+			},
+			{Queues: []string{"default"}, Slots: 8, BeatAt: now, Stopping: true},
+		},
 		Redis: map[string]RedisQueue{"default": {Pending: 3, Archived: 5}},
 	}
 	a := h.call("GET", "/v1/queues", viewer, "").want(200)
@@ -26,7 +42,8 @@ func TestQueuesShowWhatTheLedgerAndRedisKnow(t *testing.T) {
 		t.Fatal(a.body)
 	}
 	q := data[1].(map[string]any)
-	for name, want := range map[string]any{"name": "default", "paused": false, "pending": 3.0, "retry": 2.0, "held": 1.0, "active": 0.0, "archived": 4.0, "at_least": true,
+	for name, want := range map[string]any{"name": "default", "paused": false, "pending": 3.0, "retry": 2.0,
+		"held": 1.0, "active": 0.0, "archived": 4.0, "at_least": true,
 		"oldest_pending_seconds": 90.0, "workers": 2.0, "slots": 72.0} {
 		if q[name] != want {
 			t.Errorf("%s is %v, want %v", name, q[name], want)
@@ -35,7 +52,8 @@ func TestQueuesShowWhatTheLedgerAndRedisKnow(t *testing.T) {
 	if r := q["redis"].(map[string]any); r["pending"] != 3.0 || r["archived"] != 5.0 {
 		t.Errorf("redis: %v", r)
 	}
-	if c := data[0].(map[string]any); c["name"] != "critical" || c["redis"] != nil || c["oldest_pending_seconds"] != nil {
+	if c := data[0].(map[string]any); c["name"] != "critical" || c["redis"] != nil ||
+		c["oldest_pending_seconds"] != nil {
 		t.Errorf("%v", c)
 	}
 }
@@ -44,14 +62,16 @@ func TestAPauseHasAReasonAndANameToIt(t *testing.T) {
 	t.Parallel()
 	h := newAPITest(t)
 	q := h.call("POST", "/v1/queues/low/pause", operator, `{"reason":"mail is down"}`).want(200).json()
-	if q["paused"] != true || q["paused_by"] != "operator@example.com" || q["pause_reason"] != "mail is down" || q["paused_at"] == nil {
+	if q["paused"] != true || q["paused_by"] != "operator@example.com" || q["pause_reason"] != "mail is down" ||
+		q["paused_at"] == nil {
 		t.Errorf("%v", q)
 	}
 	again := h.call("POST", "/v1/queues/low/pause", admin, `{"reason":"another"}`).want(200).json()
 	if again["paused_by"] != "operator@example.com" {
 		t.Errorf("the first pause is gone: %v", again)
 	}
-	if q = h.call("POST", "/v1/queues/low/resume", operator, "").want(200).json(); q["paused"] != false || q["paused_by"] != nil {
+	if q = h.call("POST", "/v1/queues/low/resume", operator, "").want(200).json(); q["paused"] != false ||
+		q["paused_by"] != nil {
 		t.Errorf("%v", q)
 	}
 	h.call("POST", "/v1/queues/low/resume", operator, "").want(200)
@@ -67,13 +87,19 @@ func TestAPauseHasAReasonAndANameToIt(t *testing.T) {
 func TestWhoMaySeeAndPauseQueues(t *testing.T) {
 	t.Parallel()
 	h := newAPITest(t)
-	h.auth.principals["wb_queues"] = &account.Principal{UserID: job.NewID(), Role: account.RoleAdmin, KeyID: job.NewID(), Scopes: []account.Scope{account.ScopeQueuesRead}}
+	h.auth.principals["wb_queues"] = &account.Principal{
+		UserID: job.NewID(),
+		Role:   account.RoleAdmin,
+		KeyID:  job.NewID(),
+		Scopes: []account.Scope{account.ScopeQueuesRead},
+	}
 	h.call("GET", "/v1/queues", alice, "").want(403)
 	h.call("GET", "/v1/queues", "wb_queues", "").want(200)
 	const reason = `{"reason":"x"}`
 	h.call("POST", "/v1/queues/low/pause", viewer, reason).want(403)
 	h.call("POST", "/v1/queues/low/pause", "wb_queues", reason).want(403)
-	for body, want := range map[string]int{"": 400, "{}": 422, `{"reason":""}`: 422, `{"reason":null}`: 422, `{"reason":"x","by":"me"}`: 422} {
+	for body, want := range map[string]int{"": 400, "{}": 422, `{"reason":""}`: 422, `{"reason":null}`: 422,
+		`{"reason":"x","by":"me"}`: 422} {
 		h.call("POST", "/v1/queues/low/pause", operator, body).want(want)
 	}
 	for _, name := range []string{"unknown", "LOW", "%7D", "low%2F"} {

@@ -25,9 +25,9 @@ type openCounter interface {
 	OpenJobs(ctx context.Context, owner job.ID, limit int) (int, error)
 }
 
-// quota bounds what each user submits: how fast, and how much that is not finished. It lives in this process: with
-// several API processes each grants the whole rate, and the open jobs may pass the limit by what the others took since
-// the last count.
+// quota bounds what each user submits: how fast, and how much that is not finished. It lives in
+// this process: with several API processes each grants the whole rate, and the open jobs may pass
+// the limit by what the others took since the last count.
 type quota struct {
 	cfg    QuotaConfig
 	jobs   openCounter
@@ -96,7 +96,8 @@ func spend(l *rate.Limiter, now time.Time, n int) time.Duration {
 	return wait
 }
 
-// usage finds what the user took so far, and says whether it is time to count. It counts only who may be near the limit.
+// usage finds what the user took so far, and says whether it is time to count. It counts only who
+// may be near the limit.
 func (q *quota) usage(user job.ID, now time.Time) (u *usage, open int, recount bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -114,7 +115,8 @@ func (q *quota) usage(user job.ID, now time.Time) (u *usage, open int, recount b
 	return u, u.open, recount
 }
 
-// recount asks the ledger. What was created while it counted is counted on top: rather too many than too few.
+// recount asks the ledger. What was created while it counted is counted on top: rather too many
+// than too few.
 func (q *quota) recount(ctx context.Context, user job.ID, u *usage) (int, error) {
 	q.mu.Lock()
 	before := u.open
@@ -138,7 +140,8 @@ func (q *quota) created(user job.ID, n int) {
 	}
 }
 
-// forget makes room for one more user: whoever was quiet for a while goes, or else anybody. Called with mu held.
+// forget makes room for one more user: whoever was quiet for a while goes, or else anybody. Called
+// with mu held.
 func (q *quota) forget(now time.Time) {
 	if len(q.users) < maxUsage {
 		return

@@ -26,7 +26,8 @@ func TestWhoSubmitsTooFastIsToldWhenToComeBack(t *testing.T) {
 		t.Errorf("RateLimit-Policy: %s", got)
 	}
 	h.call("POST", "/v1/jobs", alice, echo).want(429)
-	if a := h.call("POST", "/v1/jobs/batch", alice, batchOf(5000)).want(429); a.header.Get("Retry-After") != "1" { // before it is read, a batch counts as one job
+	// Before it is read, a batch counts as one job.
+	if a := h.call("POST", "/v1/jobs/batch", alice, batchOf(5000)).want(429); a.header.Get("Retry-After") != "1" {
 		t.Errorf("Retry-After: %s", a.header.Get("Retry-After"))
 	}
 	h.call("POST", "/v1/jobs", bob, echo).want(202)

@@ -9,15 +9,16 @@ import (
 	"time"
 )
 
-// The scanner's readers, one for each kind of value. A value of another kind is a mistake and leaves the target as it
-// was; so does null, which stands for "not given" and is no mistake.
+// The scanner's readers, one for each kind of value. A value of another kind is a mistake and
+// leaves the target as it was; so does null, which stands for "not given" and is no mistake.
 
 const (
 	notADuration = `must be a duration such as "90s" or "1h30m"`
 	notAnInstant = `must be a time of RFC 3339 with its zone, such as "2026-01-31T12:00:00Z"`
 )
 
-// kind reports whether the value at hand begins with first. If not, it is walked over: null silently, else as a mistake.
+// kind reports whether the value at hand begins with first. If not, it is walked over: null
+// silently, else as a mistake.
 func (s *scanner) kind(first byte, mistake string) bool {
 	c := s.peek()
 	if c == first {
@@ -156,8 +157,8 @@ func (s *scanner) instant(to *time.Time, low, high time.Time) {
 
 var instantForm = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$`)
 
-// parseInstant reads a time of RFC 3339. The form is checked first, since package time takes 1-digit hours, decimal commas
-// and zones that do not exist.
+// parseInstant reads a time of RFC 3339. The form is checked first, since package time takes
+// 1-digit hours, decimal commas and zones that do not exist.
 func parseInstant(text string) (time.Time, error) {
 	if !instantForm.MatchString(text) {
 		return time.Time{}, errors.New("no time of RFC 3339")

@@ -54,7 +54,11 @@ func readReference(text []byte) (*reference, error) {
 	}
 	d := &document{root: node(root)}
 	info := d.root.node("info")
-	r := &reference{Title: info.text("title"), Summary: info.text("summary"), Description: paragraphs(info.text("description"))}
+	r := &reference{
+		Title:       info.text("title"),
+		Summary:     info.text("summary"),
+		Description: paragraphs(info.text("description")),
+	}
 	d.readGroups(r)
 	for _, item := range d.root.node("components").node("schemas") {
 		s := d.schema(toNode(item.Value))
@@ -75,7 +79,10 @@ func (d *document) readGroups(r *reference) {
 		for _, method := range toNode(path.Value) {
 			n := toNode(method.Value)
 			op := d.operation(strings.ToUpper(fmt.Sprint(method.Key)), fmt.Sprint(path.Key), n)
-			i := slices.IndexFunc(r.Groups, func(g group) bool { return len(n.list("tags")) == 1 && g.Name == n.list("tags")[0] })
+			i := slices.IndexFunc(
+				r.Groups,
+				func(g group) bool { return len(n.list("tags")) == 1 && g.Name == n.list("tags")[0] },
+			)
 			if i < 0 {
 				d.fail("%s %s has no tag that is listed", op.Method, op.Path)
 				return
@@ -158,7 +165,10 @@ func (d *document) bodies(content node) []bodyView {
 		}
 		for _, e := range n.node("examples") {
 			example := toNode(e.Value)
-			view.Examples = append(view.Examples, exampleView{Summary: example.text("summary"), JSON: pretty(example.get("value"))})
+			view.Examples = append(
+				view.Examples,
+				exampleView{Summary: example.text("summary"), JSON: pretty(example.get("value"))},
+			)
 		}
 		views = append(views, view)
 	}

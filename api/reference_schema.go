@@ -78,7 +78,8 @@ func paragraphs(text string) []string {
 	return list
 }
 
-// pretty is an example as people like to read it: text as it is, everything else as indented JSON in its order.
+// pretty is an example as people like to read it: text as it is, everything else as indented JSON
+// in its order.
 func pretty(v any) string {
 	if text, ok := v.(string); ok {
 		return strings.TrimSpace(text)

@@ -35,13 +35,14 @@ func (r *reply) header(c *gin.Context) {
 	}
 }
 
-// appender is a body that writes itself: jobs do, because encoding/json would compact the payloads in them.
+// appender is a body that writes itself: jobs do, because encoding/json would compact the payloads
+// in them.
 type appender interface {
 	appendJSON(b []byte) []byte
 }
 
-// handle makes a Gin handler of one that returns what to answer: a reply, a body for 200, or nil for 204; or an error,
-// which becomes a problem.
+// handle makes a Gin handler of one that returns what to answer: a reply, a body for 200, or nil
+// for 204; or an error, which becomes a problem.
 func handle(h func(c *gin.Context) (any, error)) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		answer, err := h(c)
@@ -102,13 +103,15 @@ func encode(v any) ([]byte, error) {
 	return buf.Bytes(), nil
 }
 
-// countedBody is how many bytes net/http buffers before it sends, and up to which it writes Content-Length itself. Left to it, the headers of an answer
-// stay few enough for Go's small maps, which are not copied piece by piece.
+// countedBody is how many bytes net/http buffers before it sends, and up to which it writes
+// Content-Length itself. Left to it, the headers of an answer stay few enough for Go's small maps,
+// which are not copied piece by piece.
 const countedBody = 2 << 10
 
 // write sends the whole answer. A client that has gone is no news: net/http ends the connection.
 //
-// The request's place is given back before: the peer may take its time. What it holds meanwhile is counted, if it is much.
+// The request's place is given back before: the peer may take its time. What it holds meanwhile is
+// counted, if it is much.
 func write(c *gin.Context, status int, contentType string, body []byte) {
 	h, v := c.Writer.Header(), requestInfoOf(c)
 	if len(body) > freeBody {

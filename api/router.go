@@ -8,15 +8,16 @@ import (
 	"github.com/waybill/waybill/internal/account"
 )
 
-// route is one row of the table that the API is built from. Who may call it is part of the row, so that it cannot be
-// forgotten: a row that says nothing is refused to everybody but administrators without a key.
+// route is one row of the table that the API is built from. Who may call it is part of the row, so
+// that it cannot be forgotten: a row that says nothing is refused to everybody but administrators
+// without a key.
 type route struct {
 	Method string
 	Path   string // in Gin's form: "/v1/jobs/:id"
 
 	Public bool // anybody may call it; Role, Scope and AnyKey mean nothing
-	// Browser: people call it with a browser. A foreign origin is refused, and who is calling is who signed in on the sign-in page;
-	// no token will do.
+	// Browser: people call it with a browser. A foreign origin is refused, and who is calling is
+	// who signed in on the sign-in page; no token will do.
 	Browser bool
 	Role    account.Role  // the least role; empty: admin
 	Scope   account.Scope // what an API key must carry; empty: no API key will do
@@ -27,7 +28,8 @@ type route struct {
 	MaxBody   int64 // bytes of the body; 0: Config.MaxBody
 	Unbounded bool  // answered even when too many requests are in flight: health, metrics
 
-	// Handler returns what to answer: see respond. Raw, in its place, writes the answer itself: pages and files.
+	// Handler returns what to answer: see respond. Raw, in its place, writes the answer itself:
+	// pages and files.
 	Handler func(c *gin.Context) (any, error)
 	Raw     gin.HandlerFunc
 }
@@ -42,7 +44,8 @@ func (r route) role() account.Role {
 	return r.Role
 }
 
-// newEngine builds the router from the table. Paths are matched exactly: nothing is cleaned, guessed or redirected.
+// newEngine builds the router from the table. Paths are matched exactly: nothing is cleaned,
+// guessed or redirected.
 func (a *API) newEngine() (*gin.Engine, error) {
 	gin.SetMode(gin.ReleaseMode) // otherwise Gin prints its table to standard output
 	e := gin.New()
@@ -72,8 +75,8 @@ func (a *API) newEngine() (*gin.Engine, error) {
 	return e, nil
 }
 
-// chain is what a request to r passes, in this order: is there room, does it come from a page of ours, who is asking and may they,
-// how much may they send.
+// chain is what a request to r passes, in this order: is there room, does it come from a page of
+// ours, who is asking and may they, how much may they send.
 func (a *API) chain(r route) []gin.HandlerFunc {
 	var chain []gin.HandlerFunc
 	if !r.Unbounded {

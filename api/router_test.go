@@ -19,7 +19,9 @@ func TestEveryRouteRefusesStrangersAndKeysWithoutItsScope(t *testing.T) {
 		t.Run(r.Method+" "+r.Path, func(t *testing.T) {
 			h := *h
 			h.t = t
-			path := strings.NewReplacer(":id", job.NewID().String(), ":type", "debug.echo", ":session", job.NewID().String(), ":key", job.NewID().String()).Replace(r.Path)
+			path := strings.NewReplacer(":id", job.NewID().String(), ":type", "debug.echo", ":session",
+				job.NewID().String(), ":key", job.NewID().String()).
+				Replace(r.Path)
 			if r.Public {
 				if got := h.call(r.Method, path, "", "{}").status; got == 401 || got == 403 {
 					t.Errorf("a public route answers strangers %d", got)
@@ -57,7 +59,8 @@ func TestARouteThatSaysNothingIsForAdministratorsWithoutAKey(t *testing.T) {
 func TestPathsAreMatchedExactly(t *testing.T) {
 	t.Parallel()
 	h := newAPITest(t)
-	for _, path := range []string{"/v1/jobs/", "//v1/jobs", "/v1//jobs", "/v1/./jobs", "/x/../v1/jobs", "/V1/jobs", "/v1/job",
+	for _, path := range []string{"/v1/jobs/", "//v1/jobs", "/v1//jobs", "/v1/./jobs", "/x/../v1/jobs", "/V1/jobs",
+		"/v1/job",
 		"/v1%2fjobs/", "/docs/", "/healthz/x", "/v1", "/" + strings.Repeat("a", 5000)} {
 		if got := h.call("GET", path, alice, ""); got.status != 404 {
 			t.Errorf("%s: %d", path, got.status)
@@ -99,7 +102,9 @@ func TestRoutesAndDescriptionNameTheSameOperations(t *testing.T) {
 		if r.Browser { // pages for people, no API
 			continue
 		}
-		path := strings.NewReplacer(":id", "{id}", ":type", "{type}", ":name", "{name}", ":session", "{session}", ":key", "{key}").Replace(r.Path)
+		path := strings.NewReplacer(":id", "{id}", ":type", "{type}", ":name", "{name}", ":session", "{session}",
+			":key", "{key}").
+			Replace(r.Path)
 		routed = append(routed, r.Method+" "+path)
 	}
 	ref, err := readReference(openapi)

@@ -15,11 +15,13 @@ const (
 	fewKeys    = 16  // up to here, looking for a key twice is fastest by looking at all of them
 )
 
-// scanner walks once over a JSON text (RFC 8259) and refuses what two readers might understand differently: a key twice,
-// invalid UTF-8, half a surrogate pair, U+0000 (PostgreSQL cannot hold it), numbers beyond a double, endless nesting.
+// scanner walks once over a JSON text (RFC 8259) and refuses what two readers might understand
+// differently: a key twice, invalid UTF-8, half a surrogate pair, U+0000 (PostgreSQL cannot hold
+// it), numbers beyond a double, endless nesting.
 //
-// What makes the text unreadable is in stop, and ends the walk. What is readable but wrong is collected in mistakes, each
-// with its JSON Pointer, and the walk goes on, so that all of them can be answered at once.
+// What makes the text unreadable is in stop, and ends the walk. What is readable but wrong is
+// collected in mistakes, each with its JSON Pointer, and the walk goes on, so that all of them can
+// be answered at once.
 type scanner struct {
 	data     []byte
 	pos      int
@@ -38,8 +40,9 @@ type limit struct {
 	detail string // of the mistake
 }
 
-// within walks over the value at hand with read, but over no more than most bytes of it: where it is longer, walking on would be
-// work for something that is refused anyway. A limit that ends earlier holds on.
+// within walks over the value at hand with read, but over no more than most bytes of it: where it
+// is longer, walking on would be work for something that is refused anyway. A limit that ends
+// earlier holds on.
 func (s *scanner) within(most int, detail string, read func()) {
 	s.space()
 	outer := s.limit
@@ -54,12 +57,16 @@ func (s *scanner) within(most int, detail string, read func()) {
 // overrun stops where the walk has passed its limit.
 func (s *scanner) overrun() {
 	if s.limit.end > 0 && s.pos > s.limit.end && s.stop == nil {
-		s.stop = invalid(append(s.mistakes, job.FieldError{Pointer: pointer(s.path[:s.limit.depth]), Detail: s.limit.detail}))
+		s.stop = invalid(
+			append(s.mistakes, job.FieldError{Pointer: pointer(s.path[:s.limit.depth]), Detail: s.limit.detail}),
+		)
 	}
 }
 
 // scanners are kept, so that a walk need not make room for its path and keys each time.
-var scanners = sync.Pool{New: func() any { return &scanner{path: make([]step, 0, 8), keys: make([][]byte, 0, 2*fewKeys)} }}
+var scanners = sync.Pool{
+	New: func() any { return &scanner{path: make([]step, 0, 8), keys: make([][]byte, 0, 2*fewKeys)} },
+}
 
 // scan makes a scanner of data; free gives it back.
 func scan(data []byte) *scanner {
@@ -157,7 +164,8 @@ func (s *scanner) literal(want string) {
 	s.pos += len(want)
 }
 
-// enter goes one level deeper. It stops where that is too deep: walking is recursive, and the stack is not endless.
+// enter goes one level deeper. It stops where that is too deep: walking is recursive, and the stack
+// is not endless.
 func (s *scanner) enter() bool {
 	s.pos++
 	if s.depth++; s.depth > maxNesting {
@@ -191,8 +199,8 @@ func (s *scanner) elements(each func()) {
 	}
 }
 
-// members walks over an object. Where in is nil every value is skipped; else in reads those it knows, and the others are
-// mistakes.
+// members walks over an object. Where in is nil every value is skipped; else in reads those it
+// knows, and the others are mistakes.
 func (s *scanner) members(in object) {
 	if !s.enter() {
 		return
@@ -236,8 +244,8 @@ func (s *scanner) member(key []byte, in object) {
 	s.skip()
 }
 
-// checkDuplicate notes a key of the object whose keys begin at mine, and refuses one that was there before. Objects with many keys
-// use a set, so that no body takes quadratic time.
+// checkDuplicate notes a key of the object whose keys begin at mine, and refuses one that was there
+// before. Objects with many keys use a set, so that no body takes quadratic time.
 func (s *scanner) checkDuplicate(key []byte, mine int, many *keySet) {
 	seen := false
 	if n := len(s.keys) - mine; n < fewKeys {

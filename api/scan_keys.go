@@ -5,8 +5,9 @@ import (
 	"hash/maphash"
 )
 
-// keySet finds a key among many. It is a hash table of places in the list of keys, without a pointer and without a copy of a key: a
-// body may have a hundred thousand keys, and a map of strings takes ten times as long. The zero set is ready.
+// keySet finds a key among many. It is a hash table of places in the list of keys, without a
+// pointer and without a copy of a key: a body may have a hundred thousand keys, and a map of
+// strings takes ten times as long. The zero set is ready.
 type keySet struct {
 	places []int32 // a power of two, at most half full; 0: free, else the key's place and 1
 	known  int     // keys of the list that are in it
@@ -15,7 +16,8 @@ type keySet struct {
 // keySeed differs from process to process, so that a body cannot be made of keys that collide.
 var keySeed = maphash.MakeSeed()
 
-// has tells whether key is in list, all of which is in the set afterwards. The list may have grown since the last time.
+// has tells whether key is in list, all of which is in the set afterwards. The list may have grown
+// since the last time.
 func (k *keySet) has(list [][]byte, key []byte) bool {
 	if 2*len(list) >= len(k.places) {
 		k.places, k.known = make([]int32, max(2*len(k.places), 8*fewKeys)), 0

@@ -20,7 +20,8 @@ func (s *scanner) malformed(format string, args ...any) {
 	}
 }
 
-// refuse notes a mistake in the value at hand. The walk ends with the last one that there is room for in an answer.
+// refuse notes a mistake in the value at hand. The walk ends with the last one that there is room
+// for in an answer.
 func (s *scanner) refuse(format string, args ...any) {
 	if len(s.mistakes) < maxReported {
 		s.mistakes = append(s.mistakes, job.FieldError{Pointer: s.pointer(), Detail: fmt.Sprintf(format, args...)})

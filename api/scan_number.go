@@ -33,8 +33,8 @@ func (s *scanner) number() []byte {
 	return n
 }
 
-// sane reports whether a number fits a double, and is short enough to be computed with exactly. Short numbers without an
-// exponent always are.
+// sane reports whether a number fits a double, and is short enough to be computed with exactly.
+// Short numbers without an exponent always are.
 func sane(n, exponent []byte) bool {
 	if len(n) > maxNumber {
 		return false

@@ -46,10 +46,14 @@ func (in *sample) member(s *scanner, name []byte) bool {
 func TestWhatCannotBeReadIsMalformed(t *testing.T) {
 	t.Parallel()
 	for _, body := range []string{
-		``, ` `, `null`, `[]`, `123`, `"x"`, `true`, `{}{}`, `{} x`, `{"text":"a"} // no`, "\xef\xbb\xbf{}", `{`, `{"text"`, `{"text":`,
-		`{"text":"a`, `{"text":"a"`, `{"text":"a",}`, `{,}`, `{text:"a"}`, `{'text':"a"}`, `{"raw":NaN}`, `{"raw":Infinity}`,
-		`{"raw":-}`, `{"raw":01}`, `{"raw":1.}`, `{"raw":.5}`, `{"raw":1e}`, `{"raw":+1}`, `{"raw":0x10}`, `{"raw":[1,]}`, `{"raw":[1 2]}`,
-		`{/* no */}`, `{"raw":tru}`, `{"raw":nul}`, `{"raw":"\x41"}`, `{"raw":"\u12g4"}`, `{"raw":"\u12`, "{\"raw\":\"\x01\"}",
+		``, ` `, `null`, `[]`, `123`, `"x"`, `true`, `{}{}`, `{} x`, `{"text":"a"} // no`, "\xef\xbb\xbf{}", `{`,
+		`{"text"`, `{"text":`,
+		`{"text":"a`, `{"text":"a"`, `{"text":"a",}`, `{,}`, `{text:"a"}`, `{'text':"a"}`, `{"raw":NaN}`,
+		`{"raw":Infinity}`,
+		`{"raw":-}`, `{"raw":01}`, `{"raw":1.}`, `{"raw":.5}`, `{"raw":1e}`, `{"raw":+1}`, `{"raw":0x10}`,
+		`{"raw":[1,]}`, `{"raw":[1 2]}`,
+		`{/* no */}`, `{"raw":tru}`, `{"raw":nul}`, `{"raw":"\x41"}`, `{"raw":"\u12g4"}`, `{"raw":"\u12`,
+		"{\"raw\":\"\x01\"}",
 		"{\"raw\":\"a\nb\"}", "{\"raw\":\"\xff\"}", "{\"raw\":\"\xc3\"}", "{\"\xff\":1}", "{}\x00", "{\"raw\":\xa01}",
 	} {
 		if err := decode([]byte(body), new(sample)); job.CodeOf(err) != job.CodeMalformed {
@@ -117,7 +121,8 @@ func manyKeys(n int) string {
 func TestNullIsTheSameAsNothing(t *testing.T) {
 	t.Parallel()
 	in := sample{text: "kept"}
-	if err := decode([]byte(`{"text":null,"list":null,"yes":null,"number":null,"inner":null,"raw":null}`), &in); err != nil {
+	if err := decode([]byte(`{"text":null,"list":null,"yes":null,"number":null,"inner":null,"raw":null}`),
+		&in); err != nil {
 		t.Fatal(err)
 	}
 	if in.text != "kept" || in.list != nil || string(in.raw) != "null" {
@@ -127,13 +132,16 @@ func TestNullIsTheSameAsNothing(t *testing.T) {
 
 func TestValuesAreReadAndRawOnesKeptAsTheyStand(t *testing.T) {
 	t.Parallel()
-	raw := "{ \"a\":1.10,  \"b\":12345678901234567890,\n\"c\":\"<\\u00e9\\ud83d\\ude00>\" , \"d\":[true,false,null,-0,1E+2]}"
+	raw := "{ \"a\":1.10,  \"b\":12345678901234567890,\n\"c\":\"<\\u00e9\\ud83d\\ude00>\" , " +
+		"\"d\":[true,false,null,-0,1E+2]}"
 	in := sample{}
-	body := `{"text":"\u00e9\n","list":["a","b"],"yes":true,"number":-5,"raw":` + raw + ` ,"inner":{"number":5}}` + "\r\n\t "
+	body := `{"text":"\u00e9\n","list":["a","b"],"yes":true,"number":-5,"raw":` + raw + ` ,"inner":{"number":5}}` +
+		"\r\n\t "
 	if err := decode([]byte(body), &in); err != nil {
 		t.Fatal(err)
 	}
-	if in.text != "é\n" || !slices.Equal(in.list, []string{"a", "b"}) || !in.yes || in.number != -5 || in.inner.number != 5 {
+	if in.text != "é\n" || !slices.Equal(in.list, []string{"a", "b"}) || !in.yes || in.number != -5 ||
+		in.inner.number != 5 {
 		t.Errorf("%+v", in)
 	}
 	if string(in.raw) != raw {
@@ -144,7 +152,8 @@ func TestValuesAreReadAndRawOnesKeptAsTheyStand(t *testing.T) {
 func TestNoMoreThanAHundredMistakesAreNamed(t *testing.T) {
 	t.Parallel()
 	var e *job.Error
-	if err := decode([]byte(`{"raw":[`+strings.Repeat(`"\u0000",`, 5000)+`1]}`), new(sample)); !errors.As(err, &e) || len(e.Fields) != maxReported {
+	if err := decode([]byte(`{"raw":[`+strings.Repeat(`"\u0000",`, 5000)+`1]}`), new(sample)); !errors.As(err, &e) ||
+		len(e.Fields) != maxReported {
 		t.Errorf("%d mistakes", len(e.Fields))
 	}
 }
@@ -154,8 +163,10 @@ func TestNoMoreThanAHundredMistakesAreNamed(t *testing.T) {
 //   - what the scanner calls malformed is no JSON object in UTF-8;
 //   - a mistake's pointer is never longer than its path could be, and always valid UTF-8.
 func FuzzScanner(f *testing.F) {
-	for _, seed := range []string{`{}`, `{"raw":1}`, `{"raw":{"a":[1,2.5e3,"x\u00e9\ud83d\ude00"],"b":null}}`, `{"raw":"\ud800"}`,
-		`{"raw":{"a":1,"a":2}}`, `{"raw":[[[[]]]]}`, `{"raw":1e999}`, ` {"raw" : true } `, `{"raw":-0.0e-0}`, "{\"raw\":\"\xff\"}", `{}x`} {
+	for _, seed := range []string{`{}`, `{"raw":1}`, `{"raw":{"a":[1,2.5e3,"x\u00e9\ud83d\ude00"],"b":null}}`,
+		`{"raw":"\ud800"}`,
+		`{"raw":{"a":1,"a":2}}`, `{"raw":[[[[]]]]}`, `{"raw":1e999}`, ` {"raw" : true } `, `{"raw":-0.0e-0}`,
+		"{\"raw\":\"\xff\"}", `{}x`} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
@@ -190,7 +201,8 @@ func FuzzScanner(f *testing.F) {
 	})
 }
 
-// FuzzString holds the writer against encoding/json: what it writes reads back as the same text, made valid.
+// FuzzString holds the writer against encoding/json: what it writes reads back as the same text,
+// made valid.
 func FuzzString(f *testing.F) {
 	for _, seed := range []string{"", "a\"b\\c", "\x00\x1f\x7f\n", "é😀<&>", "\xff\xc3", "\u2028"} {
 		f.Add(seed)
@@ -206,8 +218,10 @@ func FuzzString(f *testing.F) {
 	})
 }
 
-var benchBody = []byte(`{"type":"debug.echo","payload":{"order":17,"lines":[{"sku":"A-1","n":2},{"sku":"B-2","n":1}],"note":"Grüße"},` +
-	`"queue":"critical","delay":"90s","max_retries":5,"timeout":"30s","labels":{"customer":"4711"}}`)
+var benchBody = []byte(
+	`{"type":"debug.echo","payload":{"order":17,"lines":[{"sku":"A-1","n":2},{"sku":"B-2","n":1}],"note":"Grüße"},` +
+		`"queue":"critical","delay":"90s","max_retries":5,"timeout":"30s","labels":{"customer":"4711"}}`,
+)
 
 func BenchmarkScan(b *testing.B) {
 	b.ReportAllocs()

@@ -7,7 +7,8 @@ import (
 	"unicode/utf8"
 )
 
-// plain are the bytes that mean themselves in a string: ASCII but for quotes, backslashes and control characters.
+// plain are the bytes that mean themselves in a string: ASCII but for quotes, backslashes and
+// control characters.
 var plain = func() (table [256]bool) {
 	for c := 0x20; c < utf8.RuneSelf; c++ {
 		table[c] = c != '"' && c != '\\'
@@ -92,7 +93,8 @@ func (s *scanner) hex4() rune {
 	return -1
 }
 
-// unquote is the value of a string that text has walked over. Escapes are rare, and left to encoding/json.
+// unquote is the value of a string that text has walked over. Escapes are rare, and left to
+// encoding/json.
 func unquote(raw []byte, escaped bool) []byte {
 	if !escaped {
 		return raw[1 : len(raw)-1]

@@ -16,12 +16,14 @@ import (
 // scheduler changes schedules. What it answers with is a job.Error where the caller may know it.
 type scheduler interface {
 	Create(ctx context.Context, s job.Schedule) (*job.Schedule, error)
-	// Change lets alter change a schedule as it stands; an error of alter changes nothing and comes back.
+	// Change lets alter change a schedule as it stands; an error of alter changes nothing and comes
+	// back.
 	Change(ctx context.Context, id job.ID, alter func(*job.Schedule) error) (*job.Schedule, error)
 	Pause(ctx context.Context, id job.ID, by, reason string) (*job.Schedule, error)
 	Resume(ctx context.Context, id job.ID) (*job.Schedule, error)
 	Delete(ctx context.Context, id job.ID) (*job.Schedule, error)
-	// Trigger makes a job now, or finds the tick that a request of this key made before: replayed. Empty: it has no key.
+	// Trigger makes a job now, or finds the tick that a request of this key made before: replayed.
+	// Empty: it has no key.
 	Trigger(ctx context.Context, id job.ID, key string) (tick *job.Tick, replayed bool, err error)
 	Backfill(ctx context.Context, id job.ID, b schedule.Backfill) (*schedule.Backfilled, error)
 	Preview(ctx context.Context, s *job.Schedule, after time.Time, n int) ([]time.Time, error)
@@ -34,7 +36,8 @@ type scheduleLedger interface {
 	Schedule(ctx context.Context, id job.ID) (*job.Schedule, error)
 	Schedules(ctx context.Context, f job.ScheduleFilter) ([]*job.Schedule, error)
 	Ticks(ctx context.Context, f job.TickFilter) ([]job.Tick, error)
-	// LastPlanned is the last planned time of each schedule that has been decided. Schedules without one are left out.
+	// LastPlanned is the last planned time of each schedule that has been decided. Schedules
+	// without one are left out.
 	LastPlanned(ctx context.Context, ids []job.ID) (map[job.ID]time.Time, error)
 }
 
@@ -49,8 +52,15 @@ type scheduleHandler struct {
 }
 
 func newScheduleHandler(cfg Config, deps Deps, q *quota) *scheduleHandler {
-	return &scheduleHandler{check: checker{tasks: deps.Tasks, queues: cfg.Queues}, schedules: deps.Schedules, ledger: deps.ScheduleLedger,
-		audit: deps.Audit, quota: q, viewing: viewing{deps.Tasks}, now: deps.LedgerNow}
+	return &scheduleHandler{
+		check:     checker{tasks: deps.Tasks, queues: cfg.Queues},
+		schedules: deps.Schedules,
+		ledger:    deps.ScheduleLedger,
+		audit:     deps.Audit,
+		quota:     q,
+		viewing:   viewing{deps.Tasks},
+		now:       deps.LedgerNow,
+	}
 }
 
 func (h *scheduleHandler) routes() []route {
@@ -63,10 +73,38 @@ func (h *scheduleHandler) routes() []route {
 		{Method: "GET", Path: "/v1/schedules/:id", Role: user, Scope: read, Handler: h.get},
 		{Method: "PATCH", Path: "/v1/schedules/:id", Role: user, Scope: write, Handler: h.change},
 		{Method: "DELETE", Path: "/v1/schedules/:id", Role: user, Scope: write, Handler: h.delete},
-		{Method: "POST", Path: "/v1/schedules/:id/pause", Role: user, Scope: write, Handler: h.pause, MaxBody: smallBody},
-		{Method: "POST", Path: "/v1/schedules/:id/resume", Role: user, Scope: write, Handler: h.resume, MaxBody: smallBody},
-		{Method: "POST", Path: "/v1/schedules/:id/trigger", Role: user, Scope: write, Handler: h.trigger, MaxBody: smallBody},
-		{Method: "POST", Path: "/v1/schedules/:id/backfill", Role: user, Scope: write, Handler: h.backfill, MaxBody: smallBody},
+		{
+			Method:  "POST",
+			Path:    "/v1/schedules/:id/pause",
+			Role:    user,
+			Scope:   write,
+			Handler: h.pause,
+			MaxBody: smallBody,
+		},
+		{
+			Method:  "POST",
+			Path:    "/v1/schedules/:id/resume",
+			Role:    user,
+			Scope:   write,
+			Handler: h.resume,
+			MaxBody: smallBody,
+		},
+		{
+			Method:  "POST",
+			Path:    "/v1/schedules/:id/trigger",
+			Role:    user,
+			Scope:   write,
+			Handler: h.trigger,
+			MaxBody: smallBody,
+		},
+		{
+			Method:  "POST",
+			Path:    "/v1/schedules/:id/backfill",
+			Role:    user,
+			Scope:   write,
+			Handler: h.backfill,
+			MaxBody: smallBody,
+		},
 		{Method: "GET", Path: "/v1/schedules/:id/preview", Role: user, Scope: read, Handler: h.preview},
 		{Method: "GET", Path: "/v1/schedules/:id/ticks", Role: user, Scope: read, Handler: h.ticks},
 	}
@@ -86,7 +124,11 @@ func (h *scheduleHandler) create(c *gin.Context) (any, error) {
 		return nil, fmt.Errorf("create schedule: %w", err)
 	}
 	h.record(c, "schedule.create", made, nil)
-	return reply{Status: http.StatusCreated, Location: "/v1/schedules/" + made.ID.String(), Body: scheduleBody{made}}, nil
+	return reply{
+		Status:   http.StatusCreated,
+		Location: "/v1/schedules/" + made.ID.String(),
+		Body:     scheduleBody{made},
+	}, nil
 }
 
 // change takes the fields that are given; the schedule plans anew from now on.
@@ -111,8 +153,8 @@ func (h *scheduleHandler) change(c *gin.Context) (any, error) {
 	return scheduleBody{after}, nil
 }
 
-// own is the schedule named in the path, if the caller may see it. To everybody else it does not exist. Where act is set the caller
-// must also be allowed to change it.
+// own is the schedule named in the path, if the caller may see it. To everybody else it does not
+// exist. Where act is set the caller must also be allowed to change it.
 func (h *scheduleHandler) own(c *gin.Context, act bool) (*job.Schedule, error) {
 	id, err := job.ParseID(c.Param("id"))
 	if err != nil {
@@ -218,7 +260,12 @@ func (h *scheduleHandler) trigger(c *gin.Context) (any, error) {
 		h.quota.created(sch.OwnerID, 1)
 		h.record(c, "schedule.trigger", sch, map[string]string{"job_id": tick.JobID.String()})
 	}
-	return reply{Status: http.StatusAccepted, Location: "/v1/jobs/" + tick.JobID.String(), Replayed: replayed, Body: tickBody(*tick)}, nil
+	return reply{
+		Status:   http.StatusAccepted,
+		Location: "/v1/jobs/" + tick.JobID.String(),
+		Replayed: replayed,
+		Body:     tickBody(*tick),
+	}, nil
 }
 
 func (h *scheduleHandler) record(c *gin.Context, action string, s *job.Schedule, detail map[string]string) {

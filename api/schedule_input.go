@@ -20,8 +20,13 @@ var scheduleName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9 ._/-]*[A-Za-z0-9.
 
 // newSchedule is what holds where the body says nothing.
 func newSchedule(owner job.ID) *job.Schedule {
-	return &job.Schedule{OwnerID: owner, Timing: job.Timing{Timezone: "UTC"}, Missed: job.MissedLatest, MissedWindow: defaultMissedWindow,
-		Overlap: job.OverlapAllow}
+	return &job.Schedule{
+		OwnerID:      owner,
+		Timing:       job.Timing{Timezone: "UTC"},
+		Missed:       job.MissedLatest,
+		MissedWindow: defaultMissedWindow,
+		Overlap:      job.OverlapAllow,
+	}
 }
 
 // scheduleInput reads the fields that are given into a schedule.
@@ -111,7 +116,8 @@ func readChoice[T ~string](s *scanner, to *T, of []T) {
 	*to = T(v)
 }
 
-// apply puts together what the fields say only together: cron takes the place of every, and the other way round.
+// apply puts together what the fields say only together: cron takes the place of every, and the
+// other way round.
 func (in *scheduleInput) apply() {
 	if in.cron != "" || in.every != 0 {
 		in.to.Cron, in.to.Every = in.cron, in.every
@@ -178,7 +184,13 @@ func (h *scheduleHandler) readJob(in *scheduleInput, sch *job.Schedule) []job.Fi
 func (in *createJob) untimed() (mistakes []job.FieldError) {
 	refuse := func(given bool, field string) {
 		if given {
-			mistakes = append(mistakes, job.FieldError{Pointer: "/job/" + field, Detail: "cannot be given: the schedule says when its jobs run"})
+			mistakes = append(
+				mistakes,
+				job.FieldError{
+					Pointer: "/job/" + field,
+					Detail:  "cannot be given: the schedule says when its jobs run",
+				},
+			)
 		}
 	}
 	refuse(!in.runAt.IsZero(), "run_at")

@@ -15,7 +15,8 @@ import (
 	"github.com/waybill/waybill/internal/schedule"
 )
 
-// list answers a page of the caller's schedules, newest first; with ?owner=all, to viewers, of everybody's.
+// list answers a page of the caller's schedules, newest first; with ?owner=all, to viewers, of
+// everybody's.
 func (h *scheduleHandler) list(c *gin.Context) (any, error) {
 	q, err := query(c, "name", "owner", "limit", "cursor")
 	if err != nil {
@@ -83,7 +84,8 @@ func (h *scheduleHandler) ticks(c *gin.Context) (any, error) {
 	return page, nil
 }
 
-// A tick has no id: within its schedule, its planned time is one. In a cursor it takes an id's place, as microseconds.
+// A tick has no id: within its schedule, its planned time is one. In a cursor it takes an id's
+// place, as microseconds.
 
 func idOfPlanned(t time.Time) (id job.ID) {
 	binary.BigEndian.PutUint64(id[:], uint64(t.UnixMicro()))
@@ -208,7 +210,16 @@ func (h *scheduleHandler) backfill(c *gin.Context) (any, error) {
 	if !in.DryRun {
 		r.Status = http.StatusAccepted
 		h.quota.created(sch.OwnerID, done.Made)
-		h.record(c, "schedule.backfill", sch, map[string]string{"from": in.From.Format(time.RFC3339), "to": in.To.Format(time.RFC3339), "jobs": strconv.Itoa(done.Made)})
+		h.record(
+			c,
+			"schedule.backfill",
+			sch,
+			map[string]string{
+				"from": in.From.Format(time.RFC3339),
+				"to":   in.To.Format(time.RFC3339),
+				"jobs": strconv.Itoa(done.Made),
+			},
+		)
 	}
 	return r, nil
 }

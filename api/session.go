@@ -11,10 +11,11 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// signInList is what callers may do with their own sign-ins, and administrators with those of others.
+// signInList is what callers may do with their own sign-ins, and administrators with those of
+// others.
 type signInList interface {
-	// SignIns lists a user's open sign-ins, newest first: at most limit of those made before the id before; zero: from the
-	// newest on.
+	// SignIns lists a user's open sign-ins, newest first: at most limit of those made before the id
+	// before; zero: from the newest on.
 	SignIns(ctx context.Context, userID, before job.ID, limit int) ([]*account.SignIn, error)
 	// EndSignIn answers CodeNotFound for a sign-in of somebody else.
 	EndSignIn(ctx context.Context, caller *account.Principal, userID, id job.ID) error
@@ -75,8 +76,16 @@ func (h *sessionHandler) list(c *gin.Context) (any, error) {
 	}
 	current := caller(c).SignInID
 	body := func(s *account.SignIn) sessionBody {
-		return sessionBody{ID: s.ID, Kind: s.Kind, CreatedAt: s.CreatedAt, LastUsedAt: s.LastUsedAt, ExpiresAt: s.ExpiresAt,
-			IP: s.IP, UserAgent: s.UserAgent, Current: s.ID == current}
+		return sessionBody{
+			ID:         s.ID,
+			Kind:       s.Kind,
+			CreatedAt:  s.CreatedAt,
+			LastUsedAt: s.LastUsedAt,
+			ExpiresAt:  s.ExpiresAt,
+			IP:         s.IP,
+			UserAgent:  s.UserAgent,
+			Current:    s.ID == current,
+		}
 	}
 	return listed(p, list, body, func(s *account.SignIn) job.ID { return s.ID }), nil
 }

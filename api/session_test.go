@@ -22,7 +22,8 @@ func TestAUserListsAndEndsHisSessions(t *testing.T) {
 	second := h.login("ann@example.com", password)["access_token"].(string)
 	third := h.login("ann@example.com", password)["access_token"].(string)
 	list := data(h.call("GET", "/v1/me/sessions", token, "").want(200))
-	if len(list) != 3 || list[2]["current"] != true || list[0]["current"] != false || list[0]["kind"] != "token" || list[0]["ip"] != "192.0.2.1" {
+	if len(list) != 3 || list[2]["current"] != true || list[0]["current"] != false || list[0]["kind"] != "token" ||
+		list[0]["ip"] != "192.0.2.1" {
 		t.Fatalf("listed %v", list)
 	}
 	path := "/v1/me/sessions/" + list[1]["id"].(string)
@@ -94,12 +95,14 @@ func TestAnAdministratorSetsAPasswordThatMustBeChanged(t *testing.T) {
 		if r.Public || r.Browser || r.OldPassword {
 			continue
 		}
-		path := strings.NewReplacer(":id", id, ":type", "debug.echo", ":name", "default", ":session", id, ":key", id).Replace(r.Path)
+		path := strings.NewReplacer(":id", id, ":type", "debug.echo", ":name", "default", ":session", id, ":key", id).
+			Replace(r.Path)
 		if a := h.call(r.Method, path, token, "{}"); a.status != 403 || a.problem().Code != codePasswordChange {
 			t.Errorf("%s %s: %d %s", r.Method, path, a.status, a.body)
 		}
 	}
-	h.call("POST", "/v1/me/password", token, `{"current_password":"set by root","new_password":"better horse"}`).want(204)
+	h.call("POST", "/v1/me/password", token, `{"current_password":"set by root","new_password":"better horse"}`).
+		want(204)
 	h.call("GET", "/v1/jobs", h.login("ann@example.com", "better horse")["access_token"].(string), "").want(200)
 }
 
@@ -108,7 +111,8 @@ func TestAPasswordResetIsForbiddenWhereNoMailIsSent(t *testing.T) {
 	h := newAccountTest(t)
 	h.call("POST", "/v1/auth/password-reset", "", `{"email":"ann@example.com"}`).want(403)
 	h.call("POST", "/v1/auth/password-reset", "", `{}`).want(422)
-	a := h.call("POST", "/v1/auth/password-reset/confirm", "", `{"token":"wp_x","new_password":"better horse"}`).want(422)
+	a := h.call("POST", "/v1/auth/password-reset/confirm", "", `{"token":"wp_x","new_password":"better horse"}`).
+		want(422)
 	if got := a.pointers(); len(got) != 1 || got[0] != "/token" {
 		t.Errorf("pointers %v", got)
 	}
@@ -129,10 +133,12 @@ func TestTheAuditLogIsExportedWholeAndFiltered(t *testing.T) {
 		}
 		return strings.Split(strings.TrimSuffix(a.body, "\n"), "\n")
 	}
-	if all := lines(""); len(all) != exportPage+22 || !strings.Contains(all[0], `"target":"a job"`) || !strings.Contains(all[len(all)-1], rootID) {
+	if all := lines(""); len(all) != exportPage+22 || !strings.Contains(all[0], `"target":"a job"`) ||
+		!strings.Contains(all[len(all)-1], rootID) {
 		t.Errorf("%d lines, %s to %s", len(all), all[0], all[len(all)-1])
 	}
-	for query, want := range map[string]int{"action=user.login": 1, "target=" + rootID: 2, "ip=203.0.113.5&target=a%20job": exportPage + 20} {
+	for query, want := range map[string]int{"action=user.login": 1, "target=" + rootID: 2,
+		"ip=203.0.113.5&target=a%20job": exportPage + 20} {
 		if got := lines(query); len(got) != want {
 			t.Errorf("%s: %d lines, want %d", query, len(got), want)
 		}
@@ -158,7 +164,8 @@ func TestWhatIsRefusedToACallerIsInTheAuditLog(t *testing.T) {
 	}
 	e := h.audit.refused[0]
 	if e.Actor != "viewer@example.com" || e.Target != "POST /v1/queues/:name/pause" ||
-		e.Detail["path"] != "/v1/queues/default/pause" || e.Detail["reason"] != "this needs the role operator" || e.IP == "" {
+		e.Detail["path"] != "/v1/queues/default/pause" || e.Detail["reason"] != "this needs the role operator" ||
+		e.IP == "" {
 		t.Errorf("the entry is %+v", e)
 	}
 }

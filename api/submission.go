@@ -140,8 +140,8 @@ func (m *fieldErrors) refuse(field, format string, args ...any) {
 	*m = append(*m, job.FieldError{Pointer: field, Detail: fmt.Sprintf(format, args...)})
 }
 
-// check completes what the scanner could not see at one place: what is missing, what does not go together, what the task
-// type says. The Submission is whole where there are no mistakes.
+// check completes what the scanner could not see at one place: what is missing, what does not go
+// together, what the task type says. The Submission is whole where there are no mistakes.
 func (k checker) check(in *createJob, owner job.ID) (job.Submission, fieldErrors) {
 	var wrong fieldErrors
 	t := k.checkType(in, &wrong)

@@ -50,7 +50,11 @@ func newTaskTypeBody(t *catalogue.Type) taskTypeBody {
 		Type: t.Name, Description: t.Description, Schema: t.Schema, Example: t.Example,
 		Defaults: taskTypeDefaults{
 			Queue: d.Queue, MaxRetries: d.MaxRetries, Timeout: duration(d.Timeout),
-			Backoff: taskTypeBackoff{Kind: d.Backoff.Kind, Base: duration(d.Backoff.Base), Max: duration(d.Backoff.Max)},
+			Backoff: taskTypeBackoff{
+				Kind: d.Backoff.Kind,
+				Base: duration(d.Backoff.Base),
+				Max:  duration(d.Backoff.Max),
+			},
 		},
 	}
 }

@@ -15,7 +15,8 @@ import (
 
 // userAdmin is what administrators may do with accounts.
 type userAdmin interface {
-	// Users lists accounts, newest first: at most limit of those made before the id before; zero: from the newest on.
+	// Users lists accounts, newest first: at most limit of those made before the id before; zero:
+	// from the newest on.
 	Users(ctx context.Context, before job.ID, limit int) ([]*account.User, error)
 	// CreateUser answers CodeConflict where the e-mail has an account.
 	CreateUser(ctx context.Context, caller *account.Principal, n auth.NewUser) (*account.User, error)
@@ -47,8 +48,15 @@ type userBody struct {
 }
 
 func newUserBody(u *account.User) userBody {
-	return userBody{ID: u.ID, Email: u.Email, Name: u.Name, Role: u.Role, CreatedAt: u.CreatedAt, DisabledAt: timeOrNull(u.DisabledAt),
-		PasswordChangeRequired: u.PasswordChangeRequired}
+	return userBody{
+		ID:                     u.ID,
+		Email:                  u.Email,
+		Name:                   u.Name,
+		Role:                   u.Role,
+		CreatedAt:              u.CreatedAt,
+		DisabledAt:             timeOrNull(u.DisabledAt),
+		PasswordChangeRequired: u.PasswordChangeRequired,
+	}
 }
 
 func timeOrNull(t time.Time) *time.Time {
@@ -90,9 +98,12 @@ func (h *userHandler) change(c *gin.Context) (any, error) {
 		return nil, job.NotFound("user")
 	}
 	var in account.Change
-	err = bindJSON(c, fields{"name": optional(&in.Name, (*scanner).anyString), "disabled": optional(&in.Disabled, (*scanner).boolean),
-		"role":     optional(&in.Role, func(s *scanner, r *account.Role) { s.anyString((*string)(r)) }),
-		"password": optional(&in.Password, (*scanner).anyString)})
+	err = bindJSON(
+		c,
+		fields{"name": optional(&in.Name, (*scanner).anyString), "disabled": optional(&in.Disabled, (*scanner).boolean),
+			"role":     optional(&in.Role, func(s *scanner, r *account.Role) { s.anyString((*string)(r)) }),
+			"password": optional(&in.Password, (*scanner).anyString)},
+	)
 	if err != nil {
 		return nil, err
 	}

@@ -11,11 +11,14 @@ func TestAnAdministratorMakesAndChangesUsers(t *testing.T) {
 	h := newAccountTest(t)
 	rootID, root := h.signIn("root@example.com", account.RoleAdmin)
 	_, token := h.signIn("ann@example.com", account.RoleOperator)
-	made := h.call("POST", "/v1/users", root, `{"email":"bob@example.com","password":"correct horse","role":"viewer"}`).want(201).json()
+	made := h.call("POST", "/v1/users", root, `{"email":"bob@example.com","password":"correct horse","role":"viewer"}`).
+		want(201).
+		json()
 	if made["role"] != "viewer" || made["email"] != "bob@example.com" {
 		t.Errorf("made %v", made)
 	}
-	if plain := h.call("POST", "/v1/users", root, `{"email":"eve@example.com","password":"correct horse"}`).want(201).json(); plain["role"] != "user" {
+	if plain := h.call("POST", "/v1/users", root,
+		`{"email":"eve@example.com","password":"correct horse"}`).want(201).json(); plain["role"] != "user" {
 		t.Errorf("made %v", plain)
 	}
 	h.call("POST", "/v1/users", root, `{"email":"BOB@example.com","password":"correct horse"}`).want(409)
@@ -24,10 +27,12 @@ func TestAnAdministratorMakesAndChangesUsers(t *testing.T) {
 
 	path := "/v1/users/" + made["id"].(string)
 	bob := h.login("bob@example.com", password)["access_token"].(string)
-	if u := h.call("PATCH", path, root, `{"role":"operator","name":"Bob"}`).want(200).json(); u["role"] != "operator" || u["name"] != "Bob" {
+	if u := h.call("PATCH", path, root, `{"role":"operator","name":"Bob"}`).want(200).json(); u["role"] != "operator" ||
+		u["name"] != "Bob" {
 		t.Errorf("changed to %v", u)
 	}
-	if u := h.call("PATCH", path, root, `{"disabled":true}`).want(200).json(); u["disabled_at"] == nil || u["role"] != "operator" {
+	if u := h.call("PATCH", path, root, `{"disabled":true}`).want(200).json(); u["disabled_at"] == nil ||
+		u["role"] != "operator" {
 		t.Errorf("disabled: %v", u)
 	}
 	h.call("GET", "/v1/me", bob, "").want(401)

@@ -21,8 +21,9 @@ const (
 	maxUserAgent  = 255 // bytes kept of what a client calls itself
 )
 
-// requestInfo is a request on its way through the chain: what is found out about it once, for everybody who asks. It is the context that
-// handlers get, so that one copy of the request, which is what a new context costs, is all that it takes.
+// requestInfo is a request on its way through the chain: what is found out about it once, for
+// everybody who asks. It is the context that handlers get, so that one copy of the request, which
+// is what a new context costs, is all that it takes.
 type requestInfo struct {
 	context.Context
 	began  time.Time
@@ -62,12 +63,22 @@ func requestInfoOf(c *gin.Context) *requestInfo {
 	return ctx.Value(requestInfoKey{}).(*requestInfo)
 }
 
-// trackRequest comes first, so that what the others refuse is seen too. It gives each request an id of our own: what a stranger sends as
-// X-Request-ID is ignored, since it would let them forge our logs.
+// trackRequest comes first, so that what the others refuse is seen too. It gives each request an id
+// of our own: what a stranger sends as X-Request-ID is ignored, since it would let them forge our
+// logs.
 func (a *API) trackRequest(c *gin.Context) {
 	id := job.NewID().String()
-	v := &requestInfo{Context: c.Request.Context(), began: a.deps.Now(), route: watchedRoute(c), requestID: [1]string{id},
-		origin: auth.Origin{IP: a.clientIP(c.Request), UserAgent: job.CleanText(c.Request.UserAgent(), maxUserAgent), RequestID: id}}
+	v := &requestInfo{
+		Context:   c.Request.Context(),
+		began:     a.deps.Now(),
+		route:     watchedRoute(c),
+		requestID: [1]string{id},
+		origin: auth.Origin{
+			IP:        a.clientIP(c.Request),
+			UserAgent: job.CleanText(c.Request.UserAgent(), maxUserAgent),
+			RequestID: id,
+		},
+	}
 	v.base, v.place.conn, v.held.of = a.base, peer.Of(v.Context), a.memory
 	c.Writer.Header()["X-Request-Id"] = v.requestID[:]
 	if a.deps.Watch != nil && !quiet(v.route) {
@@ -95,11 +106,12 @@ func (a *API) finishRequest(c *gin.Context, v *requestInfo) {
 	}
 }
 
-// credentials are API keys, refresh tokens, session tokens, webhook secrets and JWTs, whole or in part: their prefixes, and what follows.
+// credentials are API keys, refresh tokens, session tokens, webhook secrets and JWTs, whole or in
+// part: their prefixes, and what follows.
 var credentials = regexp.MustCompile(`(wb_|wr_|ws_|whsec_|eyJ)[^/]*`)
 
-// loggedPath is a path for the log. Credentials have no business in a path, but some end there by mistake, and the log
-// must not keep them.
+// loggedPath is a path for the log. Credentials have no business in a path, but some end there by
+// mistake, and the log must not keep them.
 func loggedPath(path string) string {
 	if strings.Contains(path, "w") || strings.Contains(path, "eyJ") {
 		path = credentials.ReplaceAllString(path, "${1}[hidden]")
@@ -107,9 +119,9 @@ func loggedPath(path string) string {
 	return job.CleanText(path, maxLoggedPath)
 }
 
-// logAccess writes one line for each request: never a query string, a header, a body, or a token. What went wrong on
-// our side is an error that somebody must look at, and so is a statement that the ledger refuses; an outage of what we stand on is a warning, since
-// its alarm is elsewhere.
+// logAccess writes one line for each request: never a query string, a header, a body, or a token.
+// What went wrong on our side is an error that somebody must look at, and so is a statement that
+// the ledger refuses; an outage of what we stand on is a warning, since its alarm is elsewhere.
 func (a *API) logAccess(c *gin.Context, v *requestInfo, took time.Duration) {
 	status, level := c.Writer.Status(), slog.LevelInfo
 	err := c.Errors.Last()

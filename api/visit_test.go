@@ -23,9 +23,17 @@ func TestAClientsAddressIsThePeersOrWhatATrustedProxySays(t *testing.T) {
 		{"[::ffff:10.1.1.1]:1", "10.1.1.1", "198.51.100.7"},
 		{"192.0.2.1", "", ""}, {"", "", ""}, {"@", "", ""}, {"192.0.2.1:http", "", ""},
 	} {
-		for want, trusted := range map[string][]netip.Prefix{"alone " + c.alone: nil, "behind " + c.behindProxies: proxies} {
+		for want, trusted := range map[string][]netip.Prefix{"alone " + c.alone: nil, "behind " +
+			c.behindProxies: proxies} {
 			h := newAPITest(t, func(h *apiTest) { h.cfg.TrustedProxies = trusted })
-			h.route(route{Method: "GET", Path: "/ip", Public: true, Handler: func(*gin.Context) (any, error) { return nil, nil }})
+			h.route(
+				route{
+					Method:  "GET",
+					Path:    "/ip",
+					Public:  true,
+					Handler: func(*gin.Context) (any, error) { return nil, nil },
+				},
+			)
 			req := httptest.NewRequest("GET", "/ip", nil)
 			req.RemoteAddr = c.peer
 			req.Header.Set("X-Forwarded-For", "198.51.100.7")

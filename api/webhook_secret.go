@@ -21,7 +21,8 @@ type webhookSecretBody struct {
 	Secrets []string `json:"secrets"`
 }
 
-// get shows the caller's own only, and to no API key: who holds a secret can send in its owner's name.
+// get shows the caller's own only, and to no API key: who holds a secret can send in its owner's
+// name.
 func (h *webhookHandler) get(c *gin.Context) (any, error) {
 	if _, err := query(c); err != nil {
 		return nil, err
@@ -32,7 +33,10 @@ func (h *webhookHandler) get(c *gin.Context) (any, error) {
 		return nil, fmt.Errorf("derive webhook secrets: %w", err)
 	}
 	if len(secrets) == 0 {
-		return nil, &job.Error{Code: job.CodeNotFound, Message: "this deployment signs no requests: it has no key for that"}
+		return nil, &job.Error{
+			Code:    job.CodeNotFound,
+			Message: "this deployment signs no requests: it has no key for that",
+		}
 	}
 	h.deps.Audit.Record(c.Request.Context(), newAuditEntry(c, h.deps.Now(), "webhook_secret.read", owner.String()))
 	return webhookSecretBody{OwnerID: owner.String(), Secrets: secrets}, nil

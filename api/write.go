@@ -8,8 +8,9 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// The functions below append JSON to a slice. They exist because payloads and results must be answered byte for byte, and
-// encoding/json compacts and escapes them; being fast is a gain beside it.
+// The functions below append JSON to a slice. They exist because payloads and results must be
+// answered byte for byte, and encoding/json compacts and escapes them; being fast is a gain beside
+// it.
 
 const hexDigits = "0123456789abcdef"
 

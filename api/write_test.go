@@ -12,8 +12,10 @@ import (
 func TestDurationsAreWrittenAsPeopleDo(t *testing.T) {
 	t.Parallel()
 	for d, want := range map[time.Duration]string{
-		0: "0s", time.Second: "1s", 90 * time.Second: "1m30s", time.Minute: "1m", time.Hour: "1h", 90 * time.Minute: "1h30m",
-		time.Hour + time.Second: "1h0m1s", 36 * time.Hour: "36h", 1500 * time.Millisecond: "1.5s", time.Hour + time.Millisecond: "1h0m0.001s", -time.Minute: "-1m0s",
+		0: "0s", time.Second: "1s", 90 * time.Second: "1m30s", time.Minute: "1m", time.Hour: "1h",
+		90 * time.Minute:        "1h30m",
+		time.Hour + time.Second: "1h0m1s", 36 * time.Hour: "36h", 1500 * time.Millisecond: "1.5s", time.Hour +
+			time.Millisecond: "1h0m0.001s", -time.Minute: "-1m0s",
 	} {
 		if got := duration(d); got != want {
 			t.Errorf("%d: %q, want %q", d, got, want)
@@ -30,8 +32,9 @@ func TestDurationsAreWrittenAsPeopleDo(t *testing.T) {
 func TestStringsAreWrittenAsJSONReadsThem(t *testing.T) {
 	t.Parallel()
 	for s, want := range map[string]string{
-		"": `""`, "plain <&>": `"plain <&>"`, "a\"b\\c\n\x00\x1f\x7f": `"a\"b\\c\n\u0000\u001f\u007f"`, "é😀\u2028\uFFFD": "\"é😀\u2028\uFFFD\"",
-		"\xff": "\"\uFFFD\"", "a\xe2\x28b\xf0\x9f": "\"a\uFFFD(b\uFFFD\uFFFD\"",
+		"": `""`, "plain <&>": `"plain <&>"`, "a\"b\\c\n\x00\x1f\x7f": `"a\"b\\c\n\u0000\u001f\u007f"`,
+		"é😀\u2028\uFFFD": "\"é😀\u2028\uFFFD\"",
+		"\xff":           "\"\uFFFD\"", "a\xe2\x28b\xf0\x9f": "\"a\uFFFD(b\uFFFD\uFFFD\"",
 	} {
 		if got := string(appendString(nil, s)); got != want {
 			t.Errorf("%q: %s, want %s", s, got, want)

@@ -14,7 +14,8 @@ import (
 // span is over which days the finished jobs are spread: all younger than the retention.
 const span = 20 * 24 * time.Hour
 
-// finished makes jobs $4 to $5 of $3 as if they had been submitted over the last $2 milliseconds since $1. idOf makes the same ids.
+// finished makes jobs $4 to $5 of $3 as if they had been submitted over the last $2 milliseconds
+// since $1. idOf makes the same ids.
 const finished = `
 SELECT (lpad(to_hex(ms), 12, '0') || '7' || substr(r, 1, 3) || '8' || substr(r, 4, 15))::uuid AS id, to_timestamp(ms / 1000.0) AS at,
 	CASE i % 100 WHEN 0 THEN 'archived' WHEN 1 THEN 'canceled' ELSE 'completed' END AS state
@@ -22,7 +23,8 @@ FROM (SELECT i, $1::bigint + i * $2::bigint / $3::bigint AS ms, md5(i::text) AS 
 
 var fillSQL = []string{
 	`INSERT INTO submissions (id, owner_id, type, queue, created_at, max_retries, timeout_ms, backoff_kind, backoff_base_ms, backoff_max_ms, payload)
-	SELECT id, (SELECT id FROM users WHERE email = '` + email + `'), 'debug.echo', 'default', at, 25, 30000, 'exponential', 10000, 3600000, '{"n":1}'
+	SELECT id, (SELECT id FROM users WHERE email = '` + email +
+		`'), 'debug.echo', 'default', at, 25, 30000, 'exponential', 10000, 3600000, '{"n":1}'
 	FROM (` + finished + `) AS f`,
 	`INSERT INTO outcomes (id, queue, state, finished_at, run_at, delivery, attempt, settled_attempt, failures, interruptions, started_at, cancel_requested_at, result)
 	SELECT id, 'default', state, at + interval '20 milliseconds', at, 1, 1, 1, 0, 0, at + interval '10 milliseconds',
@@ -49,7 +51,8 @@ func (s *stage) writeFinished(ctx context.Context) error {
 		s.o.Log(fmt.Sprintf("writing finished jobs: %d of %d", from-1, n))
 		err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
 			for _, sql := range fillSQL {
-				if _, err := tx.Exec(ctx, sql, s.filled, span.Milliseconds(), n, from, min(from+chunk-1, n)); err != nil {
+				if _, err := tx.Exec(ctx, sql, s.filled, span.Milliseconds(), n, from,
+					min(from+chunk-1, n)); err != nil {
 					return err
 				}
 			}
@@ -62,10 +65,12 @@ func (s *stage) writeFinished(ctx context.Context) error {
 	return nil
 }
 
-// calm leaves the tables as autovacuum would after a while, so that it does nothing to them while something is measured, and the planner knows them.
+// calm leaves the tables as autovacuum would after a while, so that it does nothing to them while
+// something is measured, and the planner knows them.
 func (s *stage) calm(ctx context.Context) error {
 	s.o.Log("vacuuming")
-	for _, sql := range []string{"VACUUM (ANALYZE) submissions", "VACUUM (ANALYZE) open_jobs", "VACUUM (ANALYZE) outcomes", "CHECKPOINT"} {
+	for _, sql := range []string{"VACUUM (ANALYZE) submissions", "VACUUM (ANALYZE) open_jobs",
+		"VACUUM (ANALYZE) outcomes", "CHECKPOINT"} {
 		if err := s.sql(ctx, "waybill", sql); err != nil {
 			return err
 		}

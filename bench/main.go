@@ -1,6 +1,7 @@
-// Command bench fills the table of docs/performance.md by itself: it builds the api and the worker, starts a PostgreSQL (fsync and
-// synchronous_commit on) and a Redis (append-only file, synced every second), runs one of each with default settings, and measures Waybill, bare
-// asynq and River in turn on the same machine. From the folder bench/:
+// Command bench fills the table of docs/performance.md by itself: it builds the api and the worker,
+// starts a PostgreSQL (fsync and synchronous_commit on) and a Redis (append-only file, synced every
+// second), runs one of each with default settings, and measures Waybill, bare asynq and River in
+// turn on the same machine. From the folder bench/:
 //
 //	go run . [-jobs n] [-runs n] [-only single,batch,…] [-markdown] …
 //	go run . -scale [-scale-open n] [-scale-finished n] …

@@ -13,15 +13,21 @@ import (
 	"github.com/waybill/waybill/internal/bench"
 )
 
-// river is River on a database of its own on the same server. A process of it takes part in one measurement: client and worker are one, and there
-// is no HTTP in front of it.
+// river is River on a database of its own on the same server. A process of it takes part in one
+// measurement: client and worker are one, and there is no HTTP in front of it.
 func (s *stage) river() []bench.System {
 	sys := bench.System{Name: "River", Measure: map[string]func(context.Context) (bench.Result, error){}}
 	for _, name := range []string{bench.Single, bench.Batch, bench.Drain} {
-		sys.Measure[name] = func(ctx context.Context) (bench.Result, error) { return s.playRiver(ctx, name, s.o.riverConnections) }
+		sys.Measure[name] = func(ctx context.Context) (bench.Result,
+			error) {
+			return s.playRiver(ctx, name, s.o.riverConnections)
+		}
 	}
-	return []bench.System{sys, {Name: "River, one connection", Measure: map[string]func(context.Context) (bench.Result, error){
-		bench.Batch: func(ctx context.Context) (bench.Result, error) { return s.playRiver(ctx, bench.Batch, 1) }}}}
+	return []bench.System{
+		sys,
+		{Name: "River, one connection", Measure: map[string]func(context.Context) (bench.Result, error){
+			bench.Batch: func(ctx context.Context) (bench.Result, error) { return s.playRiver(ctx, bench.Batch, 1) }}},
+	}
 }
 
 // playRiver speaks with bench/river, which says what its lines mean.
@@ -56,7 +62,14 @@ func (s *stage) playRiver(ctx context.Context, what string, connections int) (r 
 			err = fmt.Errorf("river: %w: %s", ended, errs.String())
 		}
 	}()
-	order := map[string]any{"URL": s.database("river"), "What": what, "Jobs": r.Jobs, "Batch": s.o.Batch, "Connections": connections, "Workers": s.o.riverWorkers}
+	order := map[string]any{
+		"URL":         s.database("river"),
+		"What":        what,
+		"Jobs":        r.Jobs,
+		"Batch":       s.o.Batch,
+		"Connections": connections,
+		"Workers":     s.o.riverWorkers,
+	}
 	if err := json.NewEncoder(in).Encode(order); err != nil {
 		return r, err
 	}

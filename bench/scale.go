@@ -12,13 +12,15 @@ import (
 	"github.com/waybill/waybill/internal/bench"
 )
 
-// few is how many jobs are open, of each kind, on the ledger that counts as empty: enough for a page of every list.
+// few is how many jobs are open, of each kind, on the ledger that counts as empty: enough for a
+// page of every list.
 const few = 200
 
 // distant is when scheduled jobs are due.
 var distant = time.Now().AddDate(1, 0, 0).UTC().Format(time.RFC3339)
 
-// scale measures the same on a ledger that is almost empty, and on one with as many jobs as the flags say.
+// scale measures the same on a ledger that is almost empty, and on one with as many jobs as the
+// flags say.
 func (s *stage) scale(ctx context.Context, out io.Writer) error {
 	ours, end, err := bench.Waybill(s.o.Config, s.deployment())
 	if err != nil {
@@ -47,7 +49,11 @@ func (s *stage) scale(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("on the full ledger: %w", err)
 	}
-	return errors.Join(compare(empty, full).Write(out, s.o.Markdown), atRest(empty, full).Write(out, s.o.Markdown), memory.Write(out, s.o.Markdown))
+	return errors.Join(
+		compare(empty, full).Write(out, s.o.Markdown),
+		atRest(empty, full).Write(out, s.o.Markdown),
+		memory.Write(out, s.o.Markdown),
+	)
 }
 
 // waitingQueue is paused, and has the open jobs.
@@ -100,7 +106,10 @@ type findings struct {
 	memory map[string]int64
 }
 
-func (v *survey) take(ctx context.Context, ids func(ctx context.Context, n int) ([]string, error)) (f findings, err error) {
+func (v *survey) take(
+	ctx context.Context,
+	ids func(ctx context.Context, n int) ([]string, error),
+) (f findings, err error) {
 	if err := v.calm(ctx); err != nil {
 		return f, err
 	}
@@ -111,7 +120,8 @@ func (v *survey) take(ctx context.Context, ids func(ctx context.Context, n int) 
 	if err := v.reads(ctx, &f, ids); err != nil {
 		return f, err
 	}
-	for _, m := range []struct{ name, measurement string }{{"submit", bench.Single}, {"claim and settle", bench.Drain}} {
+	for _, m := range []struct{ name, measurement string }{{"submit", bench.Single},
+		{"claim and settle", bench.Drain}} {
 		r, err := v.median(ctx, m.measurement)
 		if err != nil {
 			return f, err
@@ -157,7 +167,20 @@ func (v *survey) median(ctx context.Context, name string) (bench.Result, error) 
 }
 
 func compare(empty, full findings) bench.Table {
-	t := bench.Table{{"", "empty /s", "full /s", "empty p50 ms", "full p50 ms", "empty p99 ms", "full p99 ms", "empty CPU µs/job", "full CPU µs/job", "× as slow"}}
+	t := bench.Table{
+		{
+			"",
+			"empty /s",
+			"full /s",
+			"empty p50 ms",
+			"full p50 ms",
+			"empty p99 ms",
+			"full p99 ms",
+			"empty CPU µs/job",
+			"full CPU µs/job",
+			"× as slow",
+		},
+	}
 	for i, e := range empty.all {
 		f := full.all[i]
 		line := []string{e.name}
@@ -218,10 +241,12 @@ func (v *survey) submit(ctx context.Context, n int, runAt string) error {
 	return v.client.Submit(ctx, n, v.o.Batch, body)
 }
 
-// fill submits the open jobs, as users do, and writes the finished ones into the ledger. The table is what the open ones cost.
+// fill submits the open jobs, as users do, and writes the finished ones into the ledger. The table
+// is what the open ones cost.
 func (v *survey) fill(ctx context.Context) (bench.Table, error) {
 	t := bench.Table{{"", "jobs", "in Redis", "bytes of Redis for each"}}
-	for _, kind := range []struct{ name, runAt, list string }{{"pending", "", "pending"}, {"scheduled", distant, "scheduled"}} {
+	for _, kind := range []struct{ name, runAt, list string }{{"pending", "", "pending"},
+		{"scheduled", distant, "scheduled"}} {
 		n := v.o.scaleOpen / 2
 		v.o.Log(fmt.Sprintf("submitting %d %s jobs", n, kind.name))
 		before, err := v.redisHolds(ctx, kind.list)
@@ -236,7 +261,15 @@ func (v *survey) fill(ctx context.Context) (bench.Table, error) {
 			return nil, err
 		}
 		added := after.tasks - before.tasks
-		t = append(t, []string{kind.name, fmt.Sprint(n), fmt.Sprint(added), fmt.Sprintf("%.0f", float64(after.bytes-before.bytes)/float64(max(added, 1)))})
+		t = append(
+			t,
+			[]string{
+				kind.name,
+				fmt.Sprint(n),
+				fmt.Sprint(added),
+				fmt.Sprintf("%.0f", float64(after.bytes-before.bytes)/float64(max(added, 1))),
+			},
+		)
 	}
 	return t, v.writeFinished(ctx)
 }

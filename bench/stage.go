@@ -82,19 +82,39 @@ func (s *stage) close() (err error) {
 // startServers comes first: it says at once what is not installed.
 func (s *stage) startServers(context.Context) (err error) {
 	for _, r := range []**server.Redis{&s.redis, &s.asynqRedis} {
-		if *r, err = server.StartRedis("--appendonly", "yes", "--appendfsync", "everysec", "--maxmemory-policy", "noeviction"); err != nil {
+		if *r, err = server.StartRedis("--appendonly", "yes", "--appendfsync", "everysec", "--maxmemory-policy",
+			"noeviction"); err != nil {
 			return err
 		}
 	}
-	s.pg, err = server.StartPostgres("fsync=on", "full_page_writes=on", "synchronous_commit=on", "log_min_messages=fatal")
+	s.pg, err = server.StartPostgres(
+		"fsync=on",
+		"full_page_writes=on",
+		"synchronous_commit=on",
+		"log_min_messages=fatal",
+	)
 	return err
 }
 
 func (s *stage) bin(name string) string { return filepath.Join(s.dir, "bin", name) }
 
 func (s *stage) build(ctx context.Context) error {
-	for dir, packages := range map[string][]string{s.o.dir: {"./cmd/api", "./cmd/worker", "./cmd/waybill"}, filepath.Join(s.o.dir, "bench"): {"./asynq", "./river"}} {
-		cmd := exec.CommandContext(ctx, "go", slices.Concat([]string{"build", "-trimpath", "-tags", "nomsgpack,nosqlite", "-o", s.bin("") + string(filepath.Separator)}, packages)...)
+	for dir, packages := range map[string][]string{s.o.dir: {"./cmd/api", "./cmd/worker", "./cmd/waybill"},
+		filepath.Join(s.o.dir, "bench"): {"./asynq", "./river"}} {
+		cmd := exec.CommandContext(
+			ctx,
+			"go",
+			slices.Concat(
+				[]string{
+					"build",
+					"-trimpath",
+					"-tags",
+					"nomsgpack,nosqlite",
+					"-o",
+					s.bin("") + string(filepath.Separator),
+				},
+				packages,
+			)...)
 		cmd.Dir, cmd.Env = dir, append(cmd.Environ(), "CGO_ENABLED=0") // as in the images
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return fmt.Errorf("build: %w\n%s", err, out)
@@ -132,7 +152,8 @@ func (s *stage) prepare(ctx context.Context) (err error) {
 	return nil
 }
 
-// startWaybill runs api and worker in their default settings but for the quotas, which keep one user from taking what is measured here.
+// startWaybill runs api and worker in their default settings but for the quotas, which keep one
+// user from taking what is measured here.
 func (s *stage) startWaybill(ctx context.Context) error {
 	ports := [2]int{}
 	for i := range ports {
@@ -142,9 +163,17 @@ func (s *stage) startWaybill(ctx context.Context) error {
 		}
 	}
 	s.url, s.workerURL = fmt.Sprintf("http://127.0.0.1:%d", ports[0]), fmt.Sprintf("http://127.0.0.1:%d", ports[1])
-	s.api = newProcess(s.bin("api"), filepath.Join(s.dir, "api.log"), s.env("WAYBILL_ADDR="+strings.TrimPrefix(s.url, "http://"), "WAYBILL_JWT_KEYS="+jwtKeys,
-		"WAYBILL_RATE_PER_SECOND=10000000", "WAYBILL_MAX_OPEN_JOBS=100000000"))
-	s.worker = newProcess(s.bin("worker"), filepath.Join(s.dir, "worker.log"), s.env("WAYBILL_METRICS_ADDR="+strings.TrimPrefix(s.workerURL, "http://")))
+	s.api = newProcess(
+		s.bin("api"),
+		filepath.Join(s.dir, "api.log"),
+		s.env("WAYBILL_ADDR="+strings.TrimPrefix(s.url, "http://"), "WAYBILL_JWT_KEYS="+jwtKeys,
+			"WAYBILL_RATE_PER_SECOND=10000000", "WAYBILL_MAX_OPEN_JOBS=100000000"),
+	)
+	s.worker = newProcess(
+		s.bin("worker"),
+		filepath.Join(s.dir, "worker.log"),
+		s.env("WAYBILL_METRICS_ADDR="+strings.TrimPrefix(s.workerURL, "http://")),
+	)
 	for p, url := range map[*process]string{s.api: s.url + "/readyz", s.worker: s.workerURL + "/readyz"} {
 		if err := p.start(); err != nil {
 			return err
@@ -183,7 +212,14 @@ func (s *stage) about(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("%d cores, %s, PostgreSQL %s, Redis %s, %s", runtime.NumCPU(), runtime.GOOS, pg, info["Server"]["redis_version"], runtime.Version()), nil
+	return fmt.Sprintf(
+		"%d cores, %s, PostgreSQL %s, Redis %s, %s",
+		runtime.NumCPU(),
+		runtime.GOOS,
+		pg,
+		info["Server"]["redis_version"],
+		runtime.Version(),
+	), nil
 }
 
 // signIn answers an access token: a JWT, like the one that bare asynq's API checks.
@@ -194,7 +230,8 @@ func (s *stage) signIn(ctx context.Context) (string, error) {
 	var t struct {
 		Access string `json:"access_token"`
 	}
-	if err := call(ctx, http.MethodPost, s.url+"/v1/auth/login", "", fmt.Sprintf(`{"email":%q,"password":%q}`, email, password), &t); err != nil {
+	if err := call(ctx, http.MethodPost, s.url+"/v1/auth/login", "",
+		fmt.Sprintf(`{"email":%q,"password":%q}`, email, password), &t); err != nil {
 		return "", err
 	}
 	s.token, s.signedIn = t.Access, time.Now()
@@ -202,8 +239,15 @@ func (s *stage) signIn(ctx context.Context) (string, error) {
 }
 
 func (s *stage) deployment() bench.Deployment {
-	return bench.Deployment{URL: s.url, Token: s.signIn, Queue: "default", API: []string{s.url + "/metrics"}, Workers: []string{s.workerURL + "/metrics"},
-		RedisURL: s.redis.URL(), Postmaster: s.postmaster}
+	return bench.Deployment{
+		URL:        s.url,
+		Token:      s.signIn,
+		Queue:      "default",
+		API:        []string{s.url + "/metrics"},
+		Workers:    []string{s.workerURL + "/metrics"},
+		RedisURL:   s.redis.URL(),
+		Postmaster: s.postmaster,
+	}
 }
 
 // systems are Waybill and the peers that were asked for.

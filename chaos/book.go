@@ -10,7 +10,8 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// recorder is what the clients know: what they asked for, every answer of 2xx, and every answer that was none and should have been better.
+// recorder is what the clients know: what they asked for, every answer of 2xx, and every answer
+// that was none and should have been better.
 type recorder struct {
 	mu         sync.Mutex
 	orders     map[string]*order
@@ -55,7 +56,10 @@ func (b *recorder) read(o *order, state job.State, cancel bool) {
 	}
 	if state.Finished() {
 		if o.seen != "" && o.seen != state {
-			b.complaints = append(b.complaints, fmt.Sprintf("job %s was answered as %s and later as %s", o.ids[0], o.seen, state))
+			b.complaints = append(
+				b.complaints,
+				fmt.Sprintf("job %s was answered as %s and later as %s", o.ids[0], o.seen, state),
+			)
 		}
 		o.seen = state
 	}

@@ -15,7 +15,8 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// client submits, repeats and cancels as a good client does, and holds every answer to what the API promises.
+// client submits, repeats and cancels as a good client does, and holds every answer to what the API
+// promises.
 type client struct {
 	base, key string
 	http      *http.Client
@@ -30,7 +31,9 @@ func newClient(base, key string, b *recorder) *client {
 }
 
 // innards are words that no answer may hold.
-var innards = regexp.MustCompile(`(?i)sqlstate|insert into|\bselect\b|update jobs|dial tcp|127\.0\.0\.1|goroutine|\.go:\d`)
+var innards = regexp.MustCompile(
+	`(?i)sqlstate|insert into|\bselect\b|update jobs|dial tcp|127\.0\.0\.1|goroutine|\.go:\d`,
+)
 
 type answer struct {
 	status int
@@ -87,14 +90,16 @@ func pathKind(path string) string {
 	return regexp.MustCompile(`[0-9a-f-]{36}`).ReplaceAllString(path, "{id}")
 }
 
-// judge holds an answer that says no to the rules: RFC 9457 with a code, Retry-After where it may be repeated, nothing of our innards.
+// judge holds an answer that says no to the rules: RFC 9457 with a code, Retry-After where it may
+// be repeated, nothing of our innards.
 func (c *client) judge(method, path string, a *answer) {
 	var p struct {
 		Code      string `json:"code"`
 		RequestID string `json:"request_id"`
 	}
 	what := fmt.Sprintf("%s %s answered %d: %.300s", method, path, a.status, a.body)
-	if json.Unmarshal(a.body, &p) != nil || p.Code == "" || p.RequestID == "" || a.header.Get("Content-Type") != "application/problem+json" {
+	if json.Unmarshal(a.body, &p) != nil || p.Code == "" || p.RequestID == "" ||
+		a.header.Get("Content-Type") != "application/problem+json" {
 		c.book.complain("%s: no proper problem", what)
 	}
 	if innards.Match(a.body) {
@@ -187,7 +192,8 @@ func (c *client) cancel(ctx context.Context, o *order) {
 
 // await asks for the order's job until it is finished or ctx ends.
 func (c *client) await(ctx context.Context, o *order) {
-	for !c.readState(ctx, http.MethodGet, "/v1/jobs/"+o.ids[0]+"?wait=5s", o, false) && sleep(ctx, 500*time.Millisecond) {
+	for !c.readState(ctx, http.MethodGet, "/v1/jobs/"+o.ids[0]+"?wait=5s", o, false) &&
+		sleep(ctx, 500*time.Millisecond) {
 	}
 }
 
@@ -207,7 +213,8 @@ func (c *client) readState(ctx context.Context, method, path string, o *order, c
 	return j.State.Finished()
 }
 
-// call is a plain request for the preparations: it fails unless it is answered with 2xx, whose body is read into out.
+// call is a plain request for the preparations: it fails unless it is answered with 2xx, whose body
+// is read into out.
 func call(ctx context.Context, method, url, token, body string, out any) error {
 	c := &client{base: "", key: token, http: &http.Client{Timeout: 10 * time.Second}}
 	a, err := c.do(ctx, method, url, "application/json", "", body)

@@ -75,17 +75,44 @@ func (e *evidence) verify() []breach {
 func (e *evidence) story(id string) string {
 	var b strings.Builder
 	r := e.rows[id]
-	fmt.Fprintf(&b, "  job %s ref %s %s %s attempt %d failures %d interruptions %d errors %d %q\n", id, r.Ref, r.Type, r.State, r.Attempt, r.Failures, r.Interruptions, r.Errors, r.LastError)
+	fmt.Fprintf(
+		&b,
+		"  job %s ref %s %s %s attempt %d failures %d interruptions %d errors %d %q\n",
+		id,
+		r.Ref,
+		r.Type,
+		r.State,
+		r.Attempt,
+		r.Failures,
+		r.Interruptions,
+		r.Errors,
+		r.LastError,
+	)
 	for _, o := range e.orders {
 		if o.ref == r.Ref && r.Ref != "" {
-			fmt.Fprintf(&b, "  %s; answered %s, ids %v, canceled %s, read as %q\n", o.kind, clock(o.answeredAt), o.ids, clock(o.canceledAt), o.seen)
+			fmt.Fprintf(
+				&b,
+				"  %s; answered %s, ids %v, canceled %s, read as %q\n",
+				o.kind,
+				clock(o.answeredAt),
+				o.ids,
+				clock(o.canceledAt),
+				o.seen,
+			)
 		}
 	}
 	for _, s := range e.history[id] {
 		fmt.Fprintf(&b, "    %s\n", s)
 	}
 	for _, x := range e.seen[id] {
-		fmt.Fprintf(&b, "    sink: attempt %d from %s to %s, broken off: %v\n", x.attempt, clock(x.start), clock(x.end), x.broken)
+		fmt.Fprintf(
+			&b,
+			"    sink: attempt %d from %s to %s, broken off: %v\n",
+			x.attempt,
+			clock(x.start),
+			clock(x.end),
+			x.broken,
+		)
 	}
 	return b.String()
 }
@@ -101,7 +128,14 @@ func (e *evidence) result() *result {
 	r := &result{jobs: len(e.rows)}
 	var last string
 	if r.recovery, last = e.recovery(); last != "" && e.w.s.o.tell {
-		fmt.Fprintf(os.Stderr, "%s: struck %s, healed %s; last of all\n%s", e.w.f.name, clock(e.w.struck), clock(e.w.healed), e.story(last))
+		fmt.Fprintf(
+			os.Stderr,
+			"%s: struck %s, healed %s; last of all\n%s",
+			e.w.f.name,
+			clock(e.w.struck),
+			clock(e.w.healed),
+			e.story(last),
+		)
 	}
 	for _, list := range e.seen {
 		r.twice += len(list) - 1
@@ -110,8 +144,8 @@ func (e *evidence) result() *result {
 	return r
 }
 
-// recovery is the time from the end of the fault until all that was open and due then had its outcome; jobs that fail by their own doing, and
-// so take their time, left aside.
+// recovery is the time from the end of the fault until all that was open and due then had its
+// outcome; jobs that fail by their own doing, and so take their time, left aside.
 func (e *evidence) recovery() (longest time.Duration, job string) {
 	for id, steps := range e.history {
 		last := steps[len(steps)-1]

@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// stepClocks moves the clock of PostgreSQL, which the ledger goes by, and that of Redis apart, as two
-// machines without a common source of time would be. The processes keep the machine's. A wide step
-// back of the ledger's clock is left to chaos/clock: what is planned then waits for as long.
+// stepClocks moves the clock of PostgreSQL, which the ledger goes by, and that of Redis apart, as
+// two machines without a common source of time would be. The processes keep the machine's. A wide
+// step back of the ledger's clock is left to chaos/clock: what is planned then waits for as long.
 func stepClocks(ctx context.Context, w *cluster) (err error) {
 	defer func() { err = errors.Join(err, w.s.clock.Set(0), w.clock.Set(0)) }()
 	for _, step := range []struct{ ledger, redis time.Duration }{

@@ -11,7 +11,8 @@ import (
 	"github.com/waybill/waybill/internal/testenv/server"
 )
 
-// secondDeployment starts an API and a worker that have a database of their own and the Redis of this deployment. Both must refuse, and say why.
+// secondDeployment starts an API and a worker that have a database of their own and the Redis of
+// this deployment. Both must refuse, and say why.
 func secondDeployment(ctx context.Context, w *cluster) error {
 	name := w.name + "_other"
 	if err := w.s.sql(ctx, "postgres", fmt.Sprintf("CREATE DATABASE %s TEMPLATE %s", name, template)); err != nil {
@@ -35,8 +36,14 @@ func (w *cluster) refused(ctx context.Context, role, database string) error {
 		return err
 	}
 	addr, log := fmt.Sprintf("127.0.0.1:%d", port), filepath.Join(w.dir, "other-"+role+".log")
-	n := newNode("other "+role, filepath.Join(w.s.bin, role), log, []string{"DATABASE_URL=" + databaseURL(w.s.pg.Addr(), database),
-		"REDIS_URL=" + w.redis.URL(), "WAYBILL_JWT_KEYS=" + jwtKeys, "WAYBILL_ADDR=" + addr, "WAYBILL_METRICS_ADDR=" + addr})
+	n := newNode(
+		"other "+role,
+		filepath.Join(w.s.bin, role),
+		log,
+		[]string{"DATABASE_URL=" + databaseURL(w.s.pg.Addr(), database),
+			"REDIS_URL=" + w.redis.URL(), "WAYBILL_JWT_KEYS=" + jwtKeys, "WAYBILL_ADDR=" + addr,
+			"WAYBILL_METRICS_ADDR=" + addr},
+	)
 	if err := n.start(); err != nil {
 		return err
 	}
@@ -45,7 +52,9 @@ func (w *cluster) refused(ctx context.Context, role, database string) error {
 		return err
 	}
 	text, err := os.ReadFile(log)
-	if err == nil && (n.cmd.ProcessState.ExitCode() == 0 || !strings.Contains(string(text), "belongs to another Waybill deployment")) {
+	if err == nil &&
+		(n.cmd.ProcessState.ExitCode() == 0 ||
+			!strings.Contains(string(text), "belongs to another Waybill deployment")) {
 		err = fmt.Errorf("the %s ended with code %d: %.500s", n.name, n.cmd.ProcessState.ExitCode(), text)
 	}
 	return err

@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// loseKeys deletes and spoils asynq's and Waybill's keys one by one, as a mistaken script would, while jobs wait under them.
+// loseKeys deletes and spoils asynq's and Waybill's keys one by one, as a mistaken script would,
+// while jobs wait under them.
 func loseKeys(ctx context.Context, w *cluster) error {
 	w.flood(ctx, "ahead", 1, 500, 100, `,"delay":"14s"`)
 	const q = "asynq:{default}:"

@@ -26,7 +26,8 @@ func (w *cluster) acceptsAgain(ctx context.Context) error {
 	return nil
 }
 
-// readOnlyDatabase makes the database read-only for new sessions and ends the old ones, as an operator may do before a switch to another server.
+// readOnlyDatabase makes the database read-only for new sessions and ends the old ones, as an
+// operator may do before a switch to another server.
 func readOnlyDatabase(ctx context.Context, w *cluster) error {
 	if err := w.s.sql(ctx, "postgres", "ALTER DATABASE "+w.name+" SET default_transaction_read_only = on"); err != nil {
 		return err
@@ -36,7 +37,8 @@ func readOnlyDatabase(ctx context.Context, w *cluster) error {
 		err = w.readyTurns(ctx, false)
 	}
 	sleep(ctx, 3*time.Second)
-	if resetErr := w.s.sql(ctx, "postgres", "ALTER DATABASE "+w.name+" RESET default_transaction_read_only"); resetErr != nil {
+	if resetErr := w.s.sql(ctx, "postgres", "ALTER DATABASE "+w.name+
+		" RESET default_transaction_read_only"); resetErr != nil {
 		return errors.Join(err, resetErr)
 	}
 	w.healed = time.Now()
@@ -52,7 +54,10 @@ func addColumns(ctx context.Context, w *cluster) error {
 	var made struct {
 		ID string `json:"id"`
 	}
-	body := fmt.Sprintf(`{"name":"ticks","every":"1s","job":{"type":"debug.echo","payload":{},"labels":{"ref":%q}}}`, tickRef)
+	body := fmt.Sprintf(
+		`{"name":"ticks","every":"1s","job":{"type":"debug.echo","payload":{},"labels":{"ref":%q}}}`,
+		tickRef,
+	)
 	if err := call(ctx, "POST", w.client.base+"/v1/schedules", w.s.key, body, &made); err != nil {
 		return err
 	}
@@ -62,15 +67,30 @@ func addColumns(ctx context.Context, w *cluster) error {
 	altered := time.Now()
 	err := w.eventually(ctx, 10*time.Second, func() (bool, error) {
 		var n int
-		err := w.pool.QueryRow(ctx, "SELECT count(*) FROM jobs WHERE labels->>'ref' = $1 AND created_at > $2 AND state = 'completed'", tickRef, altered).Scan(&n)
+		err := w.pool.QueryRow(ctx, "SELECT count(*) FROM jobs WHERE labels->>'ref' = $1 AND created_at > $2 AND "+
+			"state = 'completed'", tickRef, altered).
+			Scan(&n)
 		return n >= 3, err
 	}, "the schedule ticks after every table was altered")
 	var paused struct{}
-	return errors.Join(err, call(ctx, "POST", w.client.base+"/v1/schedules/"+made.ID+"/pause", w.s.key, `{"reason":"the fault is over"}`, &paused))
+	return errors.Join(
+		err,
+		call(
+			ctx,
+			"POST",
+			w.client.base+"/v1/schedules/"+made.ID+"/pause",
+			w.s.key,
+			`{"reason":"the fault is over"}`,
+			&paused,
+		),
+	)
 }
 
 func (w *cluster) addColumnToEach(ctx context.Context) error {
-	rows, err := w.pool.Query(ctx, "SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'chaos_history' ORDER BY 1")
+	rows, err := w.pool.Query(
+		ctx,
+		"SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'chaos_history' ORDER BY 1",
+	)
 	if err != nil {
 		return err
 	}
@@ -88,7 +108,8 @@ func (w *cluster) addColumnToEach(ctx context.Context) error {
 	return nil
 }
 
-// alter runs a statement that locks a table, with a short lock_timeout and again where that ran out, so that others do not queue behind it.
+// alter runs a statement that locks a table, with a short lock_timeout and again where that ran
+// out, so that others do not queue behind it.
 func (w *cluster) alter(ctx context.Context, sql string) error {
 	return w.eventually(ctx, 20*time.Second, func() (bool, error) {
 		err := pgx.BeginFunc(ctx, w.pool, func(tx pgx.Tx) error {
@@ -106,13 +127,21 @@ func (w *cluster) alter(ctx context.Context, sql string) error {
 func ticked(e *evidence) (list []breach) {
 	for id, r := range e.rows {
 		if r.Ref == tickRef && (r.State != completed()[0] || r.Attempt != 1) {
-			list = append(list, breach{"schedules tick", fmt.Sprintf("a tick is %s after %d attempts: %s", r.State, r.Attempt, r.LastError), id})
+			list = append(
+				list,
+				breach{
+					"schedules tick",
+					fmt.Sprintf("a tick is %s after %d attempts: %s", r.State, r.Attempt, r.LastError),
+					id,
+				},
+			)
 		}
 	}
 	return list
 }
 
-// oddErrors lets every write to one table of jobs after the other fail for a second, with errors that say nothing of the job's content.
+// oddErrors lets every write to one table of jobs after the other fail for a second, with errors
+// that say nothing of the job's content.
 func oddErrors(ctx context.Context, w *cluster) error {
 	const raise = `CREATE FUNCTION chaos_raise() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
 		RAISE EXCEPTION 'raised by chaos' USING ERRCODE = TG_ARGV[0];
@@ -132,7 +161,8 @@ func oddErrors(ctx context.Context, w *cluster) error {
 }
 
 func (w *cluster) raise(ctx context.Context, code, on string) error {
-	if err := w.alter(ctx, fmt.Sprintf("CREATE TRIGGER chaos_odd BEFORE %s FOR EACH ROW EXECUTE FUNCTION chaos_raise('%s')", on, code)); err != nil {
+	if err := w.alter(ctx, fmt.Sprintf("CREATE TRIGGER chaos_odd BEFORE %s FOR EACH ROW EXECUTE FUNCTION "+
+		"chaos_raise('%s')", on, code)); err != nil {
 		return err
 	}
 	sleep(ctx, time.Second)
@@ -140,7 +170,8 @@ func (w *cluster) raise(ctx context.Context, code, on string) error {
 	return w.alter(ctx, "DROP TRIGGER chaos_odd ON "+table)
 }
 
-// flushUnderTransaction empties Redis while a transaction of another program has been open since before the jobs were submitted.
+// flushUnderTransaction empties Redis while a transaction of another program has been open since
+// before the jobs were submitted.
 func flushUnderTransaction(ctx context.Context, w *cluster) error {
 	tx, err := w.pool.Begin(ctx)
 	if err != nil {
@@ -157,7 +188,8 @@ func flushUnderTransaction(ctx context.Context, w *cluster) error {
 	return w.backInRedis(ctx)
 }
 
-// throughBouncer submits a backlog in batches, so that every statement of the hot path passes PgBouncer under load.
+// throughBouncer submits a backlog in batches, so that every statement of the hot path passes
+// PgBouncer under load.
 func throughBouncer(ctx context.Context, w *cluster) error {
 	w.flood(ctx, "backlog", 3, 1000, 100)
 	sleep(ctx, 5*time.Second)

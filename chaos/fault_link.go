@@ -9,7 +9,10 @@ import (
 
 // slowLinks delays everything to Redis, and then everything to PostgreSQL, by each of three times.
 func slowLinks(ctx context.Context, w *cluster) error {
-	lines := []func(*member) *proxy.Link{func(m *member) *proxy.Link { return m.redis }, func(m *member) *proxy.Link { return m.pg }}
+	lines := []func(*member) *proxy.Link{
+		func(m *member) *proxy.Link { return m.redis },
+		func(m *member) *proxy.Link { return m.pg },
+	}
 	for _, line := range lines {
 		for _, d := range []time.Duration{50 * time.Millisecond, 200 * time.Millisecond, time.Second} {
 			for _, m := range w.members() {
@@ -25,7 +28,8 @@ func slowLinks(ctx context.Context, w *cluster) error {
 	return nil
 }
 
-// partitions swallows all packets on one line after the other. The last one lasts until the worker is taken for dead.
+// partitions swallows all packets on one line after the other. The last one lasts until the worker
+// is taken for dead.
 func partitions(ctx context.Context, w *cluster) error {
 	cuts := []struct {
 		link *proxy.Link

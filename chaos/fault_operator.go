@@ -10,7 +10,8 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// meddle does in Redis what an operator can do with asynq's own tools, where the ledger does not see it.
+// meddle does in Redis what an operator can do with asynq's own tools, where the ledger does not
+// see it.
 func meddle(ctx context.Context, w *cluster) error {
 	insp := asynq.NewInspectorFromRedisClient(w.rdb)
 	list := w.meddleOrders(ctx)
@@ -23,7 +24,8 @@ func meddle(ctx context.Context, w *cluster) error {
 		if err != nil {
 			return err
 		}
-		deed := map[string]func(queue, id string) error{"archived": insp.ArchiveTask, "deleted": insp.DeleteTask, "run": insp.RunTask}[o.kind]
+		deed := map[string]func(queue, id string) error{"archived": insp.ArchiveTask, "deleted": insp.DeleteTask,
+			"run": insp.RunTask}[o.kind]
 		if err := deed("default", job.TaskID(id, 1)); err != nil {
 			return fmt.Errorf("%s: %w", o.ref, err)
 		}
@@ -62,7 +64,8 @@ func (w *cluster) meddleOrders(ctx context.Context) (list []*order) {
 func (w *cluster) pausedInLedger(ctx context.Context, queue string) error {
 	return w.eventually(ctx, 5*time.Second, func() (bool, error) {
 		var n int
-		err := w.pool.QueryRow(ctx, "SELECT count(*) FROM queues WHERE name = $1 AND paused_at IS NOT NULL", queue).Scan(&n)
+		err := w.pool.QueryRow(ctx, "SELECT count(*) FROM queues WHERE name = $1 AND paused_at IS NOT NULL", queue).
+			Scan(&n)
 		return n == 1, err
 	}, "the ledger knows that %s was paused", queue)
 }

@@ -8,13 +8,15 @@ import (
 	"time"
 )
 
-// slowPeers opens connections that send half of a request, hold back a body, or never read their answers, and keeps them open while the load
-// goes on. They come from another address than the clients, whose requests must not notice.
+// slowPeers opens connections that send half of a request, hold back a body, or never read their
+// answers, and keeps them open while the load goes on. They come from another address than the
+// clients, whose requests must not notice.
 func slowPeers(ctx context.Context, w *cluster) error {
 	const each = 250
 	requests := []string{
 		"GET /v1/jobs HTTP/1.1\r\nHost: waybill\r\n",
-		"POST /v1/auth/login HTTP/1.1\r\nHost: waybill\r\nContent-Type: application/json\r\nContent-Length: 10000\r\n\r\n{",
+		"POST /v1/auth/login HTTP/1.1\r\nHost: waybill\r\nContent-Type: application/json\r\nContent-Length: " +
+			"10000\r\n\r\n{",
 		strings.Repeat("GET /docs HTTP/1.1\r\nHost: waybill\r\n\r\n", 20),
 	}
 	dialer := net.Dialer{Timeout: 5 * time.Second, LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}

@@ -27,7 +27,8 @@ func crashPostgres(ctx context.Context, w *cluster) error {
 	return errors.Join(turned, w.readyTurns(ctx, true))
 }
 
-// troublePostgres cuts connections, takes all there are, and locks the table of jobs for longer than a statement waits.
+// troublePostgres cuts connections, takes all there are, and locks the table of jobs for longer
+// than a statement waits.
 func troublePostgres(ctx context.Context, w *cluster) error {
 	for range 3 {
 		if err := w.terminate(ctx); err != nil {
@@ -46,7 +47,11 @@ func troublePostgres(ctx context.Context, w *cluster) error {
 }
 
 func (w *cluster) terminate(ctx context.Context) error {
-	_, err := w.pool.Exec(ctx, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'waybill' AND datname = current_database()")
+	_, err := w.pool.Exec(
+		ctx,
+		"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'waybill' AND datname = "+
+			"current_database()",
+	)
 	return err
 }
 
@@ -91,8 +96,8 @@ func (w *cluster) lockJobs(ctx context.Context, d time.Duration) error {
 	return nil
 }
 
-// loseCommits cuts connections after PostgreSQL committed and before the process hears so: a submission, a batch, a claim, a settlement, all of
-// whose outcome their callers don't know.
+// loseCommits cuts connections after PostgreSQL committed and before the process hears so: a
+// submission, a batch, a claim, a settlement, all of whose outcome their callers don't know.
 func loseCommits(ctx context.Context, w *cluster) error {
 	var mu sync.Mutex
 	lost := map[string]int{}
@@ -119,7 +124,16 @@ func loseCommits(ctx context.Context, w *cluster) error {
 	}
 	mu.Lock()
 	defer mu.Unlock()
-	w.note(fmt.Sprintf("lost: create %d, commit %d, claim %d, settle %d, heartbeat %d", lost["create"], lost["commit"], lost["claim"], lost["settle"], lost["heartbeat"]))
+	w.note(
+		fmt.Sprintf(
+			"lost: create %d, commit %d, claim %d, settle %d, heartbeat %d",
+			lost["create"],
+			lost["commit"],
+			lost["claim"],
+			lost["settle"],
+			lost["heartbeat"],
+		),
+	)
 	return nil
 }
 

@@ -67,7 +67,9 @@ func killWorkers(ctx context.Context, w *cluster) error {
 func (w *cluster) killBusy(ctx context.Context, m *member, jobs int) error {
 	err := w.eventually(ctx, 15*time.Second, func() (bool, error) {
 		var n int
-		err := w.pool.QueryRow(ctx, "SELECT count(*) FROM jobs JOIN workers w ON w.id = worker_id WHERE state = 'active' AND w.pid = $1", m.pid()).Scan(&n)
+		err := w.pool.QueryRow(ctx, "SELECT count(*) FROM jobs JOIN workers w ON w.id = worker_id WHERE state = "+
+			"'active' AND w.pid = $1", m.pid()).
+			Scan(&n)
 		return n >= jobs, err
 	}, "%s runs %d jobs", m.name, jobs)
 	m.kill()
@@ -93,10 +95,16 @@ func churnWorkers(ctx context.Context, w *cluster) error {
 	return nil
 }
 
-// rollingRestart replaces every process in order while handlers run that are longer than its grace period.
+// rollingRestart replaces every process in order while handlers run that are longer than its grace
+// period.
 func rollingRestart(ctx context.Context, w *cluster) error {
 	for i := range 40 {
-		o := &order{ref: fmt.Sprintf("long-%d", i), key: fmt.Sprintf("long-%d", i), kind: "long sleep", want: []job.State{job.Completed}}
+		o := &order{
+			ref:  fmt.Sprintf("long-%d", i),
+			key:  fmt.Sprintf("long-%d", i),
+			kind: "long sleep",
+			want: []job.State{job.Completed},
+		}
 		o.submit("debug.sleep", `{"duration":"8s"}`)
 		w.order(ctx, o)
 	}
@@ -130,7 +138,12 @@ func hostileHandlers(ctx context.Context, w *cluster) error {
 		for _, h := range []struct{ taskType, more string }{
 			{"debug.block", `,"timeout":"500ms"`}, {"debug.spew", ""}, {"debug.goexit", ""},
 		} {
-			o := &order{ref: fmt.Sprintf("%s-%d", h.taskType, i), kind: h.taskType, want: []job.State{job.Archived}, failures: 2}
+			o := &order{
+				ref:      fmt.Sprintf("%s-%d", h.taskType, i),
+				kind:     h.taskType,
+				want:     []job.State{job.Archived},
+				failures: 2,
+			}
 			o.key = o.ref
 			o.submit(h.taskType, "{}", `,"max_retries":1`, quick, h.more)
 			w.order(ctx, o)
@@ -142,7 +155,11 @@ func hostileHandlers(ctx context.Context, w *cluster) error {
 
 // putIntoWords: each way to misbehave is told by its own name.
 func putIntoWords(e *evidence) (list []breach) {
-	words := map[string]string{"debug.block": "ignores that", "debug.spew": "no text", "debug.goexit": "ended its goroutine"}
+	words := map[string]string{
+		"debug.block":  "ignores that",
+		"debug.spew":   "no text",
+		"debug.goexit": "ended its goroutine",
+	}
 	for id, r := range e.rows {
 		if want := words[r.Type]; !strings.Contains(r.LastError, want) {
 			list = append(list, breach{"honest words", fmt.Sprintf("%s: %.100q", r.Type, r.LastError), id})
@@ -161,7 +178,9 @@ func poison(ctx context.Context, w *cluster) error {
 	}
 	return w.eventually(ctx, 3*time.Minute, func() (bool, error) {
 		var n int
-		err := w.pool.QueryRow(ctx, "SELECT count(*) FROM jobs WHERE type IN ('debug.exit', 'debug.hoard') AND state = 'archived'").Scan(&n)
+		err := w.pool.QueryRow(ctx, "SELECT count(*) FROM jobs WHERE type IN ('debug.exit', 'debug.hoard') AND state "+
+			"= 'archived'").
+			Scan(&n)
 		return n == 2, err
 	}, "the poison is quarantined")
 }

@@ -21,7 +21,8 @@ func killRedis(ctx context.Context, w *cluster) error {
 	return w.redis.Start()
 }
 
-// loseTail takes half of Redis's log while calls are running, whose tasks come back as if nobody had taken them.
+// loseTail takes half of Redis's log while calls are running, whose tasks come back as if nobody
+// had taken them.
 func loseTail(ctx context.Context, w *cluster) error {
 	w.waitAhead(ctx)
 	w.longCalls(ctx, 20, 8*time.Second)
@@ -31,7 +32,8 @@ func loseTail(ctx context.Context, w *cluster) error {
 	return w.backInRedis(ctx)
 }
 
-// cutTail lets Redis go back in time: its log ends in the middle, as after a crash of the machine, or where a replica that lagged is promoted.
+// cutTail lets Redis go back in time: its log ends in the middle, as after a crash of the machine,
+// or where a replica that lagged is promoted.
 func cutTail(ctx context.Context, w *cluster) error {
 	if err := w.redis.Kill(); err != nil {
 		return err
@@ -49,8 +51,9 @@ func cutTail(ctx context.Context, w *cluster) error {
 	return errors.Join(os.Truncate(log, info.Size()/2), w.redis.Start())
 }
 
-// flushRedis empties Redis while jobs wait in it for which the watermark has vouched, and others for which it has not, at the worst moment: an
-// audit has read the watermark and is about to raise it.
+// flushRedis empties Redis while jobs wait in it for which the watermark has vouched, and others
+// for which it has not, at the worst moment: an audit has read the watermark and is about to raise
+// it.
 func flushRedis(ctx context.Context, w *cluster) error {
 	w.waitAhead(ctx)
 	w.flood(ctx, "backlog", 3, 1000, 100)
@@ -82,8 +85,8 @@ func (w *cluster) waitAhead(ctx context.Context) {
 	sleep(ctx, 4*time.Second)
 }
 
-// backInRedis holds the audit to its word: what Redis lost is back within seconds. The slow comparison of all jobs, which would find it too in the
-// end, has not come far by then.
+// backInRedis holds the audit to its word: what Redis lost is back within seconds. The slow
+// comparison of all jobs, which would find it too in the end, has not come far by then.
 func (w *cluster) backInRedis(ctx context.Context) error {
 	w.healed = time.Now()
 	err := w.eventually(ctx, 6*time.Second, func() (bool, error) {
@@ -109,12 +112,14 @@ func (w *cluster) longCalls(ctx context.Context, n int, d time.Duration) {
 	_ = w.eventually(ctx, 3*time.Second, func() (bool, error) { return w.sink.running() >= n, nil }, "%d calls run", n)
 }
 
-// raisesWatermark knows the script that looks tasks up and raises the watermark, where there are tasks to look up.
+// raisesWatermark knows the script that looks tasks up and raises the watermark, where there are
+// tasks to look up.
 func raisesWatermark(e proxy.Event) bool {
 	return e.What == "EVALSHA watermark,t" && strings.Contains(e.Key, "{default}")
 }
 
-// flood submits batches of echo jobs with payloads of so many bytes, and further fields that begin with a comma.
+// flood submits batches of echo jobs with payloads of so many bytes, and further fields that begin
+// with a comma.
 func (w *cluster) flood(ctx context.Context, name string, batches, size, bytes int, more ...string) {
 	var wg sync.WaitGroup
 	for b := range batches {
@@ -223,8 +228,8 @@ func kib(text string) string {
 	return fmt.Sprint(n >> 10)
 }
 
-// loseReplies cuts connections to Redis after a command ran and before its reply is heard: for each process and each step that talks to Redis,
-// several times.
+// loseReplies cuts connections to Redis after a command ran and before its reply is heard: for each
+// process and each step that talks to Redis, several times.
 func loseReplies(ctx context.Context, w *cluster) error {
 	var mu sync.Mutex
 	steps, cuts := map[string]bool{}, 0

@@ -11,7 +11,8 @@ import (
 	"github.com/waybill/waybill/internal/testenv/server"
 )
 
-// freezeWorker stops a worker for so long that others take its jobs, and lets it come back as if nothing had happened.
+// freezeWorker stops a worker for so long that others take its jobs, and lets it come back as if
+// nothing had happened.
 func freezeWorker(ctx context.Context, w *cluster) error {
 	m := w.workers[0]
 	w.longCalls(ctx, 40, 8*time.Second) // they still run elsewhere when it comes back with its own answers
@@ -43,7 +44,8 @@ func (w *cluster) frozen(ctx context.Context, m *member, d time.Duration) error 
 	return m.signal(syscall.SIGCONT)
 }
 
-// freezePostgres stops PostgreSQL for so long that every worker looks dead. None is: no job may be taken from anybody.
+// freezePostgres stops PostgreSQL for so long that every worker looks dead. None is: no job may be
+// taken from anybody.
 func freezePostgres(ctx context.Context, w *cluster) error {
 	if err := w.s.pg.Pause(); err != nil {
 		return err
@@ -60,7 +62,8 @@ func freezePostgres(ctx context.Context, w *cluster) error {
 	return w.readyTurns(ctx, true)
 }
 
-// stopInOutage asks processes to end while a server is away: they must, within their grace. Once it is back they are started again.
+// stopInOutage asks processes to end while a server is away: they must, within their grace. Once it
+// is back they are started again.
 func stopInOutage(ctx context.Context, w *cluster) error {
 	servers := []struct {
 		name        string
@@ -76,7 +79,8 @@ func stopInOutage(ctx context.Context, w *cluster) error {
 		sleep(ctx, time.Second)
 		stopped := []*member{w.workers[0], w.api}
 		for _, m := range stopped {
-			took, err := m.stop(exitWithin + 10*time.Second) // requests that wait for the ledger may have their time too
+			// Requests that wait for the ledger may have their time too.
+			took, err := m.stop(exitWithin + 10*time.Second)
 			if err != nil {
 				return fmt.Errorf("without %s: %w; its log ends:\n%s", s.name, err, m.logTail())
 			}
@@ -94,7 +98,8 @@ func stopInOutage(ctx context.Context, w *cluster) error {
 	return w.awaitWorkers(ctx, len(w.workers))
 }
 
-// storm breaks one thing after another, by the seed's choice, without waiting for recovery in between.
+// storm breaks one thing after another, by the seed's choice, without waiting for recovery in
+// between.
 func storm(ctx context.Context, w *cluster) error {
 	rng := rand.New(rand.NewPCG(w.s.o.seed, 99))
 	deeds := w.deeds()

@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// worksElsewhere cuts the first worker off from PostgreSQL. What it had taken must run on the other one at once.
+// worksElsewhere cuts the first worker off from PostgreSQL. What it had taken must run on the other
+// one at once.
 func worksElsewhere(ctx context.Context, w *cluster) error {
 	m := w.workers[0]
 	m.pg.Refuse(true)
@@ -28,7 +29,9 @@ func worksElsewhere(ctx context.Context, w *cluster) error {
 func (w *cluster) noneWaits(ctx context.Context, d time.Duration) error {
 	for range 10 {
 		var n int
-		err := w.pool.QueryRow(ctx, "SELECT count(*) FROM open_jobs WHERE state = 'pending' AND greatest(run_at, dispatch_at) < now() - make_interval(secs => $1)", d.Seconds()).Scan(&n)
+		err := w.pool.QueryRow(ctx, "SELECT count(*) FROM open_jobs WHERE state = 'pending' AND greatest(run_at, "+
+			"dispatch_at) < now() - make_interval(secs => $1)", d.Seconds()).
+			Scan(&n)
 		if err != nil {
 			return err
 		}
@@ -62,11 +65,19 @@ func ownTypes(ctx context.Context, w *cluster) error {
 	return nil
 }
 
-// firstAttempts: meeting a worker that does not know the type used up neither an attempt nor a delivery.
+// firstAttempts: meeting a worker that does not know the type used up neither an attempt nor a
+// delivery.
 func firstAttempts(e *evidence) (list []breach) {
 	for id, r := range e.rows {
 		if r.Type == "debug.own" && (r.Attempt != 1 || r.Errors != 0) {
-			list = append(list, breach{"attempts are honest", fmt.Sprintf("a job of a type that one worker lacks: attempt %d, %d errors", r.Attempt, r.Errors), id})
+			list = append(
+				list,
+				breach{
+					"attempts are honest",
+					fmt.Sprintf("a job of a type that one worker lacks: attempt %d, %d errors", r.Attempt, r.Errors),
+					id,
+				},
+			)
 		}
 	}
 	return list

@@ -11,7 +11,8 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// historySQL lets the database write down every change of every job. It is part of the test's databases only.
+// historySQL lets the database write down every change of every job. It is part of the test's
+// databases only.
 const historySQL = `
 CREATE TABLE chaos_history (
 	seq bigserial PRIMARY KEY, at timestamptz NOT NULL DEFAULT clock_timestamp(), job_id uuid NOT NULL, before text, state text NOT NULL,
@@ -38,8 +39,8 @@ END $$;
 CREATE TRIGGER chaos_rewritten BEFORE UPDATE ON outcomes FOR EACH ROW EXECUTE FUNCTION chaos_forbid();
 `
 
-// step is one change of one job. Steps of a job are in the order in which they were committed: each waits for the lock of
-// the row that it takes the job from.
+// step is one change of one job. Steps of a job are in the order in which they were committed: each
+// waits for the lock of the row that it takes the job from.
 type step struct {
 	At            time.Time
 	JobID         string
@@ -64,8 +65,20 @@ func (s step) String() string {
 	if s.Cancel {
 		cancel = " cancel asked for"
 	}
-	return fmt.Sprintf("%s %-9s -> %-9s attempt %d settled %d delivery %d failures %d interruptions %d run_at %s worker %s%s", s.At.Format("15:04:05.000"), before,
-		s.State, s.Attempt, s.Settled, s.Delivery, s.Failures, s.Interruptions, s.RunAt.Format("15:04:05.000"), s.Worker, cancel)
+	return fmt.Sprintf(
+		"%s %-9s -> %-9s attempt %d settled %d delivery %d failures %d interruptions %d run_at %s worker %s%s",
+		s.At.Format("15:04:05.000"),
+		before,
+		s.State,
+		s.Attempt,
+		s.Settled,
+		s.Delivery,
+		s.Failures,
+		s.Interruptions,
+		s.RunAt.Format("15:04:05.000"),
+		s.Worker,
+		cancel,
+	)
 }
 
 // claims reports whether the step gave the job to a worker.
@@ -77,8 +90,11 @@ func (s step) claims() bool {
 func (s step) finishes() bool { return s.State.Finished() && (s.Before == nil || !s.Before.Finished()) }
 
 func readHistory(ctx context.Context, pool *pgxpool.Pool) (map[string][]step, error) {
-	rows, err := pool.Query(ctx, `SELECT at, job_id::text, before, state, attempt, settled, delivery, failures, interruptions, run_at, worker, cancel
-		FROM chaos_history ORDER BY seq`)
+	rows, err := pool.Query(
+		ctx,
+		`SELECT at, job_id::text, before, state, attempt, settled, delivery, failures, interruptions, run_at, worker, cancel
+		FROM chaos_history ORDER BY seq`,
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -110,10 +126,13 @@ type row struct {
 }
 
 func readRows(ctx context.Context, pool *pgxpool.Pool) (map[string]row, error) {
-	rows, err := pool.Query(ctx, `SELECT id::text, coalesce(labels->>'ref', ''), coalesce(idempotency_key, ''), type, state, attempt, failures, interruptions,
+	rows, err := pool.Query(
+		ctx,
+		`SELECT id::text, coalesce(labels->>'ref', ''), coalesce(idempotency_key, ''), type, state, attempt, failures, interruptions,
 		created_at, (SELECT count(*) FROM job_errors e WHERE e.job_id = j.id),
 		coalesce((SELECT message FROM job_errors e WHERE e.job_id = j.id ORDER BY at DESC LIMIT 1), ''),
-		CASE type WHEN 'http.request' THEN coalesce(result->>'body', '') ELSE '' END FROM jobs j`)
+		CASE type WHEN 'http.request' THEN coalesce(result->>'body', '') ELSE '' END FROM jobs j`,
+	)
 	if err != nil {
 		return nil, err
 	}

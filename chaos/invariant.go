@@ -57,7 +57,13 @@ func (e *evidence) inTime(r row) {
 	}
 	limit = max(limit, e.w.f.drain)
 	if took := steps[len(steps)-1].At.Sub(from); took > limit {
-		e.broken("no loss", r.ID, "its outcome came %v after it could, %v is promised", took.Round(time.Millisecond), limit)
+		e.broken(
+			"no loss",
+			r.ID,
+			"its outcome came %v after it could, %v is promised",
+			took.Round(time.Millisecond),
+			limit,
+		)
 	}
 }
 
@@ -93,8 +99,8 @@ func (e *evidence) noPhantom() {
 	}
 }
 
-// oneOutcome: one accepted transition into an outcome, one settlement of each attempt, none by another attempt's handler, and no claim before the
-// attempt before it was given up.
+// oneOutcome: one accepted transition into an outcome, one settlement of each attempt, none by
+// another attempt's handler, and no claim before the attempt before it was given up.
 func (e *evidence) oneOutcome() {
 	const name = "one outcome"
 	again := map[string]bool{} // retried by hand
@@ -111,7 +117,8 @@ func (e *evidence) oneOutcome() {
 				continue
 			}
 			before := steps[i-1]
-			if before.State.Finished() && s.State != before.State && !(again[id] && s.State == job.Pending && s.Delivery > before.Delivery) {
+			if before.State.Finished() && s.State != before.State &&
+				!(again[id] && s.State == job.Pending && s.Delivery > before.Delivery) {
 				e.broken(name, id, "it left the outcome %s for %s", before.State, s.State)
 			}
 			if before.State == job.Active && s.Attempt != before.Attempt {
@@ -130,7 +137,8 @@ func (e *evidence) oneOutcome() {
 	}
 }
 
-// honestAttempts: attempts rise one by one, no fault of ours uses up a retry, every further execution has its reason.
+// honestAttempts: attempts rise one by one, no fault of ours uses up a retry, every further
+// execution has its reason.
 func (e *evidence) honestAttempts() {
 	const name = "attempts are honest"
 	for id, steps := range e.history {
@@ -140,7 +148,13 @@ func (e *evidence) honestAttempts() {
 			}
 		}
 		if r := e.rows[id]; r.Interruptions > e.w.f.interrupts {
-			e.broken(name, id, "interrupted %d times, the fault strikes a job %d times at most", r.Interruptions, e.w.f.interrupts)
+			e.broken(
+				name,
+				id,
+				"interrupted %d times, the fault strikes a job %d times at most",
+				r.Interruptions,
+				e.w.f.interrupts,
+			)
 		}
 	}
 	for _, o := range e.orders {
@@ -149,7 +163,15 @@ func (e *evidence) honestAttempts() {
 		}
 		r := e.rows[o.ids[0]]
 		if wrong := r.Failures != o.failures && r.State != job.Canceled; wrong || r.Failures > o.failures {
-			e.broken(name, r.ID, "%d failures, by its own doing it has %d (%s): %s", r.Failures, o.failures, o.kind, r.LastError)
+			e.broken(
+				name,
+				r.ID,
+				"%d failures, by its own doing it has %d (%s): %s",
+				r.Failures,
+				o.failures,
+				o.kind,
+				r.LastError,
+			)
 		}
 	}
 	for id, list := range e.seen {
@@ -157,7 +179,8 @@ func (e *evidence) honestAttempts() {
 	}
 }
 
-// fewDuplicates: an attempt is executed once; attempts beyond the first are those that a fault interrupted.
+// fewDuplicates: an attempt is executed once; attempts beyond the first are those that a fault
+// interrupted.
 func (e *evidence) fewDuplicates(id string, list []execution) {
 	r := e.rows[id]
 	attempts := map[int]int{}
@@ -171,7 +194,14 @@ func (e *evidence) fewDuplicates(id string, list []execution) {
 		}
 	}
 	if most := 1 + r.Interruptions + r.Failures; len(list) > most {
-		e.broken("few duplicates", id, "executed %d times with %d interruptions and %d failures", len(list), r.Interruptions, r.Failures)
+		e.broken(
+			"few duplicates",
+			id,
+			"executed %d times with %d interruptions and %d failures",
+			len(list),
+			r.Interruptions,
+			r.Failures,
+		)
 	}
 }
 
@@ -181,7 +211,8 @@ func (e *evidence) legalStates() {
 	for id, steps := range e.history {
 		for i, s := range steps {
 			switch {
-			case i == 0 && (s.Before != nil || !slices.Contains([]job.State{job.Pending, job.Scheduled, job.Held}, s.State)):
+			case i == 0 && (s.Before != nil ||
+				!slices.Contains([]job.State{job.Pending, job.Scheduled, job.Held}, s.State)):
 				e.broken(name, id, "it began as %s", s.State)
 			case i > 0 && (s.Before == nil || *s.Before != steps[i-1].State):
 				e.broken(name, id, "the history has a gap before %s", s)
@@ -192,7 +223,8 @@ func (e *evidence) legalStates() {
 	}
 }
 
-// onTime: nothing starts before its time; what came to be due while all was well starts within two seconds.
+// onTime: nothing starts before its time; what came to be due while all was well starts within two
+// seconds.
 func (e *evidence) onTime() {
 	const name = "on time"
 	probes := map[string]bool{}

@@ -16,7 +16,8 @@ const (
 	batchEach = 40 // orders; every so often a batch is sent
 )
 
-// load puts orders on the API at a rate until it is stopped; its clients then go on until they have their answers.
+// load puts orders on the API at a rate until it is stopped; its clients then go on until they have
+// their answers.
 type load struct {
 	c     *client
 	mix   *mix
@@ -37,7 +38,8 @@ func startLoad(ctx context.Context, c *client, m *mix, rate int) *load {
 	return l
 }
 
-// stop ends the load and waits for the clients; those that have no answer by then give up, their jobs' fate unknown to them.
+// stop ends the load and waits for the clients; those that have no answer by then give up, their
+// jobs' fate unknown to them.
 func (l *load) stop(patience time.Duration) {
 	l.once.Do(func() { close(l.stopC) })
 	timer := time.AfterFunc(patience, l.ends)

@@ -1,11 +1,12 @@
-// Command chaos proves the promise. It starts real processes (PostgreSQL with fsync, Redis with its append-only file, the built API and
-// workers), puts load on them, breaks something, heals it, drains, and then checks every invariant against the ledger, its history, a sink
-// that wrote down every execution, and Redis:
+// Command chaos proves the promise. It starts real processes (PostgreSQL with fsync, Redis with its
+// append-only file, the built API and workers), puts load on them, breaks something, heals it,
+// drains, and then checks every invariant against the ledger, its history, a sink that wrote down
+// every execution, and Redis:
 //
 //	go run ./chaos [-short] [-run regexp] [-seed n] [-rate n] [-long] [-race] [-keep] [-tell] [-list]
 //
-// It prints a line for each fault and ends with code 1 at the first invariant that does not hold, with the histories of the jobs concerned.
-// docs/durability.md says what the invariants are.
+// It prints a line for each fault and ends with code 1 at the first invariant that does not hold,
+// with the histories of the jobs concerned. docs/durability.md says what the invariants are.
 package main
 
 import (
@@ -77,7 +78,8 @@ func parse(args []string, errs io.Writer) (o options, list bool, err error) {
 	return o, list, err
 }
 
-// suite runs the faults one after another, all on one PostgreSQL, each with a database, a Redis and processes of its own.
+// suite runs the faults one after another, all on one PostgreSQL, each with a database, a Redis and
+// processes of its own.
 func suite(ctx context.Context, o options, out io.Writer) error {
 	picked := pick(o)
 	if len(picked) == 0 {

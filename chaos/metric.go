@@ -50,10 +50,12 @@ func (m metrics) sum(name, label string) (total float64) {
 	return total
 }
 
-// goroutineSlack is how many more goroutines a process may have than before the load: connections that idle, and what a scrape costs.
+// goroutineSlack is how many more goroutines a process may have than before the load: connections
+// that idle, and what a scrape costs.
 const goroutineSlack = 150
 
-// metricsHold compares what the processes show with the ledger, and their goroutines with those before the load.
+// metricsHold compares what the processes show with the ledger, and their goroutines with those
+// before the load.
 func (w *cluster) metricsHold(ctx context.Context) error {
 	w.client.http.CloseIdleConnections() // each holds a goroutine of the API
 	var m metrics
@@ -82,16 +84,22 @@ func (w *cluster) metricsHold(ctx context.Context) error {
 	return w.countersHold(ctx)
 }
 
-// jobCounters are the counters that must say what the history says: a label of their samples, and the steps that they count.
+// jobCounters are the counters that must say what the history says: a label of their samples, and
+// the steps that they count.
 var jobCounters = []struct{ name, label, steps string }{
 	{"waybill_jobs_created_total", "", "before IS NULL"},
 	{"waybill_jobs_settled_total", `outcome="completed"`, "state = 'completed' AND before <> state"},
 	{"waybill_jobs_settled_total", `outcome="archived"`, "state = 'archived' AND before <> state"},
 	{"waybill_jobs_settled_total", `outcome="canceled"`, "state = 'canceled' AND before <> state"},
-	{"waybill_jobs_reopened_total", "", "before IN ('completed', 'archived', 'canceled') AND state NOT IN ('completed', 'archived', 'canceled')"},
+	{
+		"waybill_jobs_reopened_total",
+		"",
+		"before IN ('completed', 'archived', 'canceled') AND state NOT IN ('completed', 'archived', 'canceled')",
+	},
 }
 
-// countersHold compares what all processes counted together with the steps that the database wrote down.
+// countersHold compares what all processes counted together with the steps that the database wrote
+// down.
 func (w *cluster) countersHold(ctx context.Context) error {
 	var all []metrics
 	for _, p := range w.members() {
@@ -110,7 +118,13 @@ func (w *cluster) countersHold(ctx context.Context) error {
 			return err
 		}
 		if counted != steps {
-			return fmt.Errorf("conservation: %s{%s} counts %v, the ledger's history %v", c.name, c.label, counted, steps)
+			return fmt.Errorf(
+				"conservation: %s{%s} counts %v, the ledger's history %v",
+				c.name,
+				c.label,
+				counted,
+				steps,
+			)
 		}
 	}
 	return nil

@@ -11,7 +11,8 @@ import (
 	"time"
 )
 
-// node is a process of Waybill. It is started, killed and started again, always with the same environment and log.
+// node is a process of Waybill. It is started, killed and started again, always with the same
+// environment and log.
 type node struct {
 	name, path, log string
 	env             []string
@@ -88,7 +89,8 @@ func (n *node) kill() {
 	}
 }
 
-// stop asks it to end and answers how long it took; one that takes longer than patience is killed, which is an error.
+// stop asks it to end and answers how long it took; one that takes longer than patience is killed,
+// which is an error.
 func (n *node) stop(patience time.Duration) (time.Duration, error) {
 	began := time.Now()
 	if err := n.signal(syscall.SIGTERM); err != nil {

@@ -86,7 +86,14 @@ func (o *order) submit(taskType, payload string, more ...string) {
 	if strings.HasSuffix(o.ref, "7") {
 		queue = "critical"
 	}
-	o.body = fmt.Sprintf(`{"type":%q,"payload":%s,"queue":%q,"labels":{"ref":%q}%s}`, taskType, payload, queue, o.ref, strings.Join(more, ""))
+	o.body = fmt.Sprintf(
+		`{"type":%q,"payload":%s,"queue":%q,"labels":{"ref":%q}%s}`,
+		taskType,
+		payload,
+		queue,
+		o.ref,
+		strings.Join(more, ""),
+	)
 }
 
 const quick = `,"backoff":{"kind":"fixed","base":"1s","max":"1s"}`
@@ -135,7 +142,10 @@ func (m *mix) longCall(o *order) {
 
 func (m *mix) callFor(o *order, hold time.Duration, more ...string) {
 	o.kind = "call"
-	o.submit("http.request", fmt.Sprintf(`{"url":%q,"body":{"n":%s}}`, m.sink.url(hold), o.ref), append([]string{quick}, more...)...)
+	o.submit(
+		"http.request",
+		fmt.Sprintf(`{"url":%q,"body":{"n":%s}}`, m.sink.url(hold), o.ref),
+		append([]string{quick}, more...)...)
 }
 
 func (m *mix) scheduled(o *order) {
@@ -151,6 +161,11 @@ func (m *mix) calledOff(o *order) {
 }
 
 func (m *mix) calledOffRunning(o *order) {
-	o.kind, o.cancelAfter, o.want = "called off running", time.Duration(1+m.rng.IntN(1000))*time.Millisecond, []job.State{job.Completed, job.Canceled}
+	o.kind, o.cancelAfter, o.want = "called off running", time.Duration(
+		1+m.rng.IntN(1000),
+	)*time.Millisecond, []job.State{
+		job.Completed,
+		job.Canceled,
+	}
 	o.submit("debug.sleep", `{"duration":"1s"}`)
 }

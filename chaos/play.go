@@ -12,7 +12,8 @@ const (
 	before  = 3 * time.Second  // of load, before the fault
 	after   = time.Second      // of load, after it was healed
 	timeout = 20 * time.Second // of clients that repeat
-	// drainWithin is when we stop waiting for outcomes; what each job may take is checked job by job.
+	// drainWithin is when we stop waiting for outcomes; what each job may take is checked job by
+	// job.
 	drainWithin = 75 * time.Second
 	cleanWithin = 45 * time.Second // for Redis to forget tasks that nobody holds
 )
@@ -22,7 +23,8 @@ type fault struct {
 	name, about string
 	short       bool
 	workers     int // 0: two
-	// interrupts is how often the fault may strike one job: so many attempts may end without an outcome.
+	// interrupts is how often the fault may strike one job: so many attempts may end without an
+	// outcome.
 	interrupts int
 	apiDies    bool     // requests may stay without an answer
 	refuses    bool     // 503 and 429 are right answers
@@ -106,7 +108,9 @@ func (w *cluster) finish(ctx context.Context, e *evidence, m *mix) {
 func (w *cluster) drained(ctx context.Context) error {
 	return w.eventually(ctx, max(drainWithin, w.f.drain+15*time.Second), func() (bool, error) {
 		var open int
-		err := w.pool.QueryRow(ctx, "SELECT count(*) FROM jobs WHERE state NOT IN ('completed', 'archived', 'canceled')").Scan(&open)
+		err := w.pool.QueryRow(ctx, "SELECT count(*) FROM jobs WHERE state NOT IN ('completed', 'archived', "+
+			"'canceled')").
+			Scan(&open)
 		return open == 0, err
 	}, "every job has its outcome")
 }
@@ -138,7 +142,14 @@ func (w *cluster) logs() string {
 // describe names the breaches with the histories of the first jobs concerned.
 func (w *cluster) describe(e *evidence, breaches []breach) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d breaches (seed %d; struck %s, healed %s)\n", len(breaches), w.s.o.seed, w.struck.Format("15:04:05.000"), w.healed.Format("15:04:05.000"))
+	fmt.Fprintf(
+		&b,
+		"%d breaches (seed %d; struck %s, healed %s)\n",
+		len(breaches),
+		w.s.o.seed,
+		w.struck.Format("15:04:05.000"),
+		w.healed.Format("15:04:05.000"),
+	)
 	for i, x := range breaches {
 		if i == 20 {
 			fmt.Fprintf(&b, "… and %d more\n", len(breaches)-i)

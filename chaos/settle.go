@@ -9,8 +9,9 @@ import (
 	"time"
 )
 
-// watchConservation looks at the ledger again and again while everything happens: what was created is what is there, and what is finished or
-// open. One statement is one moment. It answers the first breach, if any, once done was called.
+// watchConservation looks at the ledger again and again while everything happens: what was created
+// is what is there, and what is finished or open. One statement is one moment. It answers the first
+// breach, if any, once done was called.
 func (w *cluster) watchConservation(ctx context.Context) (broken *string, done func()) {
 	broken = new(string)
 	ctx, cancel := context.WithCancel(ctx)
@@ -21,9 +22,17 @@ func (w *cluster) watchConservation(ctx context.Context) (broken *string, done f
 			var both int
 			err := w.pool.QueryRow(ctx, `SELECT (SELECT count(*) FROM chaos_history WHERE before IS NULL), (SELECT count(*) FROM submissions),
 				(SELECT count(*) FROM outcomes), (SELECT count(*) FROM open_jobs),
-				(SELECT count(*) FROM open_jobs JOIN outcomes USING (id))`).Scan(&made, &there, &finished, &open, &both)
+				(SELECT count(*) FROM open_jobs JOIN outcomes USING (id))`).
+				Scan(&made, &there, &finished, &open, &both)
 			if err == nil && (made != there || there != finished+open || both != 0) && *broken == "" {
-				*broken = fmt.Sprintf("%d created, %d in the ledger, %d finished, %d open, %d both", made, there, finished, open, both)
+				*broken = fmt.Sprintf(
+					"%d created, %d in the ledger, %d finished, %d open, %d both",
+					made,
+					there,
+					finished,
+					open,
+					both,
+				)
 			}
 		}
 	})
@@ -56,14 +65,16 @@ func (w *cluster) stepsOf(ctx context.Context, tasks string) (text string) {
 	_, tasks, _ = strings.Cut(tasks, ": ")
 	id, _, _ := strings.Cut(tasks, ".")
 	err := w.pool.QueryRow(ctx, `SELECT coalesce(string_agg(format('    %s %s -> %s attempt %s delivery %s cancel %s', at, before, state, attempt, delivery, cancel),
-		E'\n' ORDER BY seq), '') FROM chaos_history WHERE job_id::text = $1`, id).Scan(&text)
+		E'\n' ORDER BY seq), '') FROM chaos_history WHERE job_id::text = $1`, id).
+		Scan(&text)
 	if err != nil {
 		return err.Error()
 	}
 	return text
 }
 
-// tasks lists the tasks of a queue that are not archived, each with the state that it believes to have.
+// tasks lists the tasks of a queue that are not archived, each with the state that it believes to
+// have.
 func (w *cluster) tasks(ctx context.Context, queue string) ([]string, error) {
 	prefix := "asynq:{" + queue + "}:"
 	archived, err := w.rdb.ZRange(ctx, prefix+"archived", 0, -1).Result()
@@ -96,7 +107,8 @@ func (w *cluster) fsck(ctx context.Context) error {
 	return nil
 }
 
-// memorySlack is what Redis may use more than in the beginning: its buffers, archived tasks, counters of the day, copies of finished jobs.
+// memorySlack is what Redis may use more than in the beginning: its buffers, archived tasks,
+// counters of the day, copies of finished jobs.
 const memorySlack = 12 << 20
 
 func (w *cluster) memoryBack(ctx context.Context) error {
@@ -118,13 +130,15 @@ func (w *cluster) stopAll(ctx context.Context) error {
 	return errors.Join(append(all, w.connections(ctx, 0))...)
 }
 
-// connections waits until the processes hold no more connections to PostgreSQL than that; those on their way out may take a moment.
+// connections waits until the processes hold no more connections to PostgreSQL than that; those on
+// their way out may take a moment.
 func (w *cluster) connections(ctx context.Context, most int) error {
 	var list string
 	err := w.eventually(ctx, 10*time.Second, func() (bool, error) {
 		var n int
 		err := w.pool.QueryRow(ctx, `SELECT count(*), coalesce(string_agg(state || ' since ' || state_change::time || ', begun ' || backend_start::time || ': ' || left(query, 60), E'\n'
-			ORDER BY state_change), '') FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'waybill'`).Scan(&n, &list)
+			ORDER BY state_change), '') FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'waybill'`).
+			Scan(&n, &list)
 		return n <= most, err
 	}, "Alive: no more than %d connections to PostgreSQL", most)
 	if err != nil {

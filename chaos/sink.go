@@ -16,7 +16,8 @@ type execution struct {
 	broken     bool // the worker went away before it had the answer
 }
 
-// receiver is the endpoint that jobs call. It writes down every call, and answers 200 and the attempt's number after as long as the URL says.
+// receiver is the endpoint that jobs call. It writes down every call, and answers 200 and the
+// attempt's number after as long as the URL says.
 type receiver struct {
 	server   *http.Server
 	listener net.Listener

@@ -25,7 +25,8 @@ const (
 	jwtKeys  = "k1:Y2hhb3MtY2hhb3MtY2hhb3MtY2hhb3MtY2hhb3MtMTI=" // of a deployment that lives for seconds
 )
 
-// environment is what all faults share: the binaries, a PostgreSQL server, and the template of their databases.
+// environment is what all faults share: the binaries, a PostgreSQL server, and the template of
+// their databases.
 type environment struct {
 	o     options
 	dir   string
@@ -51,7 +52,13 @@ func newEnvironment(ctx context.Context, o options) (*environment, error) {
 	}
 	if err == nil {
 		// As a deployment would run: every commit reaches the disk, and a crash is recovered from.
-		s.pg, err = server.StartPostgresBy(s.clock, "fsync=on", "full_page_writes=on", "max_connections=120", "log_min_messages=fatal")
+		s.pg, err = server.StartPostgresBy(
+			s.clock,
+			"fsync=on",
+			"full_page_writes=on",
+			"max_connections=120",
+			"log_min_messages=fatal",
+		)
 	}
 	if err == nil {
 		err = s.makeTemplate(ctx)
@@ -106,7 +113,8 @@ func (s *environment) makeTemplate(ctx context.Context) error {
 	if _, err := s.waybill(ctx, template, "", "", "migrate", "up"); err != nil {
 		return err
 	}
-	if _, err := s.waybill(ctx, template, "", password, "admin", "create", "--email", email, "--password-stdin"); err != nil {
+	if _, err := s.waybill(ctx, template, "", password, "admin", "create", "--email", email,
+		"--password-stdin"); err != nil {
 		return err
 	}
 	if err := s.sql(ctx, template, historySQL); err != nil {
@@ -140,13 +148,21 @@ func (s *environment) makeKey(ctx context.Context) error {
 	var tokens struct {
 		Access string `json:"access_token"`
 	}
-	if err := call(ctx, http.MethodPost, base+"/v1/auth/login", "", fmt.Sprintf(`{"email":%q,"password":%q}`, email, password), &tokens); err != nil {
+	if err := call(ctx, http.MethodPost, base+"/v1/auth/login", "",
+		fmt.Sprintf(`{"email":%q,"password":%q}`, email, password), &tokens); err != nil {
 		return err
 	}
 	var made struct {
 		Key string `json:"key"`
 	}
-	err = call(ctx, http.MethodPost, base+"/v1/api-keys", tokens.Access, `{"name":"chaos","scopes":["jobs:read","jobs:write","queues:read","queues:write"]}`, &made)
+	err = call(
+		ctx,
+		http.MethodPost,
+		base+"/v1/api-keys",
+		tokens.Access,
+		`{"name":"chaos","scopes":["jobs:read","jobs:write","queues:read","queues:write"]}`,
+		&made,
+	)
 	s.key = made.Key
 	return err
 }

@@ -23,13 +23,27 @@ type table struct {
 }
 
 func newTable(out io.Writer, seed uint64) *table {
-	fmt.Fprintf(out, "seed %d\n\n| fault | jobs | lost | executed twice | recovery | seen |\n|---|---:|---:|---:|---:|---|\n", seed)
+	fmt.Fprintf(
+		out,
+		"seed %d\n\n| fault | jobs | lost | executed twice | recovery | seen |\n|---|---:|---:|---:|---:|---|\n",
+		seed,
+	)
 	return &table{out: out, began: time.Now()}
 }
 
 func (t *table) row(f fault, r *result) {
 	t.jobs += r.jobs
-	fmt.Fprintf(t.out, "| %s: %s | %d | %d | %d | %.1f s | %s |\n", f.name, f.about, r.jobs, r.lost, r.twice, r.recovery.Seconds(), r.notes)
+	fmt.Fprintf(
+		t.out,
+		"| %s: %s | %d | %d | %d | %.1f s | %s |\n",
+		f.name,
+		f.about,
+		r.jobs,
+		r.lost,
+		r.twice,
+		r.recovery.Seconds(),
+		r.notes,
+	)
 }
 
 func (t *table) end() {

@@ -21,7 +21,8 @@ const (
 	connsHot    = 7  // those for its hot writes
 	grace       = 3 * time.Second
 	cancelGrace = time.Second
-	// exitWithin is how long a process may take after SIGTERM: its grace periods, the last settlements, and the machine's slowness.
+	// exitWithin is how long a process may take after SIGTERM: its grace periods, the last
+	// settlements, and the machine's slowness.
 	exitWithin = grace + cancelGrace + 8*time.Second
 )
 
@@ -66,8 +67,17 @@ type cluster struct {
 
 func (s *environment) newCluster(ctx context.Context, f fault) (*cluster, error) {
 	s.plays++
-	w := &cluster{s: s, f: f, name: fmt.Sprintf("chaos_%d", s.plays), dir: filepath.Join(s.dir, f.name), book: newRecorder()}
-	err := errors.Join(os.MkdirAll(w.dir, 0o755), s.sql(ctx, "postgres", fmt.Sprintf("CREATE DATABASE %s TEMPLATE %s", w.name, template)))
+	w := &cluster{
+		s:    s,
+		f:    f,
+		name: fmt.Sprintf("chaos_%d", s.plays),
+		dir:  filepath.Join(s.dir, f.name),
+		book: newRecorder(),
+	}
+	err := errors.Join(
+		os.MkdirAll(w.dir, 0o755),
+		s.sql(ctx, "postgres", fmt.Sprintf("CREATE DATABASE %s TEMPLATE %s", w.name, template)),
+	)
 	if err == nil {
 		err = w.open(ctx)
 	}
@@ -81,15 +91,19 @@ func (s *environment) newCluster(ctx context.Context, f fault) (*cluster, error)
 }
 
 func (w *cluster) open(ctx context.Context) (err error) {
-	if w.pool, err = pgxpool.New(ctx, databaseURL(w.s.pg.Addr(), w.name)+"&pool_max_conns=4&application_name=chaos"); err != nil {
+	if w.pool, err = pgxpool.New(ctx, databaseURL(w.s.pg.Addr(), w.name)+
+		"&pool_max_conns=4&application_name=chaos"); err != nil {
 		return err
 	}
 	if w.f.bouncer {
-		if w.bouncer, err = server.StartPgBouncer(databaseURL(w.s.pg.Addr(), w.name), "pool_mode = session"); err != nil {
+		if w.bouncer, err = server.StartPgBouncer(databaseURL(w.s.pg.Addr(), w.name),
+			"pool_mode = session"); err != nil {
 			return err
 		}
 	}
-	args := append([]string{"--appendonly", "yes", "--appendfsync", "everysec", "--maxmemory-policy", "noeviction"}, w.f.redis...)
+	args := append(
+		[]string{"--appendonly", "yes", "--appendfsync", "everysec", "--maxmemory-policy", "noeviction"},
+		w.f.redis...)
 	if w.f.clocks {
 		if w.clock, err = server.NewClock(); err != nil {
 			return err
@@ -164,9 +178,17 @@ func (w *cluster) member(name, watch string, env ...string) (m *member, err erro
 	if w.f.hostile || w.f.mixed && name != "worker1" {
 		binary, args = "poisonworker", []string{role}
 	}
-	env = append(env, "DATABASE_URL="+databaseURL(m.pg.Addr(), w.name), "REDIS_URL=redis://"+m.redis.Addr()+"/0",
-		"WAYBILL_HTTP_ALLOW=127.0.0.0/8", fmt.Sprintf("WAYBILL_DATABASE_MAX_CONNS=%d", connsEach), "WAYBILL_LOG_FORMAT=text",
-		"WAYBILL_SHUTDOWN_GRACE="+grace.String(), "WAYBILL_CANCEL_GRACE="+cancelGrace.String(), "GOTRACEBACK=all")
+	env = append(
+		env,
+		"DATABASE_URL="+databaseURL(m.pg.Addr(), w.name),
+		"REDIS_URL=redis://"+m.redis.Addr()+"/0",
+		"WAYBILL_HTTP_ALLOW=127.0.0.0/8",
+		fmt.Sprintf("WAYBILL_DATABASE_MAX_CONNS=%d", connsEach),
+		"WAYBILL_LOG_FORMAT=text",
+		"WAYBILL_SHUTDOWN_GRACE="+grace.String(),
+		"WAYBILL_CANCEL_GRACE="+cancelGrace.String(),
+		"GOTRACEBACK=all",
+	)
 	m.node = newNode(name, filepath.Join(w.s.bin, binary), filepath.Join(w.dir, name+".log"), env, args...)
 	m.onExit = w.diedByItself
 	return m, nil
@@ -182,7 +204,8 @@ func (w *cluster) pgAddr() string {
 
 func (w *cluster) members() []*member { return append([]*member{w.api}, w.workers...) }
 
-// diedByItself is a breach, unless the fault is a payload that kills its worker: then it is started again, as a deployment would.
+// diedByItself is a breach, unless the fault is a payload that kills its worker: then it is started
+// again, as a deployment would.
 func (w *cluster) diedByItself(n *node, state string) {
 	if !w.f.hostile || n == w.api.node {
 		w.book.complain("%s ended by itself: %s; its log ends:\n%s", n.name, state, n.logTail())
@@ -200,12 +223,20 @@ func (w *cluster) diedByItself(n *node, state string) {
 func (w *cluster) awaitWorkers(ctx context.Context, n int) error {
 	return w.eventually(ctx, 30*time.Second, func() (bool, error) {
 		var beating int
-		err := w.pool.QueryRow(ctx, "SELECT count(*) FROM workers WHERE beat_at > now() - interval '3 seconds' AND NOT stopping").Scan(&beating)
+		err := w.pool.QueryRow(ctx, "SELECT count(*) FROM workers WHERE beat_at > now() - interval '3 seconds' AND "+
+			"NOT stopping").
+			Scan(&beating)
 		return beating >= n, err
 	}, "%d workers beat", n)
 }
 
-func (w *cluster) eventually(ctx context.Context, patience time.Duration, ok func() (bool, error), format string, args ...any) error {
+func (w *cluster) eventually(
+	ctx context.Context,
+	patience time.Duration,
+	ok func() (bool, error),
+	format string,
+	args ...any,
+) error {
 	deadline := time.Now().Add(patience)
 	for {
 		done, err := ok()

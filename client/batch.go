@@ -13,7 +13,8 @@ import (
 // MaxBatch is how many jobs a Batch may hold.
 const MaxBatch = 10_000
 
-// Batch collects jobs, of any types, that are submitted together: all of them are accepted, or none.
+// Batch collects jobs, of any types, that are submitted together: all of them are accepted, or
+// none.
 type Batch struct {
 	jobs  []Submission
 	infos []*JobInfo
@@ -69,7 +70,8 @@ func (b *Batch) Submit(ctx context.Context, c *Client) error {
 			State string   `json:"state"`
 		} `json:"data"`
 	}
-	if _, err := c.call(ctx, request{method: http.MethodPost, path: "/v1/jobs/batch", body: body, key: b.key}, &answer); err != nil {
+	if _, err := c.call(ctx, request{method: http.MethodPost, path: "/v1/jobs/batch", body: body, key: b.key},
+		&answer); err != nil {
 		return err
 	}
 	if len(answer.Data) != len(b.jobs) {

@@ -6,8 +6,8 @@
 //	j, err := client.Submit(ctx, c, invoice.RenderInvoice, invoice.Render{ID: "7"}, client.Queue("low"))
 //	document, err := j.Wait(ctx)
 //
-// Every submission carries an Idempotency-Key, so a request whose answer was lost is repeated without
-// making a second job. The package imports the standard library and package tasks only.
+// Every submission carries an Idempotency-Key, so a request whose answer was lost is repeated
+// without making a second job. The package imports the standard library and package tasks only.
 package client
 
 import (
@@ -46,9 +46,9 @@ type Client struct {
 // Option changes how a Client works.
 type Option func(*Client)
 
-// WithHTTPClient sends requests through h, for a transport or a CA of one's own. Redirects are never
-// followed, since they would carry the key elsewhere. h's Timeout should be 0: requests that wait for
-// a job take longer than others and have deadlines of their own.
+// WithHTTPClient sends requests through h, for a transport or a CA of one's own. Redirects are
+// never followed, since they would carry the key elsewhere. h's Timeout should be 0: requests that
+// wait for a job take longer than others and have deadlines of their own.
 func WithHTTPClient(h *http.Client) Option {
 	return func(c *Client) {
 		own := *h
@@ -74,7 +74,13 @@ func New(baseURL, key string, opts ...Option) (*Client, error) {
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.User != nil || u.RawQuery != "" {
 		return nil, errors.New("client: the URL must be like https://jobs.example.com")
 	}
-	c := &Client{base: u, token: func() string { return key }, http: new(http.Client), agent: "waybill-go", retries: defaultRetries}
+	c := &Client{
+		base:    u,
+		token:   func() string { return key },
+		http:    new(http.Client),
+		agent:   "waybill-go",
+		retries: defaultRetries,
+	}
 	for _, o := range opts {
 		o(c)
 	}
@@ -82,8 +88,8 @@ func New(baseURL, key string, opts ...Option) (*Client, error) {
 	return c, nil
 }
 
-// FromEnv makes a client from WAYBILL_URL (http://127.0.0.1:8080 where it is not set, the address of
-// waybill dev) and WAYBILL_API_KEY, which must be set.
+// FromEnv makes a client from WAYBILL_URL (http://127.0.0.1:8080 where it is not set, the address
+// of waybill dev) and WAYBILL_API_KEY, which must be set.
 func FromEnv(opts ...Option) (*Client, error) {
 	key := os.Getenv("WAYBILL_API_KEY")
 	if key == "" {
@@ -106,8 +112,8 @@ type request struct {
 	once   bool // a repetition could act twice
 }
 
-// call makes a request, repeats it where that is safe and may help, and decodes the answer into out,
-// which may be nil.
+// call makes a request, repeats it where that is safe and may help, and decodes the answer into
+// out, which may be nil.
 func (c *Client) call(ctx context.Context, r request, out any) (http.Header, error) {
 	for failures := 0; ; {
 		header, err := c.try(ctx, r, out)

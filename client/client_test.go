@@ -50,14 +50,24 @@ func TestJobsOfADefinition(t *testing.T) {
 	t.Parallel()
 	ctx, c := t.Context(), servertest.Start(t, server.New(add.Handle(addHandler)))
 
-	j, err := client.Submit(ctx, c, add, sum{1, 2}, client.Queue("low"), client.Label("of", "test"), client.MaxRetries(3), client.Timeout(time.Minute))
+	j, err := client.Submit(
+		ctx,
+		c,
+		add,
+		sum{1, 2},
+		client.Queue("low"),
+		client.Label("of", "test"),
+		client.MaxRetries(3),
+		client.Timeout(time.Minute),
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if result, err := j.Wait(ctx); err != nil || result != 3 {
 		t.Errorf("1 + 2 is %d, %v", result, err)
 	}
-	if j.Queue != "low" || j.Labels["of"] != "test" || j.MaxRetries != 3 || j.Timeout != time.Minute || j.State != client.StateCompleted {
+	if j.Queue != "low" || j.Labels["of"] != "test" || j.MaxRetries != 3 || j.Timeout != time.Minute ||
+		j.State != client.StateCompleted {
 		t.Errorf("the job is %+v", j.JobInfo)
 	}
 	same, err := client.Get(ctx, c, add, j.ID)
@@ -70,7 +80,8 @@ func TestJobsOfADefinition(t *testing.T) {
 		t.Fatal(err)
 	}
 	var failed *client.JobError
-	if _, err := j.Wait(ctx); !errors.As(err, &failed) || failed.State != client.StateArchived || failed.Message != "seven is not added" {
+	if _, err := j.Wait(ctx); !errors.As(err, &failed) || failed.State != client.StateArchived ||
+		failed.Message != "seven is not added" {
 		t.Errorf("a job that failed for good: %v", err)
 	}
 	if _, err := c.Retry(ctx, j.ID); err != nil {
@@ -104,10 +115,12 @@ func TestMistakesAreNamedByTheirFields(t *testing.T) {
 	for _, test := range []struct {
 		payload sum
 		pointer string
-	}{{sum{A: -1}, "/payload/a"}, {sum{B: 101}, "/payload/b"}} { // the first before anything is sent, the second by the API
+		// The first before anything is sent, the second by the API.
+	}{{sum{A: -1}, "/payload/a"}, {sum{B: 101}, "/payload/b"}} {
 		_, err := client.Submit(ctx, c, add, test.payload)
 		var refused *client.Error
-		if !errors.As(err, &refused) || !client.IsInvalid(err) || len(refused.Fields) != 1 || refused.Fields[0].Pointer != test.pointer {
+		if !errors.As(err, &refused) || !client.IsInvalid(err) || len(refused.Fields) != 1 ||
+			refused.Fields[0].Pointer != test.pointer {
 			t.Errorf("%+v: %v", test.payload, err)
 		}
 	}
@@ -153,7 +166,8 @@ func TestListsAndBatches(t *testing.T) {
 	}
 }
 
-// A submission whose answer is lost, or that is refused for a moment, is sent again with the same key.
+// A submission whose answer is lost, or that is refused for a moment, is sent again with the same
+// key.
 func TestASubmissionIsRepeatedWithTheSameKey(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
@@ -170,7 +184,8 @@ func TestASubmissionIsRepeatedWithTheSameKey(t *testing.T) {
 			panic(http.ErrAbortHandler) // the answer is lost
 		default:
 			w.WriteHeader(http.StatusAccepted)
-			_ = json.NewEncoder(w).Encode(map[string]any{"id": "0198c0de-0000-7000-8000-000000000001", "state": "pending"})
+			_ = json.NewEncoder(w).
+				Encode(map[string]any{"id": "0198c0de-0000-7000-8000-000000000001", "state": "pending"})
 		}
 	}))
 	defer api.Close()
@@ -189,14 +204,17 @@ func TestASubmissionIsRepeatedWithTheSameKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	var refused *client.Error
-	if _, err := client.Submit(t.Context(), c, add, sum{1, 2}); !errors.As(err, &refused) || refused.Status != http.StatusServiceUnavailable {
+	if _, err := client.Submit(t.Context(), c, add, sum{1, 2}); !errors.As(err, &refused) ||
+		refused.Status != http.StatusServiceUnavailable {
 		t.Errorf("without repetition: %v", err)
 	}
 }
 
 func TestAKeyIsNotCarriedElsewhere(t *testing.T) {
 	t.Parallel()
-	other := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("the redirect was followed") }))
+	other := httptest.NewServer(
+		http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("the redirect was followed") }),
+	)
 	defer other.Close()
 	api := httptest.NewServer(http.RedirectHandler(other.URL, http.StatusFound))
 	defer api.Close()

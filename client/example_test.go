@@ -27,7 +27,14 @@ func ExampleSubmit() {
 		log.Print(err)
 		return
 	}
-	j, err := client.Submit(ctx, c, renderInvoice, invoice{Number: 1042}, client.Queue("low"), client.Delay(time.Minute))
+	j, err := client.Submit(
+		ctx,
+		c,
+		renderInvoice,
+		invoice{Number: 1042},
+		client.Queue("low"),
+		client.Delay(time.Minute),
+	)
 	if err != nil {
 		log.Print(err)
 		return

@@ -62,7 +62,8 @@ func (c *Client) List(ctx context.Context, f Filter) iter.Seq2[JobInfo, error] {
 				Data       []JobInfo `json:"data"`
 				NextCursor string    `json:"next_cursor"`
 			}
-			if _, err := c.call(ctx, request{method: http.MethodGet, path: "/v1/jobs", query: query}, &page); err != nil {
+			if _, err := c.call(ctx, request{method: http.MethodGet, path: "/v1/jobs", query: query},
+				&page); err != nil {
 				yield(JobInfo{}, err)
 				return
 			}

@@ -12,8 +12,8 @@ import (
 	"github.com/waybill/waybill/tasks"
 )
 
-// Submission is a job to submit, for callers that have no Definition of its type. Zero fields have the
-// defaults of the type.
+// Submission is a job to submit, for callers that have no Definition of its type. Zero fields have
+// the defaults of the type.
 type Submission struct {
 	Type       string
 	Payload    json.RawMessage
@@ -49,11 +49,16 @@ func (s Submission) MarshalJSON() ([]byte, error) {
 		Backoff    *backoffBody      `json:"backoff,omitempty"`
 		Labels     map[string]string `json:"labels,omitempty"`
 	}{
-		Type: s.Type, Payload: s.Payload, Queue: s.Queue, RunAt: s.RunAt, Delay: durationText(s.Delay), MaxRetries: s.MaxRetries,
-		Timeout: durationText(s.Timeout), Deadline: s.Deadline, Labels: s.Labels,
+		Type: s.Type, Payload: s.Payload, Queue: s.Queue, RunAt: s.RunAt, Delay: durationText(s.Delay),
+		MaxRetries: s.MaxRetries,
+		Timeout:    durationText(s.Timeout), Deadline: s.Deadline, Labels: s.Labels,
 	}
 	if s.Backoff != nil {
-		body.Backoff = &backoffBody{Kind: s.Backoff.Kind, Base: durationText(s.Backoff.Base), Max: durationText(s.Backoff.Max)}
+		body.Backoff = &backoffBody{
+			Kind: s.Backoff.Kind,
+			Base: durationText(s.Backoff.Base),
+			Max:  durationText(s.Backoff.Max),
+		}
 	}
 	return tasks.Encode(body)
 }
@@ -99,17 +104,23 @@ func Label(key, value string) SubmitOption {
 	}
 }
 
-// IdempotencyKey names the submission: a second one with the same key and body answers the job of the
-// first, and one with another body is refused with the code "idempotency_reuse". Without this option
-// the client makes a random key for each call.
+// IdempotencyKey names the submission: a second one with the same key and body answers the job of
+// the first, and one with another body is refused with the code "idempotency_reuse". Without this
+// option the client makes a random key for each call.
 func IdempotencyKey(key string) SubmitOption {
 	return func(s *Submission) { s.IdempotencyKey = key }
 }
 
 // Submit submits a job and answers it as it was accepted: from then on it will run until it has its
-// one outcome. A payload with mistakes is an *Error with Fields, found before anything is sent where
-// the Definition has a Check.
-func Submit[P, R any](ctx context.Context, c *Client, d tasks.Definition[P, R], payload P, opts ...SubmitOption) (*Job[R], error) {
+// one outcome. A payload with mistakes is an *Error with Fields, found before anything is sent
+// where the Definition has a Check.
+func Submit[P, R any](
+	ctx context.Context,
+	c *Client,
+	d tasks.Definition[P, R],
+	payload P,
+	opts ...SubmitOption,
+) (*Job[R], error) {
 	s, err := newSubmission(d, payload, opts)
 	if err != nil {
 		return nil, err

@@ -10,10 +10,12 @@ import (
 	"github.com/goccy/go-yaml"
 )
 
-// series are samples a minute apart, in promtool's notation: "0x9 5+1x3" is ten zeros, then 5 6 7 8.
+// series are samples a minute apart, in promtool's notation: "0x9 5+1x3" is ten zeros, then 5 6 7
+// 8.
 type series map[string]string
 
-// alertCase says with which series an alert fires at a time, with which labels beside its severity, and with which it is quiet.
+// alertCase says with which series an alert fires at a time, with which labels beside its severity,
+// and with which it is quiet.
 type alertCase struct {
 	alert  string
 	at     string
@@ -59,7 +61,10 @@ func alertCases() []alertCase {
 		{
 			alert: "WaybillNoWorker", at: "5m", labels: queue,
 			fires: []series{{`waybill_queue_workers{queue="default"}`: "0x9"}},
-			quiet: []series{{`waybill_queue_workers{queue="default"}`: "1x9"}, {`waybill_queue_workers{queue="default"}`: "0x9", paused: "1x9"}},
+			quiet: []series{
+				{`waybill_queue_workers{queue="default"}`: "1x9"},
+				{`waybill_queue_workers{queue="default"}`: "0x9", paused: "1x9"},
+			},
 		},
 		{
 			alert: "WaybillTaskErrors", at: "40m", labels: map[string]string{"type": "http.request"},
@@ -70,16 +75,21 @@ func alertCases() []alertCase {
 			}, { // a type that never failed before, in one burst that is shorter than the window
 				`waybill_jobs_settled_total{type="http.request",outcome="archived"}`: "0x36 500x10",
 			}, { // the same in a process that was just started: its first sample holds all of them
-				`waybill_jobs_settled_total{type="http.request",outcome="archived",job="w",instance="a"}`: "_x36 500x10",
-				`process_start_time_seconds{job="w",instance="a"}`:                                        "_x36 2150x10",
+				`waybill_jobs_settled_total{type="http.request",outcome="archived",job="w",instance="a"}`: "_x36 " +
+					"500x10",
+				`process_start_time_seconds{job="w",instance="a"}`: "_x36 2150x10",
 			}},
 			quiet: []series{
-				{`waybill_jobs_settled_total{type="http.request",outcome="retry"}`: "0+10x60", `waybill_jobs_settled_total{type="http.request",outcome="completed"}`: "0+90x60"},
+				{
+					`waybill_jobs_settled_total{type="http.request",outcome="retry"}`:     "0+10x60",
+					`waybill_jobs_settled_total{type="http.request",outcome="completed"}`: "0+90x60",
+				},
 				{`waybill_jobs_settled_total{type="http.request",outcome="retry"}`: "0+0.5x60"}, // all of few
 				{`waybill_jobs_settled_total{type="http.request",outcome="snoozed"}`: "0+90x60"},
 				{ // a Prometheus that just begins to look at an old process, with failures of long ago
-					`waybill_jobs_settled_total{type="http.request",outcome="archived",job="w",instance="a"}`: "_x36 500x10",
-					`process_start_time_seconds{job="w",instance="a"}`:                                        "_x36 0x10",
+					`waybill_jobs_settled_total{type="http.request",outcome="archived",job="w",instance="a"}`: "_x36 " +
+						"500x10",
+					`process_start_time_seconds{job="w",instance="a"}`: "_x36 0x10",
 				},
 			},
 		},
@@ -91,12 +101,25 @@ func alertCases() []alertCase {
 		{
 			alert: "WaybillDivergence", at: "10m", labels: map[string]string{"kind": "missing"},
 			fires: []series{{`waybill_divergent_jobs{kind="missing"}`: "3x20"}},
-			quiet: []series{{`waybill_divergent_jobs{kind="missing"}`: "0x6 3x20"}, {`waybill_divergent_jobs{kind="missing"}`: "0x20"}},
+			quiet: []series{
+				{`waybill_divergent_jobs{kind="missing"}`: "0x6 3x20"},
+				{`waybill_divergent_jobs{kind="missing"}`: "0x20"},
+			},
 		},
 		{
 			alert: "WaybillAuditStalled", at: "10m",
-			fires: []series{{`waybill_audit_last_pass_age_seconds{instance="a"}`: "0+60x20", `waybill_audit_last_pass_age_seconds{instance="b"}`: "100+60x20"}},
-			quiet: []series{{`waybill_audit_last_pass_age_seconds{instance="a"}`: "0+60x20", `waybill_audit_last_pass_age_seconds{instance="b"}`: "1x20"}},
+			fires: []series{
+				{
+					`waybill_audit_last_pass_age_seconds{instance="a"}`: "0+60x20",
+					`waybill_audit_last_pass_age_seconds{instance="b"}`: "100+60x20",
+				},
+			},
+			quiet: []series{
+				{
+					`waybill_audit_last_pass_age_seconds{instance="a"}`: "0+60x20",
+					`waybill_audit_last_pass_age_seconds{instance="b"}`: "1x20",
+				},
+			},
 		},
 		{
 			alert: "WaybillDispatchStalled", at: "9m",
@@ -110,14 +133,29 @@ func alertCases() []alertCase {
 				{"waybill_dispatch_stopped": "1x9"},
 			},
 			quiet: []series{
-				{"waybill_redis_memory_used_bytes": "70x9", "waybill_redis_memory_limit_bytes": "100x9", "waybill_dispatch_stopped": "0x9"},
-				{"waybill_redis_memory_used_bytes": "70x9", "waybill_redis_memory_limit_bytes": "0x9"}, // without a limit
+				{
+					"waybill_redis_memory_used_bytes":  "70x9",
+					"waybill_redis_memory_limit_bytes": "100x9",
+					"waybill_dispatch_stopped":         "0x9",
+				},
+				{
+					"waybill_redis_memory_used_bytes":  "70x9",
+					"waybill_redis_memory_limit_bytes": "0x9",
+				}, // without a limit
 			},
 		},
 		{
 			alert: "WaybillRedisDown", at: "5m",
-			fires: []series{{`waybill_source_up{source="redis",instance="a"}`: "0x9", `waybill_source_up{source="redis",instance="b"}`: "1x9"}},
-			quiet: []series{{`waybill_source_up{source="redis"}`: "1x9", `waybill_source_up{source="ledger"}`: "0x9"}, {`waybill_source_up{source="redis"}`: "1x3 0 1x9"}},
+			fires: []series{
+				{
+					`waybill_source_up{source="redis",instance="a"}`: "0x9",
+					`waybill_source_up{source="redis",instance="b"}`: "1x9",
+				},
+			},
+			quiet: []series{
+				{`waybill_source_up{source="redis"}`: "1x9", `waybill_source_up{source="ledger"}`: "0x9"},
+				{`waybill_source_up{source="redis"}`: "1x3 0 1x9"},
+			},
 		},
 		{
 			alert: "WaybillLedgerDown", at: "5m",
@@ -125,9 +163,10 @@ func alertCases() []alertCase {
 			quiet: []series{{`waybill_source_up{source="ledger"}`: "1x9", `waybill_source_up{source="redis"}`: "0x9"}},
 		},
 		{
-			alert: "WaybillDatabasePoolExhausted", at: "15m", labels: map[string]string{"job": "waybill-api", "instance": "a"},
-			fires: []series{{`waybill_database_pool_wait_seconds_total{job="waybill-api",instance="a"}`: "0+120x20"}},
-			quiet: []series{{`waybill_database_pool_wait_seconds_total{job="waybill-api",instance="a"}`: "0+30x20"}},
+			alert: "WaybillDatabasePoolExhausted", at: "15m",
+			labels: map[string]string{"job": "waybill-api", "instance": "a"},
+			fires:  []series{{`waybill_database_pool_wait_seconds_total{job="waybill-api",instance="a"}`: "0+120x20"}},
+			quiet:  []series{{`waybill_database_pool_wait_seconds_total{job="waybill-api",instance="a"}`: "0+30x20"}},
 		},
 		{
 			alert: "WaybillNoHeartbeat", at: "3m",
@@ -142,22 +181,48 @@ func alertCases() []alertCase {
 		{
 			alert: "WaybillClockOff", at: "9m", labels: map[string]string{"job": "waybill-worker", "instance": "a"},
 			fires: []series{
-				{`waybill_clock_offset_seconds{job="waybill-worker",instance="a"}`: "-600x20", `waybill_clock_error_seconds{job="waybill-worker",instance="a"}`: "0.01x20"},
-				{`waybill_clock_offset_seconds{job="waybill-worker",instance="a"}`: "2x20", `waybill_clock_error_seconds{job="waybill-worker",instance="a"}`: "0.01x20"},
+				{
+					`waybill_clock_offset_seconds{job="waybill-worker",instance="a"}`: "-600x20",
+					`waybill_clock_error_seconds{job="waybill-worker",instance="a"}`:  "0.01x20",
+				},
+				{
+					`waybill_clock_offset_seconds{job="waybill-worker",instance="a"}`: "2x20",
+					`waybill_clock_error_seconds{job="waybill-worker",instance="a"}`:  "0.01x20",
+				},
 			},
 			quiet: []series{
-				{`waybill_clock_offset_seconds{job="waybill-worker",instance="a"}`: "-0.9x20", `waybill_clock_error_seconds{job="waybill-worker",instance="a"}`: "0.01x20"},
-				{`waybill_clock_offset_seconds{job="waybill-worker",instance="a"}`: "2x20", `waybill_clock_error_seconds{job="waybill-worker",instance="a"}`: "1.5x20"}, // the ledger answers slowly
+				{
+					`waybill_clock_offset_seconds{job="waybill-worker",instance="a"}`: "-0.9x20",
+					`waybill_clock_error_seconds{job="waybill-worker",instance="a"}`:  "0.01x20",
+				},
+				{
+					`waybill_clock_offset_seconds{job="waybill-worker",instance="a"}`: "2x20",
+					`waybill_clock_error_seconds{job="waybill-worker",instance="a"}`:  "1.5x20",
+				}, // the ledger answers slowly
 			},
 		},
 		{
 			alert: "WaybillAPIErrors", at: "15m",
-			fires: []series{{`waybill_http_requests_total{status="503"}`: "0+10x20", `waybill_http_requests_total{status="202"}`: "0+90x20"}},
-			quiet: []series{{`waybill_http_requests_total{status="503"}`: "0+1x20", `waybill_http_requests_total{status="202"}`: "0+90x20"}, {`waybill_http_requests_total{status="429"}`: "0+90x20"}},
+			fires: []series{
+				{
+					`waybill_http_requests_total{status="503"}`: "0+10x20",
+					`waybill_http_requests_total{status="202"}`: "0+90x20",
+				},
+			},
+			quiet: []series{
+				{
+					`waybill_http_requests_total{status="503"}`: "0+1x20",
+					`waybill_http_requests_total{status="202"}`: "0+90x20",
+				},
+				{`waybill_http_requests_total{status="429"}`: "0+90x20"},
+			},
 		},
 		{
 			alert: "WaybillFiguresMissing", at: "15m",
-			fires: []series{{`up{job="waybill-api"}`: "1x20"}, {`waybill_jobs_open{queue="default",state="pending"}`: "0x5 stale"}},
+			fires: []series{
+				{`up{job="waybill-api"}`: "1x20"},
+				{`waybill_jobs_open{queue="default",state="pending"}`: "0x5 stale"},
+			},
 			quiet: []series{{`waybill_jobs_open{queue="default",state="pending"}`: "0x20"}},
 		},
 		{
@@ -165,7 +230,9 @@ func alertCases() []alertCase {
 			fires: []series{{`up{job="waybill-worker",instance="w"}`: "1x5 0x9"}},
 			quiet: []series{
 				{`up{job="waybill-worker",instance="w"}`: "1x9"}, {`up{job="other",instance="w"}`: "0x9"},
-				{`up{job="waybill-worker",instance="w"}`: "1x5 0 _x9"}, // Prometheus was restarted, and finds nobody there
+				{
+					`up{job="waybill-worker",instance="w"}`: "1x5 0 _x9",
+				}, // Prometheus was restarted, and finds nobody there
 			},
 		},
 	}
@@ -287,7 +354,8 @@ func TestGrafanaAsksWhatPrometheusAsks(t *testing.T) {
 	}
 	for i, a := range Alerts() {
 		r := rules[i]
-		if got := fmt.Sprint(r.Data[1].Model["expr"]); r.Title != a.Name || got != "clamp("+a.Expr+", 1, 1)" || r.Annotations.Runbook != a.Runbook() {
+		if got := fmt.Sprint(r.Data[1].Model["expr"]); r.Title != a.Name || got != "clamp("+a.Expr+", 1, 1)" ||
+			r.Annotations.Runbook != a.Runbook() {
 			t.Errorf("%s asks %s", r.Title, got)
 		}
 		if strings.Contains(r.Annotations.Summary, "${") { // Grafana would look for a variable of its environment

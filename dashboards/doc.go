@@ -1,5 +1,6 @@
-// Package dashboards is what an operator looks at and is woken by: Grafana's dashboards, and the alerts of Prometheus and of Grafana. All of it
-// is written down once, here; the files that Prometheus and Grafana read are made from it.
+// Package dashboards is what an operator looks at and is woken by: Grafana's dashboards, and the
+// alerts of Prometheus and of Grafana. All of it is written down once, here; the files that
+// Prometheus and Grafana read are made from it.
 package dashboards
 
 //go:generate go run ./generate

@@ -29,8 +29,9 @@ type grafanaQuery struct {
 	Model         map[string]any `yaml:"model"`
 }
 
-// grafanaAlerts is a provisioning file for Grafana. A rule of Prometheus is true where it answers any sample, whatever its value; Grafana wants a
-// number to compare: A asks for the samples, B counts each as 1.
+// grafanaAlerts is a provisioning file for Grafana. A rule of Prometheus is true where it answers
+// any sample, whatever its value; Grafana wants a number to compare: A asks for the samples, B
+// counts each as 1.
 func grafanaAlerts(alerts []Alert) ([]byte, error) {
 	var rules []grafanaRule
 	for _, a := range alerts {
@@ -40,10 +41,16 @@ func grafanaAlerts(alerts []Alert) ([]byte, error) {
 		}
 		rules = append(rules, grafanaRule{
 			UID: anchor(a.Name), Title: a.Name, Condition: "C", For: wait, NoDataState: "OK", ExecErrState: "Error",
-			Labels: map[string]string{"severity": string(a.Severity)}, Annotations: annotations{grafanaText(a.Summary), a.Runbook()},
+			Labels: map[string]string{
+				"severity": string(a.Severity),
+			}, Annotations: annotations{grafanaText(a.Summary), a.Runbook()},
 			Data: []grafanaQuery{
 				query("A", datasource, map[string]any{"expr": a.Expr, "instant": true, "range": false}),
-				query("B", datasource, map[string]any{"expr": "clamp(" + a.Expr + ", 1, 1)", "instant": true, "range": false}),
+				query(
+					"B",
+					datasource,
+					map[string]any{"expr": "clamp(" + a.Expr + ", 1, 1)", "instant": true, "range": false},
+				),
 				query("C", "__expr__", map[string]any{"type": "threshold", "expression": "B", "conditions": []any{
 					map[string]any{"evaluator": map[string]any{"type": "gt", "params": []int{0}}},
 				}}),
@@ -61,7 +68,12 @@ func grafanaAlerts(alerts []Alert) ([]byte, error) {
 
 func query(ref, source string, model map[string]any) grafanaQuery {
 	model["refId"] = ref
-	return grafanaQuery{RefID: ref, TimeRange: map[string]int{"from": 600, "to": 0}, DatasourceUID: source, Model: model}
+	return grafanaQuery{
+		RefID:         ref,
+		TimeRange:     map[string]int{"from": 600, "to": 0},
+		DatasourceUID: source,
+		Model:         model,
+	}
 }
 
 // grafanaText turns Prometheus's {{ $value }} into Grafana's, which is a text about all queries.

@@ -21,7 +21,8 @@ import (
 	"github.com/waybill/waybill/internal/testenv"
 )
 
-// rightlyEmpty are what is asked of things that don't happen while all is well; that there are such series is held by unit tests.
+// rightlyEmpty are what is asked of things that don't happen while all is well; that there are such
+// series is held by unit tests.
 func rightlyEmpty() []string {
 	return []string{
 		"waybill_settlements_refused_total",                // somebody thought dead came back late
@@ -30,7 +31,8 @@ func rightlyEmpty() []string {
 	}
 }
 
-// The whole test: an API, two workers, PostgreSQL, Redis and Prometheus, with this repository's own configuration.
+// The whole test: an API, two workers, PostgreSQL, Redis and Prometheus, with this repository's own
+// configuration.
 func TestEveryPanelAndAlertFindsItsDataInARunningSystem(t *testing.T) {
 	t.Parallel()
 	s := startSystem(t)
@@ -55,7 +57,10 @@ func TestEveryPanelAndAlertFindsItsDataInARunningSystem(t *testing.T) {
 	})
 	t.Run("nothing fires but what the load deserves", func(t *testing.T) {
 		s.prometheus.awaitFiring(t, true, "WaybillTaskErrors")
-		firing := slices.DeleteFunc(s.prometheus.firing(t), func(name string) bool { return name == "WaybillTaskErrors" })
+		firing := slices.DeleteFunc(
+			s.prometheus.firing(t),
+			func(name string) bool { return name == "WaybillTaskErrors" },
+		)
 		if len(firing) > 0 {
 			t.Errorf("firing: %v", firing)
 		}
@@ -68,7 +73,8 @@ func TestEveryPanelAndAlertFindsItsDataInARunningSystem(t *testing.T) {
 	})
 }
 
-// liveExpressions are all of the panels', and of each alert the series that it looks at: an alert itself is rightly silent.
+// liveExpressions are all of the panels', and of each alert the series that it looks at: an alert
+// itself is rightly silent.
 func liveExpressions() (all []string) {
 	for _, d := range Dashboards() {
 		for _, r := range d.Rows {
@@ -88,11 +94,15 @@ func liveExpressions() (all []string) {
 	}
 	slices.Sort(all)
 	return slices.DeleteFunc(slices.Compact(all), func(expr string) bool {
-		return slices.ContainsFunc(rightlyEmpty(), func(e string) bool { return strings.Contains(expr, e) && !strings.Contains(expr, "or vector(0)") })
+		return slices.ContainsFunc(
+			rightlyEmpty(),
+			func(e string) bool { return strings.Contains(expr, e) && !strings.Contains(expr, "or vector(0)") },
+		)
 	})
 }
 
-// alternatives ask for each word of {outcome=~"retry|archived"} by itself, since one that nobody says would not be missed beside the others.
+// alternatives ask for each word of {outcome=~"retry|archived"} by itself, since one that nobody
+// says would not be missed beside the others.
 func alternatives(expr string) (each []string) {
 	for _, m := range regexp.MustCompile(`(\w+)\{[^}]*?(\w+)=~"(\w+(?:\|\w+)+)"`).FindAllStringSubmatch(expr, -1) {
 		for word := range strings.SplitSeq(m[3], "|") {
@@ -102,14 +112,16 @@ func alternatives(expr string) (each []string) {
 	return each
 }
 
-// documented are the metrics that docs/monitoring.md names whole, but for what is rightly empty: operators write expressions of their own.
+// documented are the metrics that docs/monitoring.md names whole, but for what is rightly empty:
+// operators write expressions of their own.
 func documented(t *testing.T) (all []string) {
 	t.Helper()
 	text, err := os.ReadFile("../docs/monitoring.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range regexp.MustCompile("`((?:waybill|asynq)_[a-z_]*[a-z])[`{]").FindAllStringSubmatch(string(text), -1) {
+	for _, name := range regexp.MustCompile("`((?:waybill|asynq)_[a-z_]*[a-z])[`{]").FindAllStringSubmatch(string(text),
+		-1) {
 		if !slices.Contains(rightlyEmpty(), name[1]) {
 			all = append(all, fmt.Sprintf(`{__name__=~"%s(_count)?"}`, name[1]))
 		}
@@ -139,7 +151,8 @@ func scaling(t *testing.T) string {
 	return object.Spec.Triggers[0].Metadata.Query
 }
 
-// What a well system does not show is counted all the same once it happens. (Outcomes have a test of their own, beside their counter.)
+// What a well system does not show is counted all the same once it happens. (Outcomes have a test
+// of their own, beside their counter.)
 func TestLateOutcomesAreCountedUnderTheNameThatPanelsAsk(t *testing.T) {
 	t.Parallel()
 	r := prom.NewRegistry()

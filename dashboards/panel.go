@@ -33,7 +33,8 @@ type Panel struct {
 	BadBelow    bool    // small values are the bad ones
 }
 
-// Query is an expression of PromQL; the legend names what its samples are, in Grafana's {{label}} form.
+// Query is an expression of PromQL; the legend names what its samples are, in Grafana's {{label}}
+// form.
 type Query struct{ Expr, Legend string }
 
 func one(expr, legend string) []Query { return []Query{{expr, legend}} }
@@ -45,7 +46,14 @@ func quantiles(histogram, selector, by, legend string) (all []Query) {
 		group = "le, " + by
 	}
 	for _, q := range []struct{ quantile, name string }{{"0.5", "p50"}, {"0.95", "p95"}, {"0.99", "p99"}} {
-		all = append(all, Query{"histogram_quantile(" + q.quantile + ", sum by (" + group + ") (rate(" + histogram + "_bucket" + selector + "[$__rate_interval])))", q.name + legend})
+		all = append(
+			all,
+			Query{
+				"histogram_quantile(" + q.quantile + ", sum by (" + group + ") (rate(" + histogram + "_bucket" +
+					selector + "[$__rate_interval])))",
+				q.name + legend,
+			},
+		)
 	}
 	return all
 }

@@ -32,8 +32,16 @@ type annotations struct {
 func Rules(alerts []Alert) ([]byte, error) {
 	g := ruleGroup{Name: "waybill"}
 	for _, a := range alerts {
-		g.Rules = append(g.Rules, rule{Alert: a.Name, Expr: a.Expr, For: prometheusTime(a.For), Labels: map[string]string{"severity": string(a.Severity)},
-			Annotations: annotations{a.Summary, a.Runbook()}})
+		g.Rules = append(
+			g.Rules,
+			rule{
+				Alert:       a.Name,
+				Expr:        a.Expr,
+				For:         prometheusTime(a.For),
+				Labels:      map[string]string{"severity": string(a.Severity)},
+				Annotations: annotations{a.Summary, a.Runbook()},
+			},
+		)
 	}
 	text, err := yaml.Marshal(map[string][]ruleGroup{"groups": {g}})
 	if err != nil {

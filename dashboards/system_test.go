@@ -37,10 +37,23 @@ func startSystem(t *testing.T) *system {
 	redis := testenv.Redis(t, "--maxmemory", "256mb")
 	s := &system{t: t, bin: t.TempDir(), workers: []int{testenv.FreePort(t), testenv.FreePort(t)}}
 	s.environ = []string{
-		"DATABASE_URL=" + testenv.Postgres(t), "REDIS_URL=" + redis.URL, "WAYBILL_JWT_KEYS=k1:c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LTEyMzQ=",
-		"WAYBILL_LOG_LEVEL=warn", "WAYBILL_CANCEL_GRACE=0s", "WAYBILL_SHUTDOWN_GRACE=1s", "HOME=" + os.Getenv("HOME"), "PATH=" + os.Getenv("PATH"),
+		"DATABASE_URL=" + testenv.Postgres(
+			t,
+		), "REDIS_URL=" + redis.URL, "WAYBILL_JWT_KEYS=k1:c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LTEyMzQ=",
+		"WAYBILL_LOG_LEVEL=warn", "WAYBILL_CANCEL_GRACE=0s", "WAYBILL_SHUTDOWN_GRACE=1s", "HOME=" + os.Getenv("HOME"),
+		"PATH=" + os.Getenv("PATH"),
 	}
-	build := exec.CommandContext(t.Context(), "go", "build", "-ldflags=-s -w", "-o", s.bin, "../cmd/api", "../cmd/worker", "../cmd/waybill")
+	build := exec.CommandContext(
+		t.Context(),
+		"go",
+		"build",
+		"-ldflags=-s -w",
+		"-o",
+		s.bin,
+		"../cmd/api",
+		"../cmd/worker",
+		"../cmd/waybill",
+	)
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
@@ -51,7 +64,8 @@ func startSystem(t *testing.T) *system {
 	start(t, s.environ, filepath.Join(s.bin, "api"), nil, "WAYBILL_ADDR="+address(port))
 	s.startWorkers()
 	s.ready(s.api)
-	s.token = s.call("POST", "/v1/auth/login", object{"email": "root@example.com", "password": "correct horse battery"})["access_token"].(string)
+	s.token = s.call("POST", "/v1/auth/login",
+		object{"email": "root@example.com", "password": "correct horse battery"})["access_token"].(string)
 	s.startPrometheus(port)
 	return s
 }
@@ -70,7 +84,10 @@ func (s *system) waybill(stdin string, args ...string) {
 
 func (s *system) startWorkers() {
 	for _, port := range s.workers {
-		s.running = append(s.running, start(s.t, s.environ, filepath.Join(s.bin, "worker"), nil, "WAYBILL_METRICS_ADDR="+address(port)))
+		s.running = append(
+			s.running,
+			start(s.t, s.environ, filepath.Join(s.bin, "worker"), nil, "WAYBILL_METRICS_ADDR="+address(port)),
+		)
 		s.ready(address(port))
 	}
 }
@@ -107,7 +124,17 @@ func (s *system) startPrometheus(api int) {
 		s.t.Fatal("prometheus is missing; install it, on Debian with: apt-get install prometheus")
 	}
 	s.prometheus = prometheus{"http://" + address(port)}
-	start(s.t, s.environ, path, []string{"--config.file=" + config, "--storage.tsdb.path=" + filepath.Join(dir, "data"), "--web.listen-address=" + address(port), "--log.level=warn"})
+	start(
+		s.t,
+		s.environ,
+		path,
+		[]string{
+			"--config.file=" + config,
+			"--storage.tsdb.path=" + filepath.Join(dir, "data"),
+			"--web.listen-address=" + address(port),
+			"--log.level=warn",
+		},
+	)
 	testenv.EventuallyNoError(s.t, 30*time.Second, func() error {
 		resp, err := http.Get(s.prometheus.url + "/-/ready")
 		if err != nil {
@@ -121,7 +148,8 @@ func (s *system) startPrometheus(api int) {
 	}, "prometheus is ready")
 }
 
-// configuration is the repository's own, with the addresses of this test in place of names, in a hurry, and with alerts that wait for 2 s only.
+// configuration is the repository's own, with the addresses of this test in place of names, in a
+// hurry, and with alerts that wait for 2 s only.
 func (s *system) configuration(dir string, api int) []byte {
 	s.t.Helper()
 	text, err := os.ReadFile("../prometheus.yml")
@@ -133,7 +161,10 @@ func (s *system) configuration(dir string, api int) []byte {
 		s.t.Fatal(err)
 	}
 	config["global"] = object{"scrape_interval": "1s", "evaluation_interval": "1s"}
-	targets := map[string][]string{"waybill-api": {address(api)}, "waybill-worker": {address(s.workers[0]), address(s.workers[1])}}
+	targets := map[string][]string{
+		"waybill-api":    {address(api)},
+		"waybill-worker": {address(s.workers[0]), address(s.workers[1])},
+	}
 	for _, c := range config["scrape_configs"].([]any) {
 		job := c.(map[string]any)
 		delete(job, "dns_sd_configs")
@@ -156,7 +187,11 @@ func (s *system) configuration(dir string, api int) []byte {
 
 // load submits a mix of jobs until the test ends: all outcomes, all queues.
 func (s *system) load() {
-	s.call("POST", "/v1/schedules", object{"name": "load", "every": "1s", "job": object{"type": "debug.echo", "payload": object{}}})
+	s.call(
+		"POST",
+		"/v1/schedules",
+		object{"name": "load", "every": "1s", "job": object{"type": "debug.echo", "payload": object{}}},
+	)
 	stop := make(chan struct{})
 	var done sync.WaitGroup
 	done.Go(func() {
@@ -178,12 +213,27 @@ func (s *system) submit(i int) {
 	post(object{"type": "debug.echo", "queue": queue, "payload": object{"i": i}})
 	switch i % 20 {
 	case 0:
-		post(object{"type": "debug.fail", "queue": queue, "payload": object{"times": 1}, "backoff": object{"kind": "fixed", "base": "1s", "max": "1s"}})
+		post(
+			object{
+				"type":    "debug.fail",
+				"queue":   queue,
+				"payload": object{"times": 1},
+				"backoff": object{"kind": "fixed", "base": "1s", "max": "1s"},
+			},
+		)
 	case 5:
 		post(object{"type": "debug.fail", "queue": queue, "payload": object{"permanent": true}})
 	case 10:
 		post(object{"type": "debug.sleep", "queue": queue, "payload": object{"duration": "2s"}})
-		post(object{"type": "debug.sleep", "queue": queue, "payload": object{"duration": "3s", "ignore_cancel": true}, "timeout": "1s", "max_retries": 0})
+		post(
+			object{
+				"type":        "debug.sleep",
+				"queue":       queue,
+				"payload":     object{"duration": "3s", "ignore_cancel": true},
+				"timeout":     "1s",
+				"max_retries": 0,
+			},
+		)
 	case 15:
 		id := post(object{"type": "debug.echo", "queue": queue, "payload": object{}, "delay": "1h"})["id"]
 		s.call("POST", fmt.Sprintf("/v1/jobs/%v/cancel", id), nil)

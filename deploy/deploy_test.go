@@ -1,4 +1,5 @@
-// Package deploy_test holds the files of a deployment to each other and to what the programs expect of them.
+// Package deploy_test holds the files of a deployment to each other and to what the programs expect
+// of them.
 package deploy_test
 
 import (
@@ -16,7 +17,8 @@ import (
 	"github.com/waybill/waybill/internal/config"
 )
 
-// settling is how long a process may take to write down what came of its jobs after the last of them ended.
+// settling is how long a process may take to write down what came of its jobs after the last of
+// them ended.
 const settling = 15 * time.Second
 
 func read(t *testing.T, path string) string {
@@ -130,7 +132,8 @@ func TestAWorkerIsNotKilledWhileItDrains(t *testing.T) {
 	if need := longestStop(cfg); grace < need {
 		t.Errorf("Kubernetes: terminationGracePeriodSeconds is %v, want %v at least", grace, need)
 	}
-	match := regexp.MustCompile(`stop_grace_period: \$\{STOP_GRACE_PERIOD:-([^}]+)\}`).FindStringSubmatch(read(t, "../docker-compose.yml"))
+	match := regexp.MustCompile(`stop_grace_period: \$\{STOP_GRACE_PERIOD:-([^}]+)\}`).
+		FindStringSubmatch(read(t, "../docker-compose.yml"))
 	if match == nil {
 		t.Fatal("docker-compose.yml: no stop_grace_period for workers")
 	}
@@ -146,13 +149,16 @@ func TestEachPodRunsWithoutPrivileges(t *testing.T) {
 	for name, o := range manifests(t) {
 		for _, c := range o.Spec.Template.Spec.Containers {
 			pods++
-			if s := c.Security; s.Escalation == nil || *s.Escalation || !s.ReadOnlyRoot || !slices.Equal(s.Capabilities.Drop, []string{"ALL"}) {
+			if s := c.Security; s.Escalation == nil || *s.Escalation || !s.ReadOnlyRoot ||
+				!slices.Equal(s.Capabilities.Drop, []string{"ALL"}) {
 				t.Errorf("%s: container %s may do more than it needs: %+v", name, c.Name, s)
 			}
-			if c.Resources.Limits["memory"] == "" || c.Resources.Requests["cpu"] == "" || c.Resources.Requests["memory"] == "" {
+			if c.Resources.Limits["memory"] == "" || c.Resources.Requests["cpu"] == "" ||
+				c.Resources.Requests["memory"] == "" {
 				t.Errorf("%s: container %s says not what it needs: %+v", name, c.Name, c.Resources)
 			}
-			if o.Kind == "Deployment" && (c.Liveness.HTTPGet.Path != "/healthz" || c.Readiness.HTTPGet.Path != "/readyz") {
+			if o.Kind == "Deployment" &&
+				(c.Liveness.HTTPGet.Path != "/healthz" || c.Readiness.HTTPGet.Path != "/readyz") {
 				t.Errorf("%s: liveness asks %q, readiness %q", name, c.Liveness.HTTPGet.Path, c.Readiness.HTTPGet.Path)
 			}
 		}
@@ -183,7 +189,8 @@ func TestTheImagesShareOneBuild(t *testing.T) {
 		build := text[strings.Index(text, "FROM "):strings.LastIndex(text, "FROM ")]
 		builds = append(builds, build)
 		final := text[strings.LastIndex(text, "FROM "):]
-		for _, want := range []string{"static-debian12:nonroot", "USER 65532:65532", "HEALTHCHECK ", `"healthcheck"]`, "ENTRYPOINT ["} {
+		for _, want := range []string{"static-debian12:nonroot", "USER 65532:65532", "HEALTHCHECK ", `"healthcheck"]`,
+			"ENTRYPOINT ["} {
 			if !strings.Contains(final, want) {
 				t.Errorf("%s lacks %s", file, want)
 			}
@@ -205,7 +212,10 @@ func TestTheImagesCompileNothingInAdvanceThatIsNotNeeded(t *testing.T) {
 	}
 	required := regexp.MustCompile(`(?m)^\t(\S+) v`).FindAllStringSubmatch(read(t, "../go.mod"), -1)
 	for _, p := range packages {
-		if !slices.ContainsFunc(required, func(m []string) bool { return p == m[1] || strings.HasPrefix(p, m[1]+"/") }) {
+		if !slices.ContainsFunc(
+			required,
+			func(m []string) bool { return p == m[1] || strings.HasPrefix(p, m[1]+"/") },
+		) {
 			t.Errorf("%s is built, and go.mod requires no module of it: the images cannot be built", p)
 		}
 	}

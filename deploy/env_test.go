@@ -14,7 +14,8 @@ import (
 // secrets are what has to be set before `docker compose up`.
 var secrets = []string{"WAYBILL_JWT_KEYS", "POSTGRES_PASSWORD", "REDIS_PASSWORD", "GRAFANA_PASSWORD"}
 
-// makeEnv runs the script in a copy of the tree's part that it needs, and answers what .env says then.
+// makeEnv runs the script in a copy of the tree's part that it needs, and answers what .env says
+// then.
 func makeEnv(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	if out, err := exec.Command(filepath.Join(dir, "deploy/make-env")).CombinedOutput(); err != nil {
@@ -36,7 +37,8 @@ func copyTree(t *testing.T) string {
 		t.Fatal(err)
 	}
 	for _, file := range []string{".env.example", "deploy/make-env"} {
-		if err := os.WriteFile(filepath.Join(dir, file), []byte(read(t, filepath.Join("..", file))), 0o755); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, file), []byte(read(t, filepath.Join("..", file))),
+			0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -88,11 +90,13 @@ func TestMakeEnvWritesSettings(t *testing.T) {
 	t.Parallel()
 	dir := copyTree(t)
 	for _, want := range []string{"4", "8", `a&b|\n`} {
-		if out, err := exec.Command(filepath.Join(dir, "deploy/make-env"), "WORKER_REPLICAS="+want, "NEW_SETTING=x").CombinedOutput(); err != nil {
+		if out, err := exec.Command(filepath.Join(dir, "deploy/make-env"), "WORKER_REPLICAS="+want,
+			"NEW_SETTING=x").CombinedOutput(); err != nil {
 			t.Fatalf("%v: %s", err, out)
 		}
 		text := read(t, filepath.Join(dir, ".env"))
-		if strings.Count(text, "WORKER_REPLICAS=") != 1 || !strings.Contains(text, "\nWORKER_REPLICAS="+want+"\n") || strings.Count(text, "NEW_SETTING=x\n") != 1 {
+		if strings.Count(text, "WORKER_REPLICAS=") != 1 || !strings.Contains(text, "\nWORKER_REPLICAS="+want+"\n") ||
+			strings.Count(text, "NEW_SETTING=x\n") != 1 {
 			t.Errorf("want %s: %s", want, text)
 		}
 	}
@@ -101,7 +105,8 @@ func TestMakeEnvWritesSettings(t *testing.T) {
 	}
 }
 
-// An upgrade, which is `docker compose up` as it stands in the documentation, keeps as many workers as there were.
+// An upgrade, which is `docker compose up` as it stands in the documentation, keeps as many workers
+// as there were.
 func TestTheNumberOfWorkersStandsInTheEnvironmentFile(t *testing.T) {
 	t.Parallel()
 	compose := struct {
@@ -109,14 +114,16 @@ func TestTheNumberOfWorkersStandsInTheEnvironmentFile(t *testing.T) {
 			Deploy struct{ Replicas string }
 		}
 	}{}
-	if err := yaml.UnmarshalWithOptions([]byte(read(t, "../docker-compose.yml")), &compose, yaml.AllowDuplicateMapKey()); err != nil {
+	if err := yaml.UnmarshalWithOptions([]byte(read(t, "../docker-compose.yml")), &compose,
+		yaml.AllowDuplicateMapKey()); err != nil {
 		t.Fatal(err)
 	}
 	if got := compose.Services["worker"].Deploy.Replicas; got != "${WORKER_REPLICAS:-1}" {
 		t.Errorf("docker-compose.yml runs %q workers", got)
 	}
 	for _, file := range []string{"../README.md", "../docs/deployment.md"} {
-		if text := read(t, file); strings.Contains(text, "--scale worker") || !strings.Contains(text, "deploy/make-env WORKER_REPLICAS=") {
+		if text := read(t, file); strings.Contains(text, "--scale worker") ||
+			!strings.Contains(text, "deploy/make-env WORKER_REPLICAS=") {
 			t.Errorf("%s: an upgrade would forget how many workers there are", file)
 		}
 	}

@@ -44,7 +44,11 @@ func startBrowser(t *testing.T, url string) *browser {
 	if program == "" {
 		t.Fatal("no chromium: make e2e installs it")
 	}
-	opts := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(program), chromedp.UserDataDir(t.TempDir()))
+	opts := append(
+		chromedp.DefaultExecAllocatorOptions[:],
+		chromedp.ExecPath(program),
+		chromedp.UserDataDir(t.TempDir()),
+	)
 	if os.Getuid() == 0 {
 		opts = append(opts, chromedp.NoSandbox)
 	}
@@ -77,7 +81,8 @@ func (b *browser) note(event any) {
 	case *runtime.EventExceptionThrown:
 		b.complaints = append(b.complaints, e.ExceptionDetails.Text+" "+description(e.ExceptionDetails.Exception))
 	case *log.EventEntryAdded:
-		if e.Entry.Source == log.EntrySourceSecurity || e.Entry.Level == log.EntryLevelError && e.Entry.Source != log.EntrySourceNetwork {
+		if e.Entry.Source == log.EntrySourceSecurity || e.Entry.Level == log.EntryLevelError &&
+			e.Entry.Source != log.EntrySourceNetwork {
 			b.complaints = append(b.complaints, e.Entry.Text)
 		}
 	}
@@ -139,14 +144,25 @@ func (b *browser) wait(text string) {
 // gone returns when no row of a table shows the text any more.
 func (b *browser) gone(text string) {
 	b.t.Helper()
-	value(b, chromedp.Poll[bool](fmt.Sprintf(`![...document.querySelectorAll("tr")].some(r => r.textContent.includes(%q))`, text),
-		chromedp.WithPollingTimeout(20*time.Second)))
+	value(
+		b,
+		chromedp.Poll[bool](
+			fmt.Sprintf(`![...document.querySelectorAll("tr")].some(r => r.textContent.includes(%q))`, text),
+			chromedp.WithPollingTimeout(20*time.Second),
+		),
+	)
 }
 
 // scheme makes the browser one of somebody who likes it light or dark.
 func (b *browser) scheme(name string) {
 	b.t.Helper()
-	command(b, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: name}}})
+	command(
+		b,
+		emulation.SetEmulatedMedia,
+		emulation.SetEmulatedMediaParams{
+			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: name}},
+		},
+	)
 }
 
 func (b *browser) signIn(email, pass string) {
@@ -158,8 +174,8 @@ func (b *browser) signIn(email, pass string) {
 	b.run(chromedp.SendKeys(chromedp.CSS("#password"), pass), chromedp.Click(chromedp.CSS(`button[type=submit]`)))
 }
 
-// press presses one of the buttons that stand in the row that shows the text: over "…", as a person does, then the button. Its name is its
-// title, or under a mouse its tooltip.
+// press presses one of the buttons that stand in the row that shows the text: over "…", as a person
+// does, then the button. Its name is its title, or under a mouse its tooltip.
 func (b *browser) press(row, button string) {
 	b.t.Helper()
 	b.run(chromedp.Click(fmt.Sprintf(`//tr[contains(., %q)]/td[last()]//button`, row)))
@@ -175,7 +191,13 @@ func (b *browser) press(row, button string) {
 // fetch lets the page itself send a request, and answers its status.
 func (b *browser) fetch(method, path string) int {
 	b.t.Helper()
-	return value(b, chromedp.Evaluate[int](fmt.Sprintf(`fetch(%q, {method: %q}).then(r => r.status)`, path, method), chromedp.EvalAwaitPromise))
+	return value(
+		b,
+		chromedp.Evaluate[int](
+			fmt.Sprintf(`fetch(%q, {method: %q}).then(r => r.status)`, path, method),
+			chromedp.EvalAwaitPromise,
+		),
+	)
 }
 
 func (b *browser) text(selector string) string {

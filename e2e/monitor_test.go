@@ -1,4 +1,5 @@
-// Package e2e drives a real browser against a whole Waybill. It is a module of its own, so that the product's requirements hold no browser.
+// Package e2e drives a real browser against a whole Waybill. It is a module of its own, so that the
+// product's requirements hold no browser.
 package e2e
 
 import (
@@ -21,7 +22,10 @@ func TestAnOperatorSteersJobsInTheMonitor(t *testing.T) {
 	unwanted := s.submit("retry", fail("nobody wants this one", false))
 	dead := s.submit("archived", fail("no such address", true))
 	s.call("POST", "/v1/queues/low/pause", map[string]any{"reason": "the printer is on fire"}, nil)
-	waiting := s.submit("pending", map[string]any{"type": "debug.echo", "queue": "low", "payload": map[string]any{"page": 1}})
+	waiting := s.submit(
+		"pending",
+		map[string]any{"type": "debug.echo", "queue": "low", "payload": map[string]any{"page": 1}},
+	)
 	b := startBrowser(t, s.url)
 
 	b.open("/monitor/queues/default?status=retry")
@@ -41,7 +45,8 @@ func TestAnOperatorSteersJobsInTheMonitor(t *testing.T) {
 	b.wait("30 seconds") // the job's timeout, not the one that asynq was told
 	b.wait("1/25")
 	b.picture("monitor-task")
-	if to := value(b, chromedp.Evaluate[string](`document.querySelector(".waybill-account a").href`)); to != s.url+"/monitor/jobs/"+retrying.ID {
+	if to := value(b, chromedp.Evaluate[string](`document.querySelector(".waybill-account a").href`)); to != s.url+
+		"/monitor/jobs/"+retrying.ID {
 		t.Errorf("the task leads to the job at %s", to)
 	}
 	if status := b.fetch("GET", "/monitor/jobs/"+retrying.ID); status != 200 {
@@ -65,7 +70,10 @@ func TestAnOperatorSteersJobsInTheMonitor(t *testing.T) {
 	b.wait("no such address")
 	b.press("no such address", "Delete")
 	b.gone("no such address")
-	s.eventually("the deed is in the audit log", func() bool { return strings.Contains(s.deeds(), "task.delete "+dead.ID) })
+	s.eventually(
+		"the deed is in the audit log",
+		func() bool { return strings.Contains(s.deeds(), "task.delete "+dead.ID) },
+	)
 	if got := s.job(dead.ID); got.State != "archived" || got.Attempt != 2 {
 		t.Errorf("deleting the task of a job that was given up changed its outcome: %+v", got)
 	}
@@ -78,7 +86,8 @@ func TestAnOperatorSteersJobsInTheMonitor(t *testing.T) {
 	b.open("/monitor/")
 	b.wait("critical")
 	b.picture("monitor-queues")
-	for _, page := range []string{"servers", "schedulers", "redis", "settings"} { // every one of them must do with what Waybill serves
+	// Every one of them must do with what Waybill serves.
+	for _, page := range []string{"servers", "schedulers", "redis", "settings"} {
 		b.open("/monitor/" + page)
 		b.wait(operator)
 	}
@@ -93,7 +102,8 @@ func TestAnOperatorSteersJobsInTheMonitor(t *testing.T) {
 		t.Errorf("signed out, the monitor leads to %s", at)
 	}
 	deeds := s.deeds()
-	for _, want := range []string{"user.login", "task.run " + retrying.ID, "task.delete " + unwanted.ID, "task.run " + dead.ID, "task.archive " + waiting.ID, "queue.pause critical"} {
+	for _, want := range []string{"user.login", "task.run " + retrying.ID, "task.delete " + unwanted.ID, "task.run " +
+		dead.ID, "task.archive " + waiting.ID, "queue.pause critical"} {
 		if !strings.Contains(deeds, operator+" "+want) {
 			t.Errorf("the audit log lacks %q:\n%s", want, deeds)
 		}
@@ -134,8 +144,9 @@ func TestAViewerReadsAndChangesNothing(t *testing.T) {
 		t.Errorf("a viewer sees %d boxes to tick", boxes)
 	}
 	task := "/monitor/api/queues/default/retry_tasks/" + j.ID + ".1"
-	for path, method := range map[string]string{task + ":run": "POST", task + ":archive": "POST", task: "DELETE", "/monitor/api/queues/default/retry_tasks:run_all": "POST",
-		"/monitor/api/queues/default:pause": "POST", "/monitor/api/queues/default": "DELETE"} {
+	for path, method := range map[string]string{task + ":run": "POST", task + ":archive": "POST", task: "DELETE",
+		"/monitor/api/queues/default/retry_tasks:run_all": "POST",
+		"/monitor/api/queues/default:pause":               "POST", "/monitor/api/queues/default": "DELETE"} {
 		if status := b.fetch(method, path); status != 403 {
 			t.Errorf("%s %s answers a viewer %d, want 403", method, path, status)
 		}
@@ -146,7 +157,8 @@ func TestAViewerReadsAndChangesNothing(t *testing.T) {
 	b.isSelfContained()
 }
 
-// isSelfContained checks that the pages asked nobody else for anything, and that their policy forbids nothing that they need.
+// isSelfContained checks that the pages asked nobody else for anything, and that their policy
+// forbids nothing that they need.
 func (b *browser) isSelfContained() {
 	b.t.Helper()
 	b.mu.Lock()
@@ -162,12 +174,22 @@ func (b *browser) isSelfContained() {
 	}
 }
 
-// TestTheMonitorFitsAPhone opens every page at the width of a phone: none scrolls sideways as a whole.
+// TestTheMonitorFitsAPhone opens every page at the width of a phone: none scrolls sideways as a
+// whole.
 func TestTheMonitorFitsAPhone(t *testing.T) {
 	s := startServer(t)
 	operator := s.user("operator")
 	j := s.submit("retry", fail("the mailbox is full", false))
-	s.call("POST", "/v1/schedules", map[string]any{"name": "nightly", "cron": "0 3 * * *", "job": map[string]any{"type": "debug.echo", "payload": map[string]any{}}}, nil)
+	s.call(
+		"POST",
+		"/v1/schedules",
+		map[string]any{
+			"name": "nightly",
+			"cron": "0 3 * * *",
+			"job":  map[string]any{"type": "debug.echo", "payload": map[string]any{}},
+		},
+		nil,
+	)
 	b := startBrowser(t, s.url)
 	b.run(chromedp.EmulateViewport(390, 844))
 	b.open("/monitor/")

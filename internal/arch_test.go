@@ -17,8 +17,8 @@ import (
 
 const module = "github.com/waybill/waybill/"
 
-// rule says who may not import what. Folders and imports match with all below them; imports of this module are written
-// without its path. Tests may import what they like.
+// rule says who may not import what. Folders and imports match with all below them; imports of this
+// module are written without its path. Tests may import what they like.
 type rule struct {
 	name   string
 	in     []string // the folders it binds; empty: all
@@ -46,8 +46,16 @@ func rules() []rule {
 			but:   []string{"internal/job"},
 		},
 		{
-			name:  "tasks, store, dispatch, reconcile and auth know the vocabularies, not each other or their callers",
-			in:    []string{"tasks", "store", "internal/dispatch", "internal/reconcile", "internal/auth", "internal/asynqredis", "internal/redisx"},
+			name: "tasks, store, dispatch, reconcile and auth know the vocabularies, not each other or their callers",
+			in: []string{
+				"tasks",
+				"store",
+				"internal/dispatch",
+				"internal/reconcile",
+				"internal/auth",
+				"internal/asynqredis",
+				"internal/redisx",
+			},
 			never: []string{"module"},
 			but: []string{
 				"internal/job", "internal/account", "internal/batch", "internal/obs", "internal/clock", "internal/loop",
@@ -85,15 +93,29 @@ func rules() []rule {
 		},
 		{name: "only store speaks SQL through bun", except: []string{"store"}, never: []string{bun}},
 		{
-			name:   "only asynqredis, dispatch and worker speak asynq",
-			except: []string{"internal/asynqredis", "internal/dispatch", "worker", "api/monitor*.go", "chaos", "internal/bench"},
-			never:  []string{asynq},
+			name: "only asynqredis, dispatch and worker speak asynq",
+			except: []string{
+				"internal/asynqredis",
+				"internal/dispatch",
+				"worker",
+				"api/monitor*.go",
+				"chaos",
+				"internal/bench",
+			},
+			never: []string{asynq},
 		},
 		{name: "only api/monitor*.go mounts asynqmon", except: []string{"api/monitor*.go"}, never: []string{mon}},
 		{
-			name:   "internal/app and the commands read the configuration and pass on what each part needs",
-			except: []string{"internal/app", "internal/dev", "internal/command", "cmd", "internal/config", "chaos/poisonworker"},
-			never:  []string{"internal/config"},
+			name: "internal/app and the commands read the configuration and pass on what each part needs",
+			except: []string{
+				"internal/app",
+				"internal/dev",
+				"internal/command",
+				"cmd",
+				"internal/config",
+				"chaos/poisonworker",
+			},
+			never: []string{"internal/config"},
 		},
 		{
 			name:   "no program contains test servers",
@@ -103,7 +125,8 @@ func rules() []rule {
 	}
 }
 
-// environment lists the functions that read it, which is for internal/config alone; programs that only tests run excepted.
+// environment lists the functions that read it, which is for internal/config alone; programs that
+// only tests run excepted.
 func environment() (calls, except []string) {
 	return []string{"os.Getenv", "os.LookupEnv", "os.Environ", "os.ExpandEnv", "syscall.Getenv", "syscall.Environ"},
 		[]string{"internal/config", "internal/testenv", "tools/clients", "client", "examples"}
@@ -134,7 +157,8 @@ func check(tree fs.FS) (broken []string, files int, err error) {
 		switch {
 		case err != nil:
 			return err
-		case d.IsDir() && (d.Name() == "testdata" || d.Name() == "node_modules" || name != "." && strings.HasPrefix(d.Name(), ".")):
+		case d.IsDir() && (d.Name() == "testdata" || d.Name() == "node_modules" || name != "." &&
+			strings.HasPrefix(d.Name(), ".")):
 			return fs.SkipDir
 		case d.IsDir() || !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go"):
 			return nil
@@ -179,9 +203,10 @@ func (r rule) forbids(name, imported string) bool {
 	local, ours := strings.CutPrefix(imported, module)
 	host, _, _ := strings.Cut(imported, "/")
 	switch {
-	case within(local, r.but), slices.Contains(r.but, "own") && ours && slices.ContainsFunc(r.in, func(dir string) bool {
-		return within(name, []string{dir}) && within(local, []string{dir})
-	}):
+	case within(local, r.but),
+		slices.Contains(r.but, "own") && ours && slices.ContainsFunc(r.in, func(dir string) bool {
+			return within(name, []string{dir}) && within(local, []string{dir})
+		}):
 		return false
 	case ours:
 		return slices.Contains(r.never, "module") || within(local, r.never)
@@ -189,7 +214,8 @@ func (r rule) forbids(name, imported string) bool {
 	return slices.Contains(r.never, "external") && strings.Contains(host, ".") || within(imported, r.never)
 }
 
-// within reports whether name is one of the folders or files (path.Match patterns), or lies below one.
+// within reports whether name is one of the folders or files (path.Match patterns), or lies below
+// one.
 func within(name string, places []string) bool {
 	return slices.ContainsFunc(places, func(p string) bool {
 		matches, _ := path.Match(p, name) // our own patterns: never malformed
@@ -209,7 +235,15 @@ func checkEnvironment(name string, file *ast.File) []string {
 			return true
 		}
 		if pkg, ok := sel.X.(*ast.Ident); ok && slices.Contains(calls, pkg.Name+"."+sel.Sel.Name) {
-			broken = append(broken, fmt.Sprintf("%s uses %s.%s, but only internal/config reads the environment", name, pkg.Name, sel.Sel.Name))
+			broken = append(
+				broken,
+				fmt.Sprintf(
+					"%s uses %s.%s, but only internal/config reads the environment",
+					name,
+					pkg.Name,
+					sel.Sel.Name,
+				),
+			)
 		}
 		return true
 	})
@@ -260,7 +294,8 @@ func TestTheRulesAreNoticedWhenBroken(t *testing.T) {
 		}
 	}
 	const reads = "package x\nimport \"os\"\nvar home = os.Getenv(\"HOME\")\n"
-	for file, want := range map[string]int{"api/x.go": 1, "internal/config/x.go": 0, "cmd/api/main.go": 1, "api/x_test.go": 0} {
+	for file, want := range map[string]int{"api/x.go": 1, "internal/config/x.go": 0, "cmd/api/main.go": 1,
+		"api/x_test.go": 0} {
 		if broken, _, err := check(fstest.MapFS{file: {Data: []byte(reads)}}); err != nil || len(broken) != want {
 			t.Errorf("%s reading the environment: got %v, %v, want %d breaches", file, broken, err, want)
 		}

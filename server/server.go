@@ -5,10 +5,10 @@
 //
 //	func main() { os.Exit(server.Main(RenderInvoice.Handle(render))) }
 //
-// The program has every command of waybill: "dev" runs everything in one process, "api" and "worker"
-// are the two processes of a deployment, "migrate", "admin", "fsck" and "jobs" operate it. They are
-// configured by the environment (see docs/configuration.md), and share their Redis and database with
-// the stock api and worker.
+// The program has every command of waybill: "dev" runs everything in one process, "api" and
+// "worker" are the two processes of a deployment, "migrate", "admin", "fsck" and "jobs" operate it.
+// They are configured by the environment (see docs/configuration.md), and share their Redis and
+// database with the stock api and worker.
 //
 // Handlers that need something opened first (a database, a client) get it in Setup:
 //
@@ -60,7 +60,8 @@ func (s *Server) Use(mw ...tasks.Middleware) *Server {
 
 // Setup calls f once in each process that runs jobs (worker, dev), before its first claim. An error
 // keeps the process from starting. f is not called by the other commands. Where an API runs apart
-// from its workers, New must be given the Definitions of what f handles, so that the API knows them.
+// from its workers, New must be given the Definitions of what f handles, so that the API knows
+// them.
 func (s *Server) Setup(f func(ctx context.Context, e *Env) error) *Server {
 	s.program.Setup = func(ctx context.Context, e *app.Env) error {
 		env := &Env{env: e}
@@ -69,9 +70,10 @@ func (s *Server) Setup(f func(ctx context.Context, e *Env) error) *Server {
 	return s
 }
 
-// Main runs the command that os.Args names, ends it on SIGINT and SIGTERM (a second one at once), and
-// answers the exit code for os.Exit: 0, 1 for a failure, 2 for a wrong command line or configuration.
-// deferred calls in main do not run behind os.Exit: what must be closed belongs into Env.OnStop.
+// Main runs the command that os.Args names, ends it on SIGINT and SIGTERM (a second one at once),
+// and answers the exit code for os.Exit: 0, 1 for a failure, 2 for a wrong command line or
+// configuration. deferred calls in main do not run behind os.Exit: what must be closed belongs into
+// Env.OnStop.
 func (s *Server) Main() int {
 	ctx, stop := app.Signals(context.Background())
 	defer stop()

@@ -60,16 +60,18 @@ func TestSetupHandlesWhatIsOffered(t *testing.T) {
 	t.Parallel()
 	seen := new(events)
 	calls := prometheus.NewCounter(prometheus.CounterOpts{Name: "greetings_total", Help: "Greetings made."})
-	s := server.New(greet).Use(seen.middleware("outer"), seen.middleware("inner")).Setup(func(_ context.Context, e *server.Env) error {
-		e.OnStop(func(context.Context) error { seen.add("stopped last"); return nil })
-		e.OnStop(func(context.Context) error { seen.add("stopped first"); return nil })
-		e.Handle(greet.Handle(func(ctx context.Context, j *tasks.Job[greeting]) (string, error) {
-			calls.Inc()
-			tasks.Log(ctx).Info("greeting")
-			return makeGreeting(ctx, j)
-		}))
-		return e.Metrics().Register(calls)
-	})
+	s := server.New(greet).
+		Use(seen.middleware("outer"), seen.middleware("inner")).
+		Setup(func(_ context.Context, e *server.Env) error {
+			e.OnStop(func(context.Context) error { seen.add("stopped last"); return nil })
+			e.OnStop(func(context.Context) error { seen.add("stopped first"); return nil })
+			e.Handle(greet.Handle(func(ctx context.Context, j *tasks.Job[greeting]) (string, error) {
+				calls.Inc()
+				tasks.Log(ctx).Info("greeting")
+				return makeGreeting(ctx, j)
+			}))
+			return e.Metrics().Register(calls)
+		})
 	t.Run("deployment", func(t *testing.T) {
 		d := servertest.Start(t, s)
 		j, err := client.Submit(t.Context(), d, greet, greeting{"Ann"})
@@ -111,14 +113,29 @@ func TestMistakesOfTypesKeepTheProgramFromStarting(t *testing.T) {
 		s    *server.Server
 		says string
 	}{
-		"a bad name":      {server.New(tasks.Definition[greeting, string]{Name: "Greeting"}), `task type "Greeting": the name must match`},
-		"a name twice":    {server.New(greet.Handle(makeGreeting), tasks.Definition[struct{}, string]{Name: greet.Name}.Handle(nil)), "is there twice"},
-		"a list":          {server.New(tasks.Definition[[]string, string]{Name: "a.list"}), "not a JSON object"},
-		"in Setup":        {server.New().Setup(func(_ context.Context, e *server.Env) error { e.Handle(tasks.Definition[int, int]{}); return nil }), "the name must match"},
-		"Setup's failure": {server.New().Setup(func(context.Context, *server.Env) error { return errors.New("no such host") }), "no such host"},
+		"a bad name": {server.New(tasks.Definition[greeting, string]{Name: "Greeting"}),
+			`task type "Greeting": the name must match`},
+		"a name twice": {server.New(greet.Handle(makeGreeting),
+			tasks.Definition[struct{}, string]{Name: greet.Name}.Handle(nil)), "is there twice"},
+		"a list": {server.New(tasks.Definition[[]string, string]{Name: "a.list"}), "not a JSON object"},
+		"in Setup": {server.New().Setup(func(_ context.Context,
+			e *server.Env) error {
+			e.Handle(tasks.Definition[int, int]{})
+			return nil
+		}), "the name must match"},
+		"Setup's failure": {server.New().Setup(func(context.Context,
+			*server.Env) error {
+			return errors.New("no such host")
+		}), "no such host"},
 	} {
 		var errs bytes.Buffer
-		code := test.s.Run(t.Context(), []string{"dev", "--addr", "127.0.0.1:0", "--data", t.TempDir()}, nil, io.Discard, &errs)
+		code := test.s.Run(
+			t.Context(),
+			[]string{"dev", "--addr", "127.0.0.1:0", "--data", t.TempDir()},
+			nil,
+			io.Discard,
+			&errs,
+		)
 		if code != 1 || !strings.Contains(errs.String(), test.says) {
 			t.Errorf("%s: code %d: %s", name, code, errs.String())
 		}
@@ -131,14 +148,16 @@ func TestAProgramHasEveryCommand(t *testing.T) {
 	if code := server.New().Run(t.Context(), []string{"--help"}, nil, &out, &out); code != 0 {
 		t.Fatalf("code %d: %s", code, &out)
 	}
-	for _, name := range []string{"dev", "api", "worker", "migrate up", "admin create", "fsck", "jobs submit", "bench", "login", "completion"} {
+	for _, name := range []string{"dev", "api", "worker", "migrate up", "admin create", "fsck", "jobs submit", "bench",
+		"login", "completion"} {
 		if !strings.Contains(out.String()+" ", "\n  "+name) {
 			t.Errorf("there is no command %s:\n%s", name, &out)
 		}
 	}
 	for _, shell := range []string{"bash", "zsh", "fish"} {
 		out.Reset()
-		if code := server.New().Run(t.Context(), []string{"completion", shell}, nil, &out, &out); code != 0 || !strings.Contains(out.String(), "submit") {
+		if code := server.New().Run(t.Context(), []string{"completion", shell}, nil, &out, &out); code != 0 ||
+			!strings.Contains(out.String(), "submit") {
 			t.Errorf("completion %s: code %d: %s", shell, code, &out)
 		}
 	}

@@ -10,9 +10,10 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// changeAccounts changes an account in one transaction: it locks the rows of the user and of who asks, looks up again whether he
-// may, applies change to the user as he stands, and writes the audit entry. What a caller read before, however long ago,
-// decides nothing here. A change that fails leaves no entry.
+// changeAccounts changes an account in one transaction: it locks the rows of the user and of who
+// asks, looks up again whether he may, applies change to the user as he stands, and writes the
+// audit entry. What a caller read before, however long ago, decides nothing here. A change that
+// fails leaves no entry.
 func (s *Store) changeAccounts(ctx context.Context, doing string, r account.Request, userID job.ID,
 	change func(ctx context.Context, tx bun.Tx, u *account.User) error) error {
 	return s.wrap(doing, s.inTx(ctx, func(ctx context.Context, tx bun.Tx) error {
@@ -34,8 +35,9 @@ func (s *Store) changeAccounts(ctx context.Context, doing string, r account.Requ
 	}))
 }
 
-// lockUsers reads the users with these ids (zero: none) and keeps others from changing them until the transaction ends. It
-// locks in the order of the ids, so that two administrators who change each other do not wait in a circle.
+// lockUsers reads the users with these ids (zero: none) and keeps others from changing them until
+// the transaction ends. It locks in the order of the ids, so that two administrators who change
+// each other do not wait in a circle.
 func (s *Store) lockUsers(ctx context.Context, tx bun.Tx, ids ...job.ID) (map[job.ID]*account.User, error) {
 	ids = slices.DeleteFunc(ids, job.ID.IsZero)
 	users := make(map[job.ID]*account.User, len(ids))
@@ -56,7 +58,8 @@ func (s *Store) lockUsers(ctx context.Context, tx bun.Tx, ids ...job.ID) (map[jo
 	return users, nil
 }
 
-// recheckActor reports whether the actor, whose row is locked, is still enabled, signed in, and of the role that he needs.
+// recheckActor reports whether the actor, whose row is locked, is still enabled, signed in, and of
+// the role that he needs.
 func (s *Store) recheckActor(ctx context.Context, tx bun.Tx, a account.Actor, u *account.User) error {
 	switch {
 	case a.UserID.IsZero():
@@ -81,7 +84,8 @@ func signedOut() error {
 	return &job.Error{Code: job.CodeUnauthenticated, Message: "the sign-in has ended meanwhile: sign in again"}
 }
 
-// endSignIns deletes a user's refresh families and browser sessions, all but the one with the id except (zero: all).
+// endSignIns deletes a user's refresh families and browser sessions, all but the one with the id
+// except (zero: all).
 func endSignIns(ctx context.Context, tx bun.Tx, userID, except job.ID) (ended account.Ended, err error) {
 	err = tx.NewDelete().Table("refresh_families").Where("user_id = ?", userID).Where("id <> ?", except.String()).
 		Returning("id").Scan(ctx, &ended.Families)

@@ -28,12 +28,23 @@ type auditRow struct {
 }
 
 func (r *auditRow) entry() *account.AuditEntry {
-	return &account.AuditEntry{ID: r.ID, At: utc(r.At), ActorID: r.ActorID, Actor: r.Actor, KeyID: r.KeyID, Action: r.Action,
-		Target: r.Target, IP: r.IP, UserAgent: r.UserAgent, RequestID: r.RequestID, Detail: r.Detail}
+	return &account.AuditEntry{
+		ID:        r.ID,
+		At:        utc(r.At),
+		ActorID:   r.ActorID,
+		Actor:     r.Actor,
+		KeyID:     r.KeyID,
+		Action:    r.Action,
+		Target:    r.Target,
+		IP:        r.IP,
+		UserAgent: r.UserAgent,
+		RequestID: r.RequestID,
+		Detail:    r.Detail,
+	}
 }
 
-// auditSlack is how far an entry's id may be from its time: the two are made one after the other, and by different clocks
-// where the entry was made by the ledger.
+// auditSlack is how far an entry's id may be from its time: the two are made one after the other,
+// and by different clocks where the entry was made by the ledger.
 const auditSlack = 10 * time.Minute
 
 // Lengths in bytes that the columns of audit_log hold for sure.
@@ -45,8 +56,8 @@ const (
 	maxAuditDetail = 1024
 )
 
-// Record writes one entry of the audit log. Texts from outside are cleaned and cut rather than refused: a deed with an odd
-// user agent must not go unrecorded.
+// Record writes one entry of the audit log. Texts from outside are cleaned and cut rather than
+// refused: a deed with an odd user agent must not go unrecorded.
 func (s *Store) Record(ctx context.Context, e account.AuditEntry) error {
 	return s.wrap("insert audit entry", recordEntry(ctx, s.db, e))
 }
@@ -61,9 +72,18 @@ func recordEntry(ctx context.Context, db bun.IDB, e account.AuditEntry) error {
 }
 
 func newAuditRow(e account.AuditEntry) *auditRow {
-	row := &auditRow{ID: e.ID, At: e.At, ActorID: e.ActorID, Actor: job.CleanText(e.Actor, maxAuditActor), KeyID: e.KeyID,
-		Action: e.Action, Target: job.CleanText(e.Target, maxAuditTarget), IP: job.CleanText(e.IP, maxAuditIP),
-		UserAgent: job.CleanText(e.UserAgent, maxAuditAgent), RequestID: job.CleanText(e.RequestID, maxAuditIP)}
+	row := &auditRow{
+		ID:        e.ID,
+		At:        e.At,
+		ActorID:   e.ActorID,
+		Actor:     job.CleanText(e.Actor, maxAuditActor),
+		KeyID:     e.KeyID,
+		Action:    e.Action,
+		Target:    job.CleanText(e.Target, maxAuditTarget),
+		IP:        job.CleanText(e.IP, maxAuditIP),
+		UserAgent: job.CleanText(e.UserAgent, maxAuditAgent),
+		RequestID: job.CleanText(e.RequestID, maxAuditIP),
+	}
 	for name, value := range e.Detail {
 		if row.Detail == nil {
 			row.Detail = make(map[string]string, len(e.Detail))
@@ -111,11 +131,16 @@ func (s *Store) AuditEntries(ctx context.Context, f account.AuditFilter) ([]*acc
 	return entries, nil
 }
 
-// PurgeAudit deletes at most limit entries from before the given time, and answers how many. It walks the ids, which rise
-// with time.
+// PurgeAudit deletes at most limit entries from before the given time, and answers how many. It
+// walks the ids, which rise with time.
 func (s *Store) PurgeAudit(ctx context.Context, before time.Time, limit int) (int, error) {
-	old := s.db.NewSelect().Table("audit_log").Column("id").Where("id < ?", job.FirstIDAt(before)).Where("at < ?", before).
-		OrderExpr("id").Limit(int64(limit))
+	old := s.db.NewSelect().
+		Table("audit_log").
+		Column("id").
+		Where("id < ?", job.FirstIDAt(before)).
+		Where("at < ?", before).
+		OrderExpr("id").
+		Limit(int64(limit))
 	return s.affected("purge audit entries", func() (sql.Result, error) {
 		return s.db.NewDelete().Table("audit_log").Where("id IN (?)", old).Exec(ctx)
 	})

@@ -12,8 +12,18 @@ import (
 )
 
 func entry(change func(*account.AuditEntry)) account.AuditEntry {
-	e := account.AuditEntry{ID: job.NewID(), At: microsecond(), ActorID: job.NewID(), Actor: "ann@example.com", Action: "job.cancel",
-		Target: "x", IP: "127.0.0.1", UserAgent: "curl", RequestID: "r", Detail: map[string]string{"why": `a "quoted" 'word' \ and ?`}}
+	e := account.AuditEntry{
+		ID:        job.NewID(),
+		At:        microsecond(),
+		ActorID:   job.NewID(),
+		Actor:     "ann@example.com",
+		Action:    "job.cancel",
+		Target:    "x",
+		IP:        "127.0.0.1",
+		UserAgent: "curl",
+		RequestID: "r",
+		Detail:    map[string]string{"why": `a "quoted" 'word' \ and ?`},
+	}
 	if change != nil {
 		change(&e)
 	}
@@ -38,11 +48,14 @@ func TestOddTextsAreCutAndCleanedButRecorded(t *testing.T) {
 	forEachEngine(t, func(t *testing.T, s *Store) {
 		odd := strings.Repeat("\x00\xff€", 1000)
 		must(t, s.Record(t.Context(), entry(func(e *account.AuditEntry) {
-			e.Actor, e.Target, e.IP, e.UserAgent, e.RequestID, e.Detail = odd, odd, odd, odd, odd, map[string]string{odd: odd}
+			e.Actor, e.Target, e.IP, e.UserAgent, e.RequestID, e.Detail = odd, odd, odd, odd, odd, map[string]string{
+				odd: odd,
+			}
 		})))
 		got, err := s.AuditEntries(t.Context(), account.AuditFilter{Limit: 1})
 		must(t, err)
-		if len(got) != 1 || !utf8.ValidString(got[0].UserAgent) || strings.Contains(got[0].UserAgent, "\x00") || len(got[0].Detail) != 1 {
+		if len(got) != 1 || !utf8.ValidString(got[0].UserAgent) || strings.Contains(got[0].UserAgent, "\x00") ||
+			len(got[0].Detail) != 1 {
 			t.Errorf("read %+v", got)
 		}
 	})

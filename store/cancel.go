@@ -11,8 +11,9 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// Cancel calls a job off. A waiting job is canceled when it returns; for a running one the request is written down, which its worker
-// learns within a second. Canceling a canceled job changes nothing; one that is completed or archived answers job.CodeConflict.
+// Cancel calls a job off. A waiting job is canceled when it returns; for a running one the request
+// is written down, which its worker learns within a second. Canceling a canceled job changes
+// nothing; one that is completed or archived answers job.CodeConflict.
 func (s *Store) Cancel(ctx context.Context, id job.ID) (*job.Job, error) {
 	return s.changeState(ctx, id, "canceled", job.Canceled, func(ctx context.Context, tx bun.Tx) (c change, err error) {
 		done, ended, err := s.cancelJobs(ctx, tx, []job.ID{id})
@@ -24,10 +25,18 @@ func (s *Store) Cancel(ctx context.Context, id job.ID) (*job.Job, error) {
 	})
 }
 
-// cancelJobs ends those of the jobs that wait, and writes the request down for those that run. It answers both, and which of them it ended;
-// finished jobs stay as they are.
-func (s *Store) cancelJobs(ctx context.Context, tx bun.Tx, ids []job.ID) (done []job.ID, ended []outcomeRow, err error) {
-	rows, err := s.lockOpen(ctx, tx, func(q *bun.SelectQuery) *bun.SelectQuery { return q.Where("o.id IN (?)", bun.List(ids)) })
+// cancelJobs ends those of the jobs that wait, and writes the request down for those that run. It
+// answers both, and which of them it ended; finished jobs stay as they are.
+func (s *Store) cancelJobs(
+	ctx context.Context,
+	tx bun.Tx,
+	ids []job.ID,
+) (done []job.ID, ended []outcomeRow, err error) {
+	rows, err := s.lockOpen(
+		ctx,
+		tx,
+		func(q *bun.SelectQuery) *bun.SelectQuery { return q.Where("o.id IN (?)", bun.List(ids)) },
+	)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -46,8 +55,11 @@ func (s *Store) cancelJobs(ctx context.Context, tx bun.Tx, ids []job.ID) (done [
 		ended = append(ended, r.outcome(job.Canceled, r.Now))
 	}
 	if len(running) > 0 {
-		_, err := tx.NewUpdate().Table("open_jobs").Set("cancel_requested_at = coalesce(cancel_requested_at, ?)", s.clock()).
-			Where("id IN (?)", bun.List(running)).Exec(ctx)
+		_, err := tx.NewUpdate().
+			Table("open_jobs").
+			Set("cancel_requested_at = coalesce(cancel_requested_at, ?)", s.clock()).
+			Where("id IN (?)", bun.List(running)).
+			Exec(ctx)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -55,8 +67,8 @@ func (s *Store) cancelJobs(ctx context.Context, tx bun.Tx, ids []job.ID) (done [
 	return done, ended, finish(ctx, tx, ended...)
 }
 
-// Retry runs a job anew that is archived, canceled or waits for its next attempt, at once and with all its retries. Any other state
-// answers job.CodeConflict.
+// Retry runs a job anew that is archived, canceled or waits for its next attempt, at once and with
+// all its retries. Any other state answers job.CodeConflict.
 func (s *Store) Retry(ctx context.Context, id job.ID) (*job.Job, error) {
 	return s.changeState(ctx, id, "retried", "", s.rerun(id, job.Retry))
 }
@@ -66,7 +78,8 @@ func (s *Store) RunNow(ctx context.Context, id job.ID) (*job.Job, error) {
 	return s.changeState(ctx, id, "run", "", s.rerun(id, job.Retry, job.Scheduled))
 }
 
-// rerun reopens a job that is archived or canceled, or brings one forward that waits in one of these states.
+// rerun reopens a job that is archived or canceled, or brings one forward that waits in one of
+// these states.
 func (s *Store) rerun(id job.ID, from ...job.State) func(context.Context, bun.Tx) (change, error) {
 	return func(ctx context.Context, tx bun.Tx) (change, error) {
 		reopened, err := s.reopen(ctx, tx, id)
@@ -76,7 +89,8 @@ func (s *Store) rerun(id job.ID, from ...job.State) func(context.Context, bun.Tx
 		n, err := s.affected("run job anew", func() (sql.Result, error) {
 			return tx.NewUpdate().Table("open_jobs").
 				Set("state = ?", job.Pending).Set("run_at = ?", s.clock()).Set("dispatch_at = ?", s.clock()).
-				Set("delivery = delivery + 1").Set("settled_attempt = attempt").Set("worker_id = NULL").Set("failures = 0").Set("crashes = 0").
+				Set("delivery = delivery + 1").
+				Set("settled_attempt = attempt").Set("worker_id = NULL").Set("failures = 0").Set("crashes = 0").
 				Set("cancel_requested_at = NULL").Where("id = ?", id).Where("state IN (?)", bun.List(from)).Exec(ctx)
 		})
 		return change{done: n > 0}, err
@@ -86,7 +100,12 @@ func (s *Store) rerun(id job.ID, from ...job.State) func(context.Context, bun.Tx
 // reopen takes the outcome of an archived or canceled job back.
 func (s *Store) reopen(ctx context.Context, tx bun.Tx, id job.ID) (bool, error) {
 	row := new(outcomeRow)
-	err := tx.NewDelete().Model(row).Where("id = ?", id).Where("state IN (?)", bun.List([]job.State{job.Archived, job.Canceled})).Returning("?Columns").Scan(ctx)
+	err := tx.NewDelete().
+		Model(row).
+		Where("id = ?", id).
+		Where("state IN (?)", bun.List([]job.State{job.Archived, job.Canceled})).
+		Returning("?Columns").
+		Scan(ctx)
 	if errors.Is(err, sql.ErrNoRows) {
 		return false, nil
 	}
@@ -116,15 +135,24 @@ func (s *Store) Archive(ctx context.Context, id job.ID, reason string) (*job.Job
 		if err := finish(ctx, tx, r.outcome(job.Archived, r.Now)); err != nil {
 			return change{}, err
 		}
-		_, err = tx.NewInsert().Model(&errorRow{JobID: id, Attempt: r.Attempt, At: r.Now.UTC(), Message: job.CleanText(reason, job.MaxText)}).
-			On("CONFLICT DO NOTHING").Exec(ctx)
+		_, err = tx.NewInsert().
+			Model(&errorRow{JobID: id, Attempt: r.Attempt, At: r.Now.UTC(),
+				Message: job.CleanText(reason, job.MaxText)}).
+			On("CONFLICT DO NOTHING").
+			Exec(ctx)
 		return change{done: true, ended: job.Archived}, err
 	})
 }
 
-// changeState applies a change of state by hand. Where the job did not fit, its own state says why; already is the state in which there is
-// nothing left to do.
-func (s *Store) changeState(ctx context.Context, id job.ID, verb string, already job.State, apply func(context.Context, bun.Tx) (change, error)) (*job.Job, error) {
+// changeState applies a change of state by hand. Where the job did not fit, its own state says why;
+// already is the state in which there is nothing left to do.
+func (s *Store) changeState(
+	ctx context.Context,
+	id job.ID,
+	verb string,
+	already job.State,
+	apply func(context.Context, bun.Tx) (change, error),
+) (*job.Job, error) {
 	var made change
 	err := s.inTx(ctx, func(ctx context.Context, tx bun.Tx) (err error) {
 		if made, err = apply(ctx, tx); err != nil {

@@ -11,12 +11,14 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// How long a task is put off whose job another worker has: long enough to cost nothing, short enough to follow its end.
+// How long a task is put off whose job another worker has: long enough to cost nothing, short
+// enough to follow its end.
 const busyRetryAfter = 10 * time.Second
 
-// Claim decides for each task that asynq handed to a worker whether its job may run: one conditional update for all of them. State and
-// delivery must fit; what does not is dropped or put off. Answers stand in the order of the requests. With an error, those that have a verdict
-// hold all the same: their jobs are the worker's.
+// Claim decides for each task that asynq handed to a worker whether its job may run: one
+// conditional update for all of them. State and delivery must fit; what does not is dropped or put
+// off. Answers stand in the order of the requests. With an error, those that have a verdict hold
+// all the same: their jobs are the worker's.
 func (s *Store) Claim(ctx context.Context, reqs []job.ClaimRequest) ([]job.Claim, error) {
 	claims := make([]job.Claim, len(reqs))
 	place := make(map[job.ID]int, len(reqs))
@@ -29,7 +31,8 @@ func (s *Store) Claim(ctx context.Context, reqs []job.ClaimRequest) ([]job.Claim
 		place[r.JobID] = i
 		unique = append(unique, r)
 	}
-	slices.SortFunc(unique, func(a, b job.ClaimRequest) int { return bytes.Compare(a.JobID[:], b.JobID[:]) }) // see lockOpen
+	// See lockOpen.
+	slices.SortFunc(unique, func(a, b job.ClaimRequest) int { return bytes.Compare(a.JobID[:], b.JobID[:]) })
 	jobs, err := s.engine.claimJobs(ctx, unique)
 	if err != nil {
 		return nil, s.wrap("claim jobs", err)
@@ -81,8 +84,11 @@ func refuse(row *jobRow, delivery int, now time.Time) job.Claim {
 // currentStates reads where jobs stand, and the database's clock.
 func (s *Store) currentStates(ctx context.Context, ids []job.ID) (map[job.ID]*jobRow, time.Time, error) {
 	var list []*jobRow
-	err := s.db.NewSelect().Model(&list).Column("id", "state", "delivery", "run_at", "attempt", "settled_attempt", "worker_id").
-		Where("id IN (?)", bun.List(ids)).Scan(ctx)
+	err := s.db.NewSelect().
+		Model(&list).
+		Column("id", "state", "delivery", "run_at", "attempt", "settled_attempt", "worker_id").
+		Where("id IN (?)", bun.List(ids)).
+		Scan(ctx)
 	if err != nil {
 		return nil, time.Time{}, s.wrap("select jobs", err)
 	}
@@ -90,7 +96,8 @@ func (s *Store) currentStates(ctx context.Context, ids []job.ID) (map[job.ID]*jo
 	for _, r := range list {
 		rows[r.ID] = r
 	}
-	// A job that was refused as too early is put off by the clock: it must be known as it is now, also right after a step.
+	// A job that was refused as too early is put off by the clock: it must be known as it is now,
+	// also right after a step.
 	now, err := s.Now(ctx)
 	return rows, now, err
 }

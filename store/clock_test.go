@@ -9,7 +9,8 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// stepBack makes the rows look as if the database's clock had stepped back: what they show of now lies ahead.
+// stepBack makes the rows look as if the database's clock had stepped back: what they show of now
+// lies ahead.
 func stepBack(t *testing.T, s *Store, by time.Duration, table string, columns ...string) {
 	t.Helper()
 	now, err := s.Now(t.Context())
@@ -62,10 +63,19 @@ func TestADelayCountsFromTheMomentTheJobIsWrittenDown(t *testing.T) {
 			for i, want := range []struct {
 				state job.State
 				runAt time.Time
-			}{{job.Pending, jobs[0].CreatedAt}, {job.Scheduled, jobs[1].CreatedAt.Add(90 * time.Second)}, {job.Scheduled, at}} {
+			}{{job.Pending, jobs[0].CreatedAt}, {job.Scheduled, jobs[1].CreatedAt.Add(90 * time.Second)},
+				{job.Scheduled, at}} {
 				for _, j := range []*job.Job{jobs[i], read(t, s, jobs[i].ID)} {
 					if j.State != want.state || !j.RunAt.Equal(want.runAt) {
-						t.Errorf("keyed %v, job %d: %s at %s, want %s at %s", keyed, i, j.State, j.RunAt, want.state, want.runAt)
+						t.Errorf(
+							"keyed %v, job %d: %s at %s, want %s at %s",
+							keyed,
+							i,
+							j.State,
+							j.RunAt,
+							want.state,
+							want.runAt,
+						)
 					}
 				}
 			}
@@ -105,11 +115,22 @@ func TestAWorkerThatDiedBeforeTheLedgersClockSteppedBackIsDead(t *testing.T) {
 		for _, w := range []job.ID{dead, alive, judge} {
 			beat(t, s, w)
 		}
-		lost, kept := mustClaim(t, s, create(t, s, submission())[0], dead), mustClaim(t, s, create(t, s, submission())[0], alive)
+		lost, kept := mustClaim(
+			t,
+			s,
+			create(t, s, submission())[0],
+			dead,
+		), mustClaim(
+			t,
+			s,
+			create(t, s, submission())[0],
+			alive,
+		)
 		stepBack(t, s, 10*time.Minute, "workers", "beat_at", "beating_since")
 		orphans := func(when string, want int) {
 			t.Helper()
-			if back, err := s.RescueLost(t.Context(), judge); err != nil || len(back) != want || want == 1 && back[0].ID != lost.ID {
+			if back, err := s.RescueLost(t.Context(), judge); err != nil || len(back) != want ||
+				want == 1 && back[0].ID != lost.ID {
 				t.Errorf("%s: %d jobs were taken back, want %d; %v", when, len(back), want, err)
 			}
 		}
@@ -149,7 +170,11 @@ func TestTheStoreMeasuresItsDatabasesClock(t *testing.T) {
 		}
 		beat(t, s, job.NewID())
 		if off := s.Clock().Offset(); !s.Clock().Known() || off.Abs() > s.Clock().Error()+10*time.Millisecond {
-			t.Errorf("after a heartbeat the offset is %v, with an error of %v, of a database on this machine", off, s.Clock().Error())
+			t.Errorf(
+				"after a heartbeat the offset is %v, with an error of %v, of a database on this machine",
+				off,
+				s.Clock().Error(),
+			)
 		}
 	})
 }

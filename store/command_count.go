@@ -27,8 +27,9 @@ const (
 	countReopened = "reopened"
 )
 
-// CommandCounts is the Observer of a command, whose metrics nothing scrapes: it adds up what the command does to jobs, Write leaves the sums in
-// the ledger, and TakeCommandCounts hands them to a process that is scraped.
+// CommandCounts is the Observer of a command, whose metrics nothing scrapes: it adds up what the
+// command does to jobs, Write leaves the sums in the ledger, and TakeCommandCounts hands them to a
+// process that is scraped.
 type CommandCounts struct {
 	mu   sync.Mutex
 	sums map[commandCountRow]int
@@ -75,7 +76,8 @@ func (c *CommandCounts) Write(ctx context.Context, s *Store) error {
 	return nil
 }
 
-// TakeCommandCounts tells to what commands did to jobs since it was called last. Each count is told once, to one process.
+// TakeCommandCounts tells to what commands did to jobs since it was called last. Each count is told
+// once, to one process.
 func (s *Store) TakeCommandCounts(ctx context.Context, to Observer) error {
 	var rows []commandCountRow
 	err := s.db.NewDelete().Model(&rows).Where("TRUE").Returning("type, queue, change, n").Scan(ctx)

@@ -12,10 +12,11 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// Create writes each submission down, in one commit for all: when it returns without an error, the promise is made. Submissions stand for
-// themselves: one whose Idempotency-Key is known answers the job of then (Replayed), or job.CodeKeyReused in its place in errs where the
-// fingerprints differ, or why its job could not be read. err is that of the database, and then nothing is known to be written: repeat with the
-// same key.
+// Create writes each submission down, in one commit for all: when it returns without an error, the
+// promise is made. Submissions stand for themselves: one whose Idempotency-Key is known answers the
+// job of then (Replayed), or job.CodeKeyReused in its place in errs where the fingerprints differ,
+// or why its job could not be read. err is that of the database, and then nothing is known to be
+// written: repeat with the same key.
 func (s *Store) Create(ctx context.Context, subs []job.Submission) (made []job.Created, errs []error, err error) {
 	rows, err := s.engine.insertJobs(ctx, subs, false)
 	if err != nil {
@@ -38,7 +39,8 @@ func (s *Store) Create(ctx context.Context, subs []job.Submission) (made []job.C
 	return made, errs, nil
 }
 
-// CreateAll writes all submissions or none. With Idempotency-Keys, a repetition answers the jobs of then, all Replayed.
+// CreateAll writes all submissions or none. With Idempotency-Keys, a repetition answers the jobs of
+// then, all Replayed.
 func (s *Store) CreateAll(ctx context.Context, subs []job.Submission) ([]job.Created, error) {
 	rows, err := s.engine.insertJobs(ctx, subs, true)
 	if err != nil {
@@ -58,14 +60,16 @@ func (s *Store) CreateAll(ctx context.Context, subs []job.Submission) ([]job.Cre
 		return nil, idempotencyReuse("the Idempotency-Key was used for a batch of which only a part is left")
 	}
 	for i := range subs { // one known key undid all the others: every single one must be a repetition
-		if made[i], err = repeatedSubmission(known[ownedKey{subs[i].OwnerID, subs[i].IdempotencyKey}], &subs[i]); err != nil {
+		if made[i], err = repeatedSubmission(known[ownedKey{subs[i].OwnerID, subs[i].IdempotencyKey}],
+			&subs[i]); err != nil {
 			return nil, err
 		}
 	}
 	return made, nil
 }
 
-// fill lays the jobs that were written beside what was asked for, and answers the places that stayed empty.
+// fill lays the jobs that were written beside what was asked for, and answers the places that
+// stayed empty.
 func fill(made []job.Created, subs []job.Submission, rows inserted) (missing []int) {
 	for i := range subs {
 		if rows.all || rows.ids[subs[i].ID] {
@@ -80,8 +84,20 @@ func fill(made []job.Created, subs []job.Submission, rows inserted) (missing []i
 // job is what insertJobs made of a submission.
 func (r *inserted) job(s *job.Submission) *job.Job {
 	state, runAt := firstState(s, r.at)
-	return &job.Job{ID: s.ID, OwnerID: s.OwnerID, Type: s.Type, Queue: s.Queue, Payload: s.Payload, Labels: s.Labels, Policy: s.Policy,
-		State: state, RunAt: runAt, Delivery: 1, CreatedAt: r.at, Traceparent: s.Traceparent}
+	return &job.Job{
+		ID:          s.ID,
+		OwnerID:     s.OwnerID,
+		Type:        s.Type,
+		Queue:       s.Queue,
+		Payload:     s.Payload,
+		Labels:      s.Labels,
+		Policy:      s.Policy,
+		State:       state,
+		RunAt:       runAt,
+		Delivery:    1,
+		CreatedAt:   r.at,
+		Traceparent: s.Traceparent,
+	}
 }
 
 // firstState is where a job that is submitted at a moment begins, and when it may run.
@@ -125,7 +141,11 @@ func (s *Store) byKey(ctx context.Context, subs []job.Submission, places []int) 
 	known := map[ownedKey]*jobRow{}
 	for owner, list := range keys {
 		var rows []*jobRow
-		err := s.db.NewSelect().Model(&rows).Where("owner_id = ?", owner).Where("idempotency_key IN (?)", bun.List(list)).Scan(ctx)
+		err := s.db.NewSelect().
+			Model(&rows).
+			Where("owner_id = ?", owner).
+			Where("idempotency_key IN (?)", bun.List(list)).
+			Scan(ctx)
 		if err != nil {
 			return nil, s.wrap("select jobs by idempotency key", err)
 		}

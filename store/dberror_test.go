@@ -19,17 +19,22 @@ import (
 func TestASQLSTATEIsJudgedByWhatItSaysOfARow(t *testing.T) {
 	t.Parallel()
 	for state, want := range map[string]dbError{
-		"08006": faultReach, "25006": faultReach, "40001": faultReach, "40P01": faultReach, "53300": faultReach, "55P03": faultReach, "57014": faultReach,
-		"57P01": faultReach, "0A000": faultStatement, "26000": faultStatement, "42501": faultStatement, "42P01": faultStatement, "58030": faultStatement,
-		"P0001": faultStatement, "XX001": faultStatement, "": faultStatement, "22P05": faultContent, "23514": faultContent,
+		"08006": faultReach, "25006": faultReach, "40001": faultReach, "40P01": faultReach, "53300": faultReach,
+		"55P03": faultReach, "57014": faultReach,
+		"57P01": faultReach, "0A000": faultStatement, "26000": faultStatement, "42501": faultStatement,
+		"42P01": faultStatement, "58030": faultStatement,
+		"P0001": faultStatement, "XX001": faultStatement, "": faultStatement, "22P05": faultContent,
+		"23514": faultContent,
 	} {
 		if got := new(postgresEngine).classify(fmt.Errorf("wrapped: %w", &pgconn.PgError{Code: state})); got != want {
 			t.Errorf("%q is %v, want %v", state, got, want)
 		}
 	}
 	for err, want := range map[error]dbError{
-		io.ErrUnexpectedEOF: faultReach, context.DeadlineExceeded: faultReach, errors.New("a bug"): noFault, context.Canceled: noFault,
-		&sessionError{&pgconn.PgError{Code: "22023"}}: faultReach, driver.ErrBadConn: faultReach, sql.ErrTxDone: faultReach, sql.ErrNoRows: noFault,
+		io.ErrUnexpectedEOF: faultReach, context.DeadlineExceeded: faultReach, errors.New("a bug"): noFault,
+		context.Canceled: noFault,
+		&sessionError{&pgconn.PgError{Code: "22023"}}: faultReach, driver.ErrBadConn: faultReach,
+		sql.ErrTxDone: faultReach, sql.ErrNoRows: noFault,
 		&pgconn.PgError{Code: "28P01", Severity: "FATAL"}: faultReach,
 	} {
 		if got := new(postgresEngine).classify(err); got != want {
@@ -38,12 +43,25 @@ func TestASQLSTATEIsJudgedByWhatItSaysOfARow(t *testing.T) {
 	}
 }
 
-// raise has every INSERT, UPDATE and DELETE on a table fail with a SQLSTATE, and answers what ends that.
+// raise has every INSERT, UPDATE and DELETE on a table fail with a SQLSTATE, and answers what ends
+// that.
 func raise(t *testing.T, s *Store, table, state, when string) (heal func()) {
 	t.Helper()
 	name := "raise_" + table
-	mustExec(t, s, "CREATE OR REPLACE FUNCTION "+name+"() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'secret words' USING ERRCODE = '"+state+"'; END $$")
-	mustExec(t, s, "CREATE TRIGGER "+name+" BEFORE "+events(when)+" ON "+table+" FOR EACH ROW "+when+" EXECUTE FUNCTION "+name+"()")
+	mustExec(
+		t,
+		s,
+		"CREATE OR REPLACE FUNCTION "+name+
+			"() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'secret words' USING ERRCODE = '"+state+
+			"'; END $$",
+	)
+	mustExec(
+		t,
+		s,
+		"CREATE TRIGGER "+name+" BEFORE "+events(
+			when,
+		)+" ON "+table+" FOR EACH ROW "+when+" EXECUTE FUNCTION "+name+"()",
+	)
 	return func() { t.Helper(); mustExec(t, s, "DROP TRIGGER "+name+" ON "+table) }
 }
 
@@ -54,20 +72,23 @@ func mustExec(t *testing.T, s *Store, statement string) {
 	}
 }
 
-// Whatever PostgreSQL refuses a hot write with, the caller is told to come back, sees nothing of the statement, and finds the job as it was.
+// Whatever PostgreSQL refuses a hot write with, the caller is told to come back, sees nothing of
+// the statement, and finds the job as it was.
 func TestWhateverTheDatabaseSaysAJobWaits(t *testing.T) {
 	t.Parallel()
 	s := newStore(t, testenv.Postgres(t))
 	w := job.NewID()
 	_, err := s.Heartbeat(t.Context(), job.Heartbeat{WorkerID: w})
 	must(t, err)
-	for _, state := range []string{"0A000", "22P05", "23514", "25006", "26000", "40001", "42501", "42P01", "53100", "57014", "58030", "P0001", "XX001"} {
+	for _, state := range []string{"0A000", "22P05", "23514", "25006", "26000", "40001", "42501", "42P01", "53100",
+		"57014", "58030", "P0001", "XX001"} {
 		waiting := create(t, s, submission())[0]
 		running := mustClaim(t, s, create(t, s, submission())[0], w)
 		for _, table := range []string{"submissions", "open_jobs", "outcomes"} {
 			heal := raise(t, s, table, state, "")
 			for name, err := range hotWrites(t.Context(), s, waiting, running, w) {
-				touched := table == "open_jobs" || table == "submissions" && name == "create" || table == "outcomes" && name == "settle"
+				touched := table == "open_jobs" || table == "submissions" && name == "create" ||
+					table == "outcomes" && name == "settle"
 				if touched != (err != nil) {
 					t.Errorf("%s on %s: %s answers %v", state, table, name, err)
 				}
@@ -75,7 +96,8 @@ func TestWhateverTheDatabaseSaysAJobWaits(t *testing.T) {
 					continue
 				}
 				var e *job.Error
-				if !errors.As(err, &e) || e.Code != job.CodeUnavailable || e.RetryAfter <= 0 || strings.Contains(e.Message, "secret") {
+				if !errors.As(err, &e) || e.Code != job.CodeUnavailable || e.RetryAfter <= 0 ||
+					strings.Contains(e.Message, "secret") {
 					t.Errorf("%s on %s: %s answers %v", state, table, name, err)
 				}
 			}
@@ -94,7 +116,8 @@ func hotWrites(ctx context.Context, s *Store, waiting, running *job.Job, w job.I
 	return out
 }
 
-// renew checks that jobs whose writes failed can still be written, and answers others for the next round.
+// renew checks that jobs whose writes failed can still be written, and answers others for the next
+// round.
 func renew(t *testing.T, s *Store, waiting, running *job.Job, w job.ID) (*job.Job, *job.Job) {
 	t.Helper()
 	if read(t, s, waiting.ID).State == job.Pending {

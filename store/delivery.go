@@ -12,19 +12,32 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// deliveryRow are the states in which a task in Redis should stand for a job. It is the predicate of the index open_jobs_dispatch, to the letter.
+// deliveryRow are the states in which a task in Redis should stand for a job. It is the predicate
+// of the index open_jobs_dispatch, to the letter.
 const deliveryRow = "state IN ('pending', 'scheduled', 'retry', 'active')"
 
-// OpenDeliveries reads open jobs of a queue in the order in which their deliveries were decided, after one position (from its time on, where
-// it has no id) and before a time.
-func (s *Store) OpenDeliveries(ctx context.Context, queue string, after job.Position, before time.Time, limit int) ([]job.OpenDelivery, error) {
+// OpenDeliveries reads open jobs of a queue in the order in which their deliveries were decided,
+// after one position (from its time on, where it has no id) and before a time.
+func (s *Store) OpenDeliveries(
+	ctx context.Context,
+	queue string,
+	after job.Position,
+	before time.Time,
+	limit int,
+) ([]job.OpenDelivery, error) {
 	list, err := s.engine.deliveries(ctx, queue, after, before, limit)
 	return list, s.wrap("select deliveries", err)
 }
 
-// DueDeliveries is Deliveries for jobs that wait and whose time came before the given one. It reads past all others, so that it costs a walk
-// over the queue's open jobs where few of them are due.
-func (s *Store) DueDeliveries(ctx context.Context, queue string, after job.Position, before time.Time, limit int) ([]job.OpenDelivery, error) {
+// DueDeliveries is Deliveries for jobs that wait and whose time came before the given one. It reads
+// past all others, so that it costs a walk over the queue's open jobs where few of them are due.
+func (s *Store) DueDeliveries(
+	ctx context.Context,
+	queue string,
+	after job.Position,
+	before time.Time,
+	limit int,
+) ([]job.OpenDelivery, error) {
 	list, err := s.engine.dueDeliveries(ctx, queue, after, before, limit)
 	return list, s.wrap("select due deliveries", err)
 }
@@ -43,12 +56,18 @@ func (s *Store) DeliveriesOf(ctx context.Context, ids []job.ID) ([]job.OpenDeliv
 func deliveries(rows []openJob) []job.OpenDelivery {
 	out := make([]job.OpenDelivery, len(rows))
 	for i, r := range rows {
-		out[i] = job.OpenDelivery{Position: job.Position{DispatchAt: r.DispatchAt, ID: r.ID}, Number: r.Delivery, State: r.State, RunAt: r.RunAt}
+		out[i] = job.OpenDelivery{
+			Position: job.Position{DispatchAt: r.DispatchAt, ID: r.ID},
+			Number:   r.Delivery,
+			State:    r.State,
+			RunAt:    r.RunAt,
+		}
 	}
 	return out
 }
 
-// SettledBefore is a time before which every dispatch_at is visible: no transaction that began earlier is still open.
+// SettledBefore is a time before which every dispatch_at is visible: no transaction that began
+// earlier is still open.
 func (s *Store) SettledBefore(ctx context.Context) (time.Time, error) {
 	t, err := s.engine.settledBefore(ctx)
 	return t, s.wrap("read the oldest transaction", err)
@@ -70,7 +89,8 @@ func (s *Store) Now(ctx context.Context) (time.Time, error) {
 // logSteps is from which step of the database's clock on it is logged.
 const logSteps = 100 * time.Millisecond
 
-// Messages reads what dispatch needs to carry these jobs; those that are finished or held are left out.
+// Messages reads what dispatch needs to carry these jobs; those that are finished or held are left
+// out.
 func (s *Store) Messages(ctx context.Context, ids []job.ID) ([]job.Message, error) {
 	var rows []*jobRow
 	err := s.db.NewSelect().Model(&rows).ExcludeColumn("result", "labels").Where("j.id IN (?)", bun.List(ids)).
@@ -81,8 +101,8 @@ func (s *Store) Messages(ctx context.Context, ids []job.ID) ([]job.Message, erro
 	return messages(rows), nil
 }
 
-// Redeliver decides a new delivery for waiting jobs whose task in Redis can no longer come to run. A job that moved on meanwhile, or that
-// somebody else is just changing, is left alone.
+// Redeliver decides a new delivery for waiting jobs whose task in Redis can no longer come to run.
+// A job that moved on meanwhile, or that somebody else is just changing, is left alone.
 func (s *Store) Redeliver(ctx context.Context, stuck []job.OpenDelivery) ([]job.Message, error) {
 	var moved []job.ID
 	for some := range slices.Chunk(stuck, redeliverBatch) {

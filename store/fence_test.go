@@ -42,7 +42,9 @@ func TestAnOlderDeliveryIsDropped(t *testing.T) {
 		if c := claim(t, s, j, job.NewID()); c.Decision != job.Drop {
 			t.Errorf("the first delivery answers %v", c.Decision)
 		}
-		if again, err := s.Redeliver(t.Context(), []job.OpenDelivery{{Position: job.Position{ID: j.ID}, Number: 1}}); err != nil || len(again) != 0 {
+		if again, err := s.Redeliver(t.Context(),
+			[]job.OpenDelivery{{Position: job.Position{ID: j.ID}, Number: 1}}); err != nil ||
+			len(again) != 0 {
 			t.Errorf("a delivery that is over was decided anew: %+v, %v", again, err)
 		}
 		j.Delivery = 2
@@ -132,7 +134,9 @@ func TestALateWorkerIsRefusedOnceSomebodyClaimedAnew(t *testing.T) {
 		dead, judge, next := job.NewID(), standingJudge(t, s), job.NewID()
 		first := mustClaim(t, s, create(t, s, submission())[0], dead)
 		back, err := s.RescueLost(t.Context(), judge)
-		if err != nil || len(back) != 1 || back[0].State != job.Pending || back[0].Delivery != 2 || back[0].Interruptions != 1 || back[0].Failures != 0 {
+		if err != nil || len(back) != 1 || back[0].State != job.Pending || back[0].Delivery != 2 ||
+			back[0].Interruptions != 1 ||
+			back[0].Failures != 0 {
 			t.Fatalf("taken back: %+v, %v", back, err)
 		}
 		second := mustClaim(t, s, back[0], next)
@@ -165,10 +169,21 @@ func TestALateWorkerMaySettleWhileNobodyClaimedAnew(t *testing.T) {
 	})
 }
 
-// A job that was put off as a suspect still gets the outcome of the worker that seemed dead, until another one claims it.
+// A job that was put off as a suspect still gets the outcome of the worker that seemed dead, until
+// another one claims it.
 func TestALateWorkerMaySettleASuspectThatWaits(t *testing.T) {
 	forEachEngine(t, func(t *testing.T, s *Store) {
-		judge, jobs, w := standingJudge(t, s), create(t, s, submission(), submission(), submission(), submission()), job.NewID()
+		judge, jobs, w := standingJudge(
+			t,
+			s,
+		), create(
+			t,
+			s,
+			submission(),
+			submission(),
+			submission(),
+			submission(),
+		), job.NewID()
 		for range suspectCrashes {
 			w = job.NewID()
 			for i, j := range jobs {
@@ -184,7 +199,8 @@ func TestALateWorkerMaySettleASuspectThatWaits(t *testing.T) {
 		}
 		failed := settlement(jobs[1], w, job.Retry)
 		failed.Failed, failed.Wait, failed.Error = true, time.Hour, &job.AttemptError{Message: "no", Retryable: true}
-		for i, set := range []job.Settlement{settlement(jobs[0], w, job.Completed), failed, settlement(jobs[2], w, job.Pending)} {
+		for i, set := range []job.Settlement{settlement(jobs[0], w, job.Completed), failed,
+			settlement(jobs[2], w, job.Pending)} {
 			if r := settle(t, s, set); !r.Accepted || r.State != set.State {
 				t.Errorf("%d: settled as %+v", i, r)
 			}
@@ -204,14 +220,20 @@ func TestALateWorkerMaySettleASuspectThatWaits(t *testing.T) {
 	})
 }
 
-// standingJudge is a worker that was heard long enough to call others dead. Its row is set back in time; beats come from Beat.
+// standingJudge is a worker that was heard long enough to call others dead. Its row is set back in
+// time; beats come from Beat.
 func standingJudge(t *testing.T, s *Store) job.ID {
 	t.Helper()
 	id := job.NewID()
-	if _, err := s.Heartbeat(t.Context(), job.Heartbeat{WorkerID: id, Host: "here", Queues: []string{"default"}, Slots: 1}); err != nil {
+	if _, err := s.Heartbeat(t.Context(),
+		job.Heartbeat{WorkerID: id, Host: "here", Queues: []string{"default"}, Slots: 1}); err != nil {
 		t.Fatal(err)
 	}
-	_, err := s.db.NewUpdate().Model((*workerRow)(nil)).Set("beating_since = ?", time.Now().UTC().Add(-time.Hour)).Where("id = ?", id).Exec(t.Context())
+	_, err := s.db.NewUpdate().
+		Model((*workerRow)(nil)).
+		Set("beating_since = ?", time.Now().UTC().Add(-time.Hour)).
+		Where("id = ?", id).
+		Exec(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -232,14 +254,19 @@ func TestOnlyAJudgeWhoWasHeardAllTheTimeCallsOthersDead(t *testing.T) {
 			}
 		}
 		silent := standingJudge(t, s)
-		_, err := s.db.NewUpdate().Model((*workerRow)(nil)).Set("beat_at = ?", time.Now().UTC().Add(-time.Minute)).Where("id = ?", silent).Exec(t.Context())
+		_, err := s.db.NewUpdate().
+			Model((*workerRow)(nil)).
+			Set("beat_at = ?", time.Now().UTC().Add(-time.Minute)).
+			Where("id = ?", silent).
+			Exec(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
 		if back, err := s.RescueLost(t.Context(), silent); err != nil || len(back) != 0 {
 			t.Errorf("a silent judge took back %d jobs, %v", len(back), err)
 		}
-		if _, err := s.Heartbeat(t.Context(), job.Heartbeat{WorkerID: silent}); err != nil { // after his silence he begins anew
+		// After his silence he begins anew.
+		if _, err := s.Heartbeat(t.Context(), job.Heartbeat{WorkerID: silent}); err != nil {
 			t.Fatal(err)
 		}
 		if back, err := s.RescueLost(t.Context(), silent); err != nil || len(back) != 0 {
@@ -277,13 +304,15 @@ func TestAJobThatKillsItsWorkersIsQuarantined(t *testing.T) {
 			}
 		}
 		got := read(t, s, j.ID)
-		if got.Failures != 0 || got.Interruptions != job.MaxCrashes || !strings.Contains(got.Errors[len(got.Errors)-1].Message, "quarantined") {
+		if got.Failures != 0 || got.Interruptions != job.MaxCrashes ||
+			!strings.Contains(got.Errors[len(got.Errors)-1].Message, "quarantined") {
 			t.Errorf("it reads %+v", got)
 		}
 	})
 }
 
-// Jobs that share their worker's end again and again must be parted, or the innocent are quarantined with the guilty.
+// Jobs that share their worker's end again and again must be parted, or the innocent are
+// quarantined with the guilty.
 func TestThoseThatDieTogetherTwiceComeBackApart(t *testing.T) {
 	forEachEngine(t, func(t *testing.T, s *Store) {
 		judge, jobs := standingJudge(t, s), create(t, s, submission(), submission(), submission(), submission())
@@ -310,7 +339,8 @@ func TestThoseThatDieTogetherTwiceComeBackApart(t *testing.T) {
 					}
 				} else {
 					seconds[int(j.RunAt.Sub(before).Round(time.Second)/time.Second)] = true
-					if waits := j.RunAt.After(before.Add(time.Second / 2)); waits != (j.State == job.Scheduled) || !waits && j.State != job.Pending {
+					if waits := j.RunAt.After(before.Add(time.Second / 2)); waits != (j.State == job.Scheduled) ||
+						!waits && j.State != job.Pending {
 						t.Errorf("it is %s, to run %s later", j.State, j.RunAt.Sub(before))
 					}
 				}
@@ -363,7 +393,8 @@ func TestCancelHolds(t *testing.T) {
 
 		w := job.NewID()
 		running := mustClaim(t, s, create(t, s, submission())[0], w)
-		if got, err := s.Cancel(t.Context(), running.ID); err != nil || got.State != job.Active || got.CancelRequestedAt.IsZero() {
+		if got, err := s.Cancel(t.Context(), running.ID); err != nil || got.State != job.Active ||
+			got.CancelRequestedAt.IsZero() {
 			t.Fatalf("canceled while it runs: %+v, %v", got, err)
 		}
 		orders, err := s.Heartbeat(t.Context(), job.Heartbeat{WorkerID: w})
@@ -380,7 +411,8 @@ func TestCancelHolds(t *testing.T) {
 		if _, err := s.Cancel(t.Context(), lost.ID); err != nil {
 			t.Fatal(err)
 		}
-		if back, err := s.RescueLost(t.Context(), standingJudge(t, s)); err != nil || len(back) != 1 || back[0].State != job.Canceled {
+		if back, err := s.RescueLost(t.Context(), standingJudge(t, s)); err != nil || len(back) != 1 ||
+			back[0].State != job.Canceled {
 			t.Errorf("canceled and then orphaned: %+v, %v", back, err)
 		}
 	})
@@ -438,7 +470,9 @@ func TestARetryByHandGivesAllRetriesAgain(t *testing.T) {
 		set.Failed, set.Error = true, &job.AttemptError{Message: "no"}
 		settle(t, s, set)
 		again, err := s.Retry(t.Context(), j.ID)
-		if err != nil || again.State != job.Pending || again.Failures != 0 || again.Delivery != 2 || again.Attempt != 1 || len(again.Errors) != 1 {
+		if err != nil || again.State != job.Pending || again.Failures != 0 || again.Delivery != 2 ||
+			again.Attempt != 1 ||
+			len(again.Errors) != 1 {
 			t.Fatalf("retried: %+v, %v", again, err)
 		}
 		if r := settle(t, s, set); r.Accepted && r.State != job.Archived {
@@ -448,7 +482,9 @@ func TestARetryByHandGivesAllRetriesAgain(t *testing.T) {
 		if got.Attempt != 2 {
 			t.Errorf("attempt %d", got.Attempt)
 		}
-		if a, err := s.Archive(t.Context(), create(t, s, submission())[0].ID, "unwanted"); err != nil || a.State != job.Archived || a.Errors[0].Message != "unwanted" {
+		if a, err := s.Archive(t.Context(), create(t, s, submission())[0].ID, "unwanted"); err != nil ||
+			a.State != job.Archived ||
+			a.Errors[0].Message != "unwanted" {
 			t.Errorf("archived by hand: %+v, %v", a, err)
 		}
 	})
@@ -470,7 +506,8 @@ func TestABatchWithAKeyIsPurgedWholeOrNotAtAll(t *testing.T) {
 		later := time.Now().Add(time.Hour)
 		for i, want := range []int{0, 0, 3} { // the last job of the batch takes the others along
 			settle(t, s, settlement(mustClaim(t, s, made[i].Job, w), w, job.Completed))
-			if n, next, err := s.PurgeFinished(t.Context(), later, job.ID{}); err != nil || n != want || !next.IsZero() {
+			if n, next, err := s.PurgeFinished(t.Context(), later, job.ID{}); err != nil || n != want ||
+				!next.IsZero() {
 				t.Errorf("after %d: purged %d, want %d, next %s, %v", i+1, n, want, next, err)
 			}
 		}

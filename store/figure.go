@@ -7,11 +7,14 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// maxCounted bounds how many jobs of one queue are counted, and so what a count costs: about a second on a warm database.
+// maxCounted bounds how many jobs of one queue are counted, and so what a count costs: about a
+// second on a warm database.
 const maxCounted = 1_000_000
 
-// OpenCounts counts the open jobs of every queue that has any, by state. It reads open jobs only, and at most 1,000,000 of a queue, in no
-// order (sorting them would cost more than counting); finished jobs cost it nothing. Nobody who answers a request should call it for that request alone.
+// OpenCounts counts the open jobs of every queue that has any, by state. It reads open jobs only,
+// and at most 1,000,000 of a queue, in no order (sorting them would cost more than counting);
+// finished jobs cost it nothing. Nobody who answers a request should call it for that request
+// alone.
 func (s *Store) OpenCounts(ctx context.Context) ([]job.QueueCounts, error) {
 	now, err := s.Now(ctx)
 	if err != nil {
@@ -47,7 +50,8 @@ func (s *Store) openCount(ctx context.Context, queue string, now time.Time) (job
 	since := "CASE WHEN run_at > dispatch_at THEN run_at ELSE dispatch_at END"
 	var rows []countRow
 	err := s.db.NewSelect().TableExpr("(?) AS o", some).Column("state").ColumnExpr("count(*) AS jobs").
-		ColumnExpr("min(CASE WHEN state = 'pending' OR run_at <= ? AND state <> 'active' THEN "+since+" END) AS oldest", now.UTC()).
+		ColumnExpr("min(CASE WHEN state = 'pending' OR run_at <= ? AND state <> 'active' THEN "+since+" END) AS oldest",
+			now.UTC()).
 		Group("state").Scan(ctx, &rows)
 	total := 0
 	for _, r := range rows {
@@ -65,7 +69,12 @@ func (s *Store) openCount(ctx context.Context, queue string, now time.Time) (job
 func (s *Store) addHeld(ctx context.Context, all []job.QueueCounts) ([]job.QueueCounts, error) {
 	some := s.db.NewSelect().Table("open_jobs").Column("queue").Where("state = ?", job.Held).Limit(maxCounted)
 	var rows []countRow
-	err := s.db.NewSelect().TableExpr("(?) AS h", some).Column("queue").ColumnExpr("count(*) AS jobs").Group("queue").Scan(ctx, &rows)
+	err := s.db.NewSelect().
+		TableExpr("(?) AS h", some).
+		Column("queue").
+		ColumnExpr("count(*) AS jobs").
+		Group("queue").
+		Scan(ctx, &rows)
 	if err != nil {
 		return nil, s.wrap("count held jobs", err)
 	}

@@ -10,12 +10,20 @@ import (
 func TestOpenJobsAreCountedByQueueAndState(t *testing.T) {
 	forEachEngine(t, func(t *testing.T, s *Store) {
 		low := func(sub *job.Submission) { sub.Queue = "low" }
-		create(t, s, submission(), submission(), submission(low), submission(low, func(sub *job.Submission) { sub.RunAt = time.Now().Add(time.Hour) }))
+		create(
+			t,
+			s,
+			submission(),
+			submission(),
+			submission(low),
+			submission(low, func(sub *job.Submission) { sub.RunAt = time.Now().Add(time.Hour) }),
+		)
 		worker := job.NewID()
 		finished := mustClaim(t, s, create(t, s, submission(low))[0], worker)
 		settle(t, s, settlement(finished, worker, job.Completed))
 		mustClaim(t, s, create(t, s, submission(func(sub *job.Submission) { sub.Queue = "busy" }))[0], worker)
-		if _, err := s.db.NewUpdate().Table("open_jobs").Set("state = 'held'").Where("id = ?", create(t, s, submission())[0].ID).Exec(t.Context()); err != nil {
+		if _, err := s.db.NewUpdate().Table("open_jobs").Set("state = 'held'").Where("id = ?",
+			create(t, s, submission())[0].ID).Exec(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 
@@ -31,7 +39,10 @@ func TestOpenJobsAreCountedByQueueAndState(t *testing.T) {
 			}
 		}
 		want := map[string]map[job.State]int{
-			"default": {job.Pending: 2, job.Held: 1}, "low": {job.Pending: 1, job.Scheduled: 1}, "busy": {job.Active: 1},
+			"default": {
+				job.Pending: 2,
+				job.Held:    1,
+			}, "low": {job.Pending: 1, job.Scheduled: 1}, "busy": {job.Active: 1},
 		}
 		for queue, states := range want {
 			for _, state := range job.OpenStates {

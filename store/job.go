@@ -66,12 +66,32 @@ type errorRow struct {
 }
 
 func (r *jobRow) job() *job.Job {
-	j := &job.Job{ID: r.ID, OwnerID: r.OwnerID, Type: r.Type, Queue: r.Queue, Payload: json.RawMessage(r.Payload), Result: json.RawMessage(r.Result),
+	j := &job.Job{
+		ID:      r.ID,
+		OwnerID: r.OwnerID,
+		Type:    r.Type,
+		Queue:   r.Queue,
+		Payload: json.RawMessage(r.Payload),
+		Result:  json.RawMessage(r.Result),
 		Policy: job.Policy{MaxRetries: r.MaxRetries, Timeout: milliseconds(r.TimeoutMS), Deadline: r.Deadline,
-			Backoff: job.Backoff{Kind: r.BackoffKind, Base: milliseconds(r.BackoffBaseMS), Max: milliseconds(r.BackoffMaxMS)}},
-		State: r.State, RunAt: r.RunAt, Delivery: r.Delivery, Attempt: r.Attempt, Failures: r.Failures, Interruptions: r.Interruptions,
-		Errors: r.errors, CreatedAt: r.CreatedAt, StartedAt: r.StartedAt, FinishedAt: r.FinishedAt,
-		CancelRequestedAt: r.CancelRequestedAt, Traceparent: r.Traceparent}
+			Backoff: job.Backoff{
+				Kind: r.BackoffKind,
+				Base: milliseconds(r.BackoffBaseMS),
+				Max:  milliseconds(r.BackoffMaxMS),
+			}},
+		State:             r.State,
+		RunAt:             r.RunAt,
+		Delivery:          r.Delivery,
+		Attempt:           r.Attempt,
+		Failures:          r.Failures,
+		Interruptions:     r.Interruptions,
+		Errors:            r.errors,
+		CreatedAt:         r.CreatedAt,
+		StartedAt:         r.StartedAt,
+		FinishedAt:        r.FinishedAt,
+		CancelRequestedAt: r.CancelRequestedAt,
+		Traceparent:       r.Traceparent,
+	}
 	if !r.WorkerID.IsZero() {
 		j.Worker = r.WorkerID.String()
 	}
@@ -101,8 +121,8 @@ func (s *Store) Job(ctx context.Context, id job.ID) (*job.Job, error) {
 	return row.job(), nil
 }
 
-// ListedJobs reads jobs without payload, result and errors, in no particular order. Those that do not
-// exist are left out.
+// ListedJobs reads jobs without payload, result and errors, in no particular order. Those that do
+// not exist are left out.
 func (s *Store) ListedJobs(ctx context.Context, ids []job.ID) ([]*job.Job, error) {
 	if len(ids) == 0 {
 		return nil, nil
@@ -122,13 +142,21 @@ func (s *Store) ListedJobs(ctx context.Context, ids []job.ID) ([]*job.Job, error
 // jobErrors reads a job's newest errors, oldest first.
 func (s *Store) jobErrors(ctx context.Context, id job.ID) ([]job.AttemptError, error) {
 	var rows []errorRow
-	err := s.db.NewSelect().Model(&rows).Where("job_id = ?", id).OrderExpr("attempt DESC, at DESC").Limit(job.MaxKeptErrors).Scan(ctx)
+	err := s.db.NewSelect().
+		Model(&rows).
+		Where("job_id = ?", id).
+		OrderExpr("attempt DESC, at DESC").
+		Limit(job.MaxKeptErrors).
+		Scan(ctx)
 	if err != nil {
 		return nil, s.wrap("select job errors", err)
 	}
 	out := make([]job.AttemptError, 0, len(rows))
 	for _, r := range slices.Backward(rows) {
-		out = append(out, job.AttemptError{Attempt: r.Attempt, At: r.At, Message: r.Message, Retryable: r.Retryable, Stack: r.Stack})
+		out = append(
+			out,
+			job.AttemptError{Attempt: r.Attempt, At: r.At, Message: r.Message, Retryable: r.Retryable, Stack: r.Stack},
+		)
 	}
 	return out, nil
 }
@@ -155,7 +183,8 @@ func (s *Store) Jobs(ctx context.Context, f job.Filter) ([]*job.Job, error) {
 	return jobs, nil
 }
 
-// idLead is how much older than its created_at a job's id may be: it is made before, by another clock.
+// idLead is how much older than its created_at a job's id may be: it is made before, by another
+// clock.
 const idLead = time.Minute
 
 func where(q *bun.SelectQuery, f job.Filter) *bun.SelectQuery {
@@ -182,17 +211,24 @@ func where(q *bun.SelectQuery, f job.Filter) *bun.SelectQuery {
 		q = q.Where("j.id >= ?", job.FirstIDAt(f.CreatedAfter.Add(-idLead))).Where("j.created_at > ?", f.CreatedAfter)
 	}
 	for key, value := range f.Labels {
-		q = q.Where("EXISTS (SELECT 1 FROM job_labels l WHERE l.job_id = j.id AND l.owner_id = j.owner_id AND l.key = ? AND l.value = ?)", key, value)
+		q = q.Where(
+			"EXISTS (SELECT 1 FROM job_labels l WHERE l.job_id = j.id AND l.owner_id = j.owner_id AND l.key = ? AND "+
+				"l.value = ?)",
+			key,
+			value,
+		)
 	}
 	return q
 }
 
-// idsByState selects the ids of a page of jobs in a state from the one narrow table that knows the state, where that table knows all that is asked
-// for; else nil. Left to itself, PostgreSQL takes jobs of a state for spread evenly over all ids, and reads a million rows to meet the first one.
+// idsByState selects the ids of a page of jobs in a state from the one narrow table that knows the
+// state, where that table knows all that is asked for; else nil. Left to itself, PostgreSQL takes
+// jobs of a state for spread evenly over all ids, and reads a million rows to meet the first one.
 // The indexes lead by queue, so the newest of each queue are read.
 func (s *Store) idsByState(ctx context.Context, f job.Filter) (*bun.RawQuery, error) {
 	finished := f.State.Finished()
-	if f.State == "" || f.Type != "" || len(f.Labels) > 0 || !f.CreatedAfter.IsZero() || finished && !f.OwnerID.IsZero() {
+	if f.State == "" || f.Type != "" || len(f.Labels) > 0 || !f.CreatedAfter.IsZero() ||
+		finished && !f.OwnerID.IsZero() {
 		return nil, nil
 	}
 	table := "open_jobs"
@@ -209,7 +245,13 @@ func (s *Store) idsByState(ctx context.Context, f job.Filter) (*bun.RawQuery, er
 	var each []string
 	var newest []any
 	for _, queue := range queues {
-		q := s.db.NewSelect().Table(table).Column("id").Where("state = ?", f.State).Where("queue = ?", queue).OrderExpr("id DESC").Limit(int64(f.Limit))
+		q := s.db.NewSelect().
+			Table(table).
+			Column("id").
+			Where("state = ?", f.State).
+			Where("queue = ?", queue).
+			OrderExpr("id DESC").
+			Limit(int64(f.Limit))
 		if !f.OwnerID.IsZero() {
 			q = q.Where("owner_id = ?", f.OwnerID)
 		}

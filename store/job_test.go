@@ -30,8 +30,10 @@ func TestAJobGoesItsWholeWay(t *testing.T) {
 		if !bytes.Equal(got.Payload, sub.Payload) {
 			t.Errorf("the handler gets %s, sent was %s", got.Payload, sub.Payload)
 		}
-		if got.Attempt != 1 || got.Labels["team"] != "red" || !got.Deadline.Equal(sub.Deadline) || got.Timeout != sub.Timeout || got.Traceparent != sub.Traceparent ||
-			got.Backoff != sub.Backoff || got.MaxRetries != 3 || got.OwnerID != sub.OwnerID {
+		if got.Attempt != 1 || got.Labels["team"] != "red" || !got.Deadline.Equal(sub.Deadline) ||
+			got.Timeout != sub.Timeout || got.Traceparent != sub.Traceparent ||
+			got.Backoff != sub.Backoff || got.MaxRetries != 3 ||
+			got.OwnerID != sub.OwnerID {
 			t.Errorf("claimed as %+v", got)
 		}
 		if a := read(t, s, j.ID); a.State != job.Active || a.Worker != w.String() || a.StartedAt.IsZero() {
@@ -43,7 +45,8 @@ func TestAJobGoesItsWholeWay(t *testing.T) {
 			t.Fatalf("settled as %+v", r)
 		}
 		done := read(t, s, j.ID)
-		if done.State != job.Completed || string(done.Result) != `{ "ok":1.0 }` || done.FinishedAt.IsZero() || !bytes.Equal(done.Payload, sub.Payload) {
+		if done.State != job.Completed || string(done.Result) != `{ "ok":1.0 }` || done.FinishedAt.IsZero() ||
+			!bytes.Equal(done.Payload, sub.Payload) {
 			t.Errorf("finished, it reads %+v", done)
 		}
 	})
@@ -52,7 +55,12 @@ func TestAJobGoesItsWholeWay(t *testing.T) {
 func TestARunAtAheadMakesAJobScheduled(t *testing.T) {
 	forEachEngine(t, func(t *testing.T, s *Store) {
 		at := time.Now().Add(time.Hour)
-		jobs := create(t, s, submission(func(s *job.Submission) { s.RunAt = at }), submission(func(s *job.Submission) { s.RunAt = time.Now().Add(-time.Hour) }))
+		jobs := create(
+			t,
+			s,
+			submission(func(s *job.Submission) { s.RunAt = at }),
+			submission(func(s *job.Submission) { s.RunAt = time.Now().Add(-time.Hour) }),
+		)
 		if jobs[0].State != job.Scheduled || jobs[0].RunAt.Sub(at).Abs() > time.Millisecond {
 			t.Errorf("ahead: %s at %s", jobs[0].State, jobs[0].RunAt)
 		}
@@ -69,14 +77,20 @@ func TestAKeyMakesOneJob(t *testing.T) {
 	forEachEngine(t, func(t *testing.T, s *Store) {
 		owner := job.NewID()
 		keyed := func(print string) job.Submission {
-			return submission(func(s *job.Submission) { s.OwnerID, s.IdempotencyKey, s.Fingerprint = owner, "k", []byte(print) })
+			return submission(
+				func(s *job.Submission) { s.OwnerID, s.IdempotencyKey, s.Fingerprint = owner, "k", []byte(print) },
+			)
 		}
 		other := submission(func(s *job.Submission) { s.IdempotencyKey, s.Fingerprint = "k", []byte("x") })
-		made, errs, err := s.Create(t.Context(), []job.Submission{keyed("x"), keyed("x"), keyed("y"), other, submission()})
+		made, errs, err := s.Create(
+			t.Context(),
+			[]job.Submission{keyed("x"), keyed("x"), keyed("y"), other, submission()},
+		)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if errs[0] != nil || made[0].Replayed || errs[1] != nil || !made[1].Replayed || made[1].Job.ID != made[0].Job.ID {
+		if errs[0] != nil || made[0].Replayed || errs[1] != nil || !made[1].Replayed ||
+			made[1].Job.ID != made[0].Job.ID {
 			t.Errorf("the same request twice: %+v %+v %v", made[0], made[1], errs)
 		}
 		if !errors.Is(errs[2], job.ErrKeyReused) {

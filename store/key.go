@@ -43,25 +43,35 @@ func joinScopes(scopes []account.Scope) string {
 	return strings.Join(words, " ")
 }
 
-// CreateKey writes an API key, unless its user has limit of them: job.CodeConflict. The user's row is locked: two keys at
-// once would each see room for one more.
+// CreateKey writes an API key, unless its user has limit of them: job.CodeConflict. The user's row
+// is locked: two keys at once would each see room for one more.
 func (s *Store) CreateKey(ctx context.Context, r account.Request, k *account.Key, limit int) error {
 	row := &keyRow{ID: k.ID, UserID: k.UserID, Name: k.Name, Scopes: joinScopes(k.Scopes), SecretHash: k.SecretHash,
 		CreatedAt: k.CreatedAt, ExpiresAt: k.ExpiresAt}
-	return s.changeAccounts(ctx, "insert API key", r, k.UserID, func(ctx context.Context, tx bun.Tx, u *account.User) error {
-		if !u.DisabledAt.IsZero() {
-			return signedOut()
-		}
-		var ids []job.ID
-		if err := tx.NewSelect().Table("api_keys").Column("id").Where("user_id = ?", k.UserID).Limit(int64(limit)).Scan(ctx, &ids); err != nil {
+	return s.changeAccounts(
+		ctx,
+		"insert API key",
+		r,
+		k.UserID,
+		func(ctx context.Context, tx bun.Tx, u *account.User) error {
+			if !u.DisabledAt.IsZero() {
+				return signedOut()
+			}
+			var ids []job.ID
+			if err := tx.NewSelect().Table("api_keys").Column("id").Where("user_id = ?",
+				k.UserID).Limit(int64(limit)).Scan(ctx, &ids); err != nil {
+				return err
+			}
+			if len(ids) >= limit {
+				return &job.Error{
+					Code:    job.CodeConflict,
+					Message: fmt.Sprintf("an account has at most %d API keys: delete one first", limit),
+				}
+			}
+			_, err := tx.NewInsert().Model(row).Exec(ctx)
 			return err
-		}
-		if len(ids) >= limit {
-			return &job.Error{Code: job.CodeConflict, Message: fmt.Sprintf("an account has at most %d API keys: delete one first", limit)}
-		}
-		_, err := tx.NewInsert().Model(row).Exec(ctx)
-		return err
-	})
+		},
+	)
 }
 
 func orNotFound(err error, what string) error {
@@ -80,7 +90,8 @@ func (s *Store) Key(ctx context.Context, id job.ID) (*account.Key, error) {
 	return row.key(), nil
 }
 
-// Keys lists a user's API keys, newest first: at most limit of those made before the id before (zero: from the newest on).
+// Keys lists a user's API keys, newest first: at most limit of those made before the id before
+// (zero: from the newest on).
 func (s *Store) Keys(ctx context.Context, userID, before job.ID, limit int) ([]*account.Key, error) {
 	var rows []keyRow
 	q := s.db.NewSelect().Model(&rows).Where("user_id = ?", userID).Order("id DESC").Limit(int64(limit))
@@ -99,18 +110,25 @@ func (s *Store) Keys(ctx context.Context, userID, before job.ID, limit int) ([]*
 
 // DeleteKey revokes a user's API key for good. Somebody else's is not found.
 func (s *Store) DeleteKey(ctx context.Context, r account.Request, userID, id job.ID) error {
-	return s.changeAccounts(ctx, "delete API key", r, userID, func(ctx context.Context, tx bun.Tx, _ *account.User) error {
-		n, err := s.affected("delete API key", func() (sql.Result, error) {
-			return tx.NewDelete().Table("api_keys").Where("id = ?", id).Where("user_id = ?", userID).Exec(ctx)
-		})
-		if err == nil && n == 0 {
-			return job.NotFound("API key")
-		}
-		return err
-	})
+	return s.changeAccounts(
+		ctx,
+		"delete API key",
+		r,
+		userID,
+		func(ctx context.Context, tx bun.Tx, _ *account.User) error {
+			n, err := s.affected("delete API key", func() (sql.Result, error) {
+				return tx.NewDelete().Table("api_keys").Where("id = ?", id).Where("user_id = ?", userID).Exec(ctx)
+			})
+			if err == nil && n == 0 {
+				return job.NotFound("API key")
+			}
+			return err
+		},
+	)
 }
 
-// TouchKeys notes that the keys were used at the time given. Times only move forward; keys that are gone are passed over.
+// TouchKeys notes that the keys were used at the time given. Times only move forward; keys that are
+// gone are passed over.
 func (s *Store) TouchKeys(ctx context.Context, ids []job.ID, at time.Time) error {
 	if len(ids) == 0 {
 		return nil

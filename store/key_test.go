@@ -12,8 +12,15 @@ import (
 )
 
 func newKey(userID job.ID) *account.Key {
-	return &account.Key{ID: job.NewID(), UserID: userID, Name: "ci", Scopes: []account.Scope{account.ScopeJobsRead, account.ScopeAdmin},
-		SecretHash: sum("secret"), CreatedAt: microsecond(), ExpiresAt: microsecond().Add(time.Hour)}
+	return &account.Key{
+		ID:         job.NewID(),
+		UserID:     userID,
+		Name:       "ci",
+		Scopes:     []account.Scope{account.ScopeJobsRead, account.ScopeAdmin},
+		SecretHash: sum("secret"),
+		CreatedAt:  microsecond(),
+		ExpiresAt:  microsecond().Add(time.Hour),
+	}
 }
 
 func TestAKeyComesBackAsWrittenUntilItIsDeleted(t *testing.T) {
@@ -44,7 +51,8 @@ func TestNobodyGetsMoreKeysThanAllowedHoweverManyAtOnce(t *testing.T) {
 		var all sync.WaitGroup
 		for range 10 {
 			all.Go(func() {
-				if err := s.CreateKey(t.Context(), account.Request{}, newKey(owner.ID), limit); err != nil && !errors.Is(err, job.ErrConflict) {
+				if err := s.CreateKey(t.Context(), account.Request{}, newKey(owner.ID), limit); err != nil &&
+					!errors.Is(err, job.ErrConflict) {
 					t.Error(err)
 				}
 			})

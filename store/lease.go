@@ -17,20 +17,25 @@ type leaseRow struct {
 	Until  time.Time `bun:"until"`
 }
 
-// leaseSlack is by how much a lease may end later than one that begins now, for holders that ask for different times. One that ends later still
-// was written before the database's clock stepped back: it has run out.
+// leaseSlack is by how much a lease may end later than one that begins now, for holders that ask
+// for different times. One that ends later still was written before the database's clock stepped
+// back: it has run out.
 const leaseSlack = time.Minute
 
-// Lease gives the named duty to holder for a while, if nobody else has it; who has it asks again in time to keep it. Times are the
-// database's own.
+// Lease gives the named duty to holder for a while, if nobody else has it; who has it asks again in
+// time to keep it. Times are the database's own.
 func (s *Store) Lease(ctx context.Context, name string, holder job.ID, ttl time.Duration) (held bool, err error) {
 	now, err := s.Now(ctx)
 	if err != nil {
 		return false, err
 	}
-	res, err := s.db.NewInsert().Model(&leaseRow{Name: name, Holder: holder, Until: now.Add(ttl)}).On("CONFLICT (name) DO UPDATE").
-		Set("holder = EXCLUDED.holder").Set("until = EXCLUDED.until").
-		Where("l.holder = EXCLUDED.holder OR l.until < ? OR l.until > ?", now, now.Add(ttl+leaseSlack)).Exec(ctx)
+	res, err := s.db.NewInsert().
+		Model(&leaseRow{Name: name, Holder: holder, Until: now.Add(ttl)}).
+		On("CONFLICT (name) DO UPDATE").
+		Set("holder = EXCLUDED.holder").
+		Set("until = EXCLUDED.until").
+		Where("l.holder = EXCLUDED.holder OR l.until < ? OR l.until > ?", now, now.Add(ttl+leaseSlack)).
+		Exec(ctx)
 	if err != nil {
 		return false, s.wrap("lease "+name, err)
 	}

@@ -14,7 +14,17 @@ func TestEveryListHoldsWhatItsFilterSaysAndNothingElse(t *testing.T) {
 	forEachEngine(t, func(t *testing.T, s *Store) {
 		owners, w := []job.ID{job.NewID(), job.NewID()}, job.NewID()
 		queues, types := []string{"default", "low", "critical"}, []string{"debug.echo", "debug.sleep"}
-		ends := []job.State{job.Pending, job.Scheduled, job.Active, job.Completed, job.Archived, job.Canceled, job.Retry, job.Pending, job.Completed}
+		ends := []job.State{
+			job.Pending,
+			job.Scheduled,
+			job.Active,
+			job.Completed,
+			job.Archived,
+			job.Canceled,
+			job.Retry,
+			job.Pending,
+			job.Completed,
+		}
 		var subs []job.Submission
 		for i := range 70 {
 			subs = append(subs, submission(func(s *job.Submission) {
@@ -52,14 +62,24 @@ func TestEveryListHoldsWhatItsFilterSaysAndNothingElse(t *testing.T) {
 					for _, state := range append(slices.Clone(ends[:7]), job.Held, "") {
 						for _, label := range []string{"", "1"} {
 							for _, after := range []time.Time{{}, middle, time.Now().Add(time.Hour)} {
-								f := job.Filter{OwnerID: owner, Queue: queue, Type: kind, State: state, CreatedAfter: after, Limit: 4}
+								f := job.Filter{
+									OwnerID:      owner,
+									Queue:        queue,
+									Type:         kind,
+									State:        state,
+									CreatedAfter: after,
+									Limit:        4,
+								}
 								if label != "" {
 									f.Labels = map[string]string{"parity": label}
 								}
 								var want []job.ID
 								for _, j := range all {
-									if (owner.IsZero() || j.OwnerID == owner) && (queue == "" || j.Queue == queue) && (kind == "" || j.Type == kind) &&
-										(state == "" || j.State == state) && (label == "" || j.Labels["parity"] == label) && j.CreatedAt.After(after) {
+									if (owner.IsZero() || j.OwnerID == owner) && (queue == "" || j.Queue == queue) &&
+										(kind == "" || j.Type == kind) &&
+										(state == "" || j.State == state) &&
+										(label == "" || j.Labels["parity"] == label) &&
+										j.CreatedAt.After(after) {
 										want = append(want, j.ID)
 									}
 								}

@@ -12,18 +12,23 @@ import (
 	"github.com/uptrace/bun/migrate"
 )
 
-// Why the schema and this program do not go together. A process that meets one of them refuses to start.
+// Why the schema and this program do not go together. A process that meets one of them refuses to
+// start.
 var (
 	ErrPending = errors.New("the database lacks migrations: run `waybill migrate up`")
 	ErrUnknown = errors.New("the database has migrations that this program does not know: it is older than the schema")
-	ErrEdited  = errors.New("the database was made with another version of a migration: its schema is not the one that this program expects")
+	ErrEdited  = errors.New(
+		"the database was made with another version of a migration: its schema is not the one that this program " +
+			"expects",
+	)
 )
 
 // lockTimeout is how long a migration waits in all for locks that other sessions hold.
 const lockTimeout = 10 * time.Minute
 
-// Migrate applies what is missing, each file in its own transaction together with its record. One process at a time does so. It
-// answers the names of what it applied, also when a later one fails. It refuses to apply anything beneath a schema of a newer release.
+// Migrate applies what is missing, each file in its own transaction together with its record. One
+// process at a time does so. It answers the names of what it applied, also when a later one fails.
+// It refuses to apply anything beneath a schema of a newer release.
 func (s *Store) Migrate(ctx context.Context) (applied []string, err error) {
 	err = s.engine.exclusively(ctx, s.log, func(ctx context.Context, c schemaConn) error {
 		m, err := newMigrator(s.engine.dialect(), c)
@@ -54,8 +59,9 @@ func (s *Store) Migrate(ctx context.Context) (applied []string, err error) {
 	return applied, s.wrapMigration(err)
 }
 
-// Rollback undoes the newest migration and answers its name, empty where none is applied. Unless destroyData is set, it refuses to undo
-// one that would take rows or values with it. A program that does not know all that is applied, or knows another version of it, refuses too.
+// Rollback undoes the newest migration and answers its name, empty where none is applied. Unless
+// destroyData is set, it refuses to undo one that would take rows or values with it. A program that
+// does not know all that is applied, or knows another version of it, refuses too.
 func (s *Store) Rollback(ctx context.Context, destroyData bool) (undone string, err error) {
 	err = s.engine.exclusively(ctx, s.log, func(ctx context.Context, c schemaConn) error {
 		m, err := newMigrator(s.engine.dialect(), c)
@@ -79,7 +85,8 @@ func (s *Store) Rollback(ctx context.Context, destroyData bool) (undone string, 
 	return undone, s.wrapMigration(err)
 }
 
-// wrapMigration leaves what is told to an operator as it is: s.wrap would hide it behind "the ledger cannot be reached".
+// wrapMigration leaves what is told to an operator as it is: s.wrap would hide it behind "the
+// ledger cannot be reached".
 func (s *Store) wrapMigration(err error) error {
 	var data *DataLossError
 	switch {
@@ -125,7 +132,12 @@ func newMigrator(dialect string, c schemaConn) (*migrator, error) {
 
 // bun is bun's migrator, with the hooks that run within a migration's transaction.
 func (m *migrator) bun(before, after migrate.MigrationHook) *migrate.Migrator {
-	return migrate.NewMigrator(m.db, migrate.NewMigrations(), migrate.BeforeMigration(before), migrate.AfterMigration(after))
+	return migrate.NewMigrator(
+		m.db,
+		migrate.NewMigrations(),
+		migrate.BeforeMigration(before),
+		migrate.AfterMigration(after),
+	)
 }
 
 func (m *migrator) init(ctx context.Context) error {
@@ -151,7 +163,10 @@ func (m *migrator) adopt(ctx context.Context, h history) error {
 
 func (m *migrator) record(ctx context.Context, db bun.IConn, version string) error {
 	f := m.files[version]
-	_, err := m.db.NewInsert().Conn(db).Model(&migrationDetail{Name: version, Checksum: f.checksum, Additive: f.additive}).Exec(ctx)
+	_, err := m.db.NewInsert().
+		Conn(db).
+		Model(&migrationDetail{Name: version, Checksum: f.checksum, Additive: f.additive}).
+		Exec(ctx)
 	return err
 }
 
@@ -211,14 +226,16 @@ func (m *migrator) down(ctx context.Context, mig migrate.Migration, destroyData 
 	return nil
 }
 
-// waiting repeats what did not get its lock, and says meanwhile who holds it. Each try waits a few seconds only: behind a session that
-// waits for an exclusive lock on a table, all others wait too. What is no transaction is tried once: it may have done a part.
+// waiting repeats what did not get its lock, and says meanwhile who holds it. Each try waits a few
+// seconds only: behind a session that waits for an exclusive lock on a table, all others wait too.
+// What is no transaction is tried once: it may have done a part.
 func (m *migrator) waiting(ctx context.Context, mig migrate.Migration, repeat bool, try func() error) error {
 	watch, stop := context.WithCancel(ctx)
 	said := make(chan string, 1)
 	go func() { said <- m.watch(watch, mig) }()
 	err := try()
-	for end := time.Now().Add(lockTimeout); repeat && m.lockTimedOut(err) && time.Now().Before(end) && ctx.Err() == nil; err = try() {
+	for end := time.Now().Add(lockTimeout); repeat && m.lockTimedOut(err) && time.Now().Before(end) &&
+		ctx.Err() == nil; err = try() {
 		sleep(ctx, time.Second)
 	}
 	stop()
@@ -228,7 +245,8 @@ func (m *migrator) waiting(ctx context.Context, mig migrate.Migration, repeat bo
 	return err
 }
 
-// watch logs what the migration waits for and answers what it said last. It asks more often than a try lasts.
+// watch logs what the migration waits for and answers what it said last. It asks more often than a
+// try lasts.
 func (m *migrator) watch(ctx context.Context, mig migrate.Migration) (last string) {
 	for sleep(ctx, 500*time.Millisecond) {
 		now, err := m.blockers(ctx)

@@ -36,7 +36,8 @@ func TestNothingIsUndoneBeneathANewerRelease(t *testing.T) {
 	forEachEngine(t, func(t *testing.T, s *Store) {
 		j := create(t, s, submission())[0]
 		newerRelease(t, s, "20990101000000", false)
-		if undone, err := s.Rollback(t.Context(), true); !errors.Is(err, ErrUnknown) || undone != "" || !strings.Contains(err.Error(), "20990101000000") {
+		if undone, err := s.Rollback(t.Context(), true); !errors.Is(err, ErrUnknown) || undone != "" ||
+			!strings.Contains(err.Error(), "20990101000000") {
 			t.Errorf("down: %q, %v", undone, err)
 		}
 		if applied, err := s.Migrate(t.Context()); !errors.Is(err, ErrUnknown) || len(applied) != 0 {
@@ -123,16 +124,20 @@ func TestDownDestroysNoRowsUnlessToldTo(t *testing.T) {
 			if err == nil {
 				continue
 			}
-			if errors.As(err, &data) && !slices.ContainsFunc(data.Lost, func(l Loss) bool { return l.Table == "submissions" }) {
+			if errors.As(err, &data) &&
+				!slices.ContainsFunc(data.Lost, func(l Loss) bool { return l.Table == "submissions" }) {
 				_, err = s.Rollback(t.Context(), true) // what every database holds, such as the deployment's id
 				must(t, err)
 				continue
 			}
-			if !errors.As(err, &data) || !slices.Contains(data.Lost, Loss{Table: "submissions", Rows: 2}) || !strings.Contains(err.Error(), "2 rows of submissions") {
+			if !errors.As(err, &data) || !slices.Contains(data.Lost, Loss{Table: "submissions", Rows: 2}) ||
+				!strings.Contains(err.Error(), "2 rows of submissions") {
 				t.Fatalf("it says %v", err)
 			}
 			var jobs int
-			if err := s.db.NewSelect().Table("submissions").ColumnExpr("count(*)").Scan(t.Context(), &jobs); err != nil || jobs != 2 {
+			if err := s.db.NewSelect().Table("submissions").ColumnExpr("count(*)").Scan(t.Context(),
+				&jobs); err != nil ||
+				jobs != 2 {
 				t.Errorf("%d jobs: %v", jobs, err)
 			}
 			if _, err := s.Rollback(t.Context(), true); err != nil {
@@ -154,7 +159,8 @@ func TestAColumnsValuesAreData(t *testing.T) {
 		exec(t, s, "INSERT INTO queues (name, resumed_at) VALUES ('a', ?), ('b', NULL)", time.Now())
 		_, err := s.Rollback(t.Context(), false)
 		var data *DataLossError
-		if !errors.As(err, &data) || !slices.Equal(data.Lost, []Loss{{Table: "queues", Column: "resumed_at", Rows: 1}}) {
+		if !errors.As(err, &data) ||
+			!slices.Equal(data.Lost, []Loss{{Table: "queues", Column: "resumed_at", Rows: 1}}) {
 			t.Errorf("it says %v", err)
 		}
 	})
@@ -178,7 +184,8 @@ func TestAnEditedMigrationIsNoticed(t *testing.T) {
 	forEachEngine(t, func(t *testing.T, s *Store) {
 		last := s.newest(t)
 		exec(t, s, "UPDATE migration_details SET checksum = 'of another text' WHERE name = ?", last.version)
-		for what, err := range map[string]error{"check": s.Check(t.Context()), "up": errorOf(s.Migrate(t.Context())), "down": errorOf(s.Rollback(t.Context(), true))} {
+		for what, err := range map[string]error{"check": s.Check(t.Context()), "up": errorOf(s.Migrate(t.Context())),
+			"down": errorOf(s.Rollback(t.Context(), true))} {
 			if !errors.Is(err, ErrEdited) || !strings.Contains(err.Error(), last.Name) {
 				t.Errorf("%s: %v", what, err)
 			}
@@ -243,7 +250,8 @@ func (r *record) String() string {
 	return r.text.String()
 }
 
-// A table that is locked is waited for, beyond the time that one try has, and its holder is named meanwhile.
+// A table that is locked is waited for, beyond the time that one try has, and its holder is named
+// meanwhile.
 func TestAMigrationWaitsForALockAndNamesItsHolder(t *testing.T) {
 	t.Parallel()
 	url := testenv.Postgres(t)
@@ -265,7 +273,8 @@ func TestAMigrationWaitsForALockAndNamesItsHolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer holder.Close(context.Background())
-	for _, statement := range []string{"BEGIN", "LOCK TABLE bun_migrations IN SHARE MODE"} { // what records the migration waits
+	// What records the migration waits.
+	for _, statement := range []string{"BEGIN", "LOCK TABLE bun_migrations IN SHARE MODE"} {
 		if _, err := holder.Exec(t.Context(), statement); err != nil {
 			t.Fatal(err)
 		}
@@ -278,8 +287,14 @@ func TestAMigrationWaitsForALockAndNamesItsHolder(t *testing.T) {
 		}
 		applied <- err
 	}()
-	testenv.Eventually(t, time.Minute, func() bool { return strings.Count(log.String(), "a migration waits for a lock") >= 1 }, "it says nothing")
-	for _, want := range []string{last.Name, "bun_migrations, held by pid", "a long report, idle in transaction since"} {
+	testenv.Eventually(
+		t,
+		time.Minute,
+		func() bool { return strings.Count(log.String(), "a migration waits for a lock") >= 1 },
+		"it says nothing",
+	)
+	for _, want := range []string{last.Name, "bun_migrations, held by pid",
+		"a long report, idle in transaction since"} {
 		if !strings.Contains(log.String(), want) {
 			t.Errorf("it does not say %q: %s", want, log)
 		}

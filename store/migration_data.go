@@ -37,10 +37,12 @@ func (e *DataLossError) Error() string {
 	return "it would destroy data: " + strings.Join(parts, ", ")
 }
 
-// contents counts, for each table and each column, the rows that hold a value. The name of the column is empty for the rows themselves.
+// contents counts, for each table and each column, the rows that hold a value. The name of the
+// column is empty for the rows themselves.
 type contents map[[2]string]int64
 
-// contents reads every table that a migration made. No other session can write to them until the transaction ends.
+// contents reads every table that a migration made. No other session can write to them until the
+// transaction ends.
 func (m *migrator) contents(ctx context.Context, db bun.IConn) (contents, error) {
 	columns, err := m.columns(ctx, db)
 	if err != nil {

@@ -20,7 +20,8 @@ var migrationsDir embed.FS
 const (
 	migrationTable = "bun_migrations"
 	detailTable    = "migration_details"
-	// additiveMark is a line of a migration that programs of the release before it can run beside: it adds, and changes nothing that they use.
+	// additiveMark is a line of a migration that programs of the release before it can run beside:
+	// it adds, and changes nothing that they use.
 	additiveMark = "-- waybill: additive"
 )
 
@@ -96,8 +97,11 @@ func isAdditive(text string) bool {
 	return false
 }
 
-// tableMade finds the tables that migrations make: others in the same schema are not Waybill's, and are not looked at.
-var tableMade = regexp.MustCompile(`(?im)^\s*CREATE\s+(?:UNLOGGED\s+)?TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?"?([a-z0-9_]+)"?|^\s*ALTER\s+TABLE\s+\S+\s+RENAME\s+TO\s+"?([a-z0-9_]+)"?`)
+// tableMade finds the tables that migrations make: others in the same schema are not Waybill's, and
+// are not looked at.
+var tableMade = regexp.MustCompile(
+	`(?im)^\s*CREATE\s+(?:UNLOGGED\s+)?TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?"?([a-z0-9_]+)"?|^\s*ALTER\s+TABLE\s+\S+\s+RENAME\s+TO\s+"?([a-z0-9_]+)"?`,
+)
 
 func tablesMade(text string) (names []string) {
 	for _, match := range tableMade.FindAllStringSubmatch(text, -1) {

@@ -37,8 +37,9 @@ func (s *Store) Migrations(ctx context.Context) ([]Migration, error) {
 	return h, s.wrap("read applied migrations", err)
 }
 
-// Check refuses a database whose schema this program cannot use: one that lacks migrations, that was made with another version of one, or
-// that has one of a newer release which is not marked as additive.
+// Check refuses a database whose schema this program cannot use: one that lacks migrations, that
+// was made with another version of one, or that has one of a newer release which is not marked as
+// additive.
 func (s *Store) Check(ctx context.Context) error {
 	list, err := s.Migrations(ctx)
 	if err != nil {
@@ -52,7 +53,12 @@ func (s *Store) Check(ctx context.Context) error {
 		return fmt.Errorf("%w (%s)", ErrPending, pending)
 	}
 	if newer := h.names(func(m Migration) bool { return m.Newer }); newer != "" {
-		s.log.WarnContext(ctx, "the database's schema is of a newer release, which this one can run beside", "migrations", newer)
+		s.log.WarnContext(
+			ctx,
+			"the database's schema is of a newer release, which this one can run beside",
+			"migrations",
+			newer,
+		)
 	}
 	return nil
 }
@@ -66,7 +72,12 @@ func (m *migrator) history(ctx context.Context) (history, error) {
 }
 
 // readHistory names the columns that it reads, since another release may have added some.
-func readHistory(ctx context.Context, db bun.IDB, known migrate.MigrationSlice, files map[string]migrationFile) (history, error) {
+func readHistory(
+	ctx context.Context,
+	db bun.IDB,
+	known migrate.MigrationSlice,
+	files map[string]migrationFile,
+) (history, error) {
 	var applied []string
 	err := db.NewSelect().Table(migrationTable).Column("name").Scan(ctx, &applied)
 	if err != nil && !missingTable(err) { // a database that was never migrated has no history
@@ -84,14 +95,26 @@ func readHistory(ctx context.Context, db bun.IDB, known migrate.MigrationSlice, 
 	return compare(known, files, applied, detail), nil
 }
 
-func compare(known migrate.MigrationSlice, files map[string]migrationFile, applied []string, detail map[string]migrationDetail) (h history) {
+func compare(
+	known migrate.MigrationSlice,
+	files map[string]migrationFile,
+	applied []string,
+	detail map[string]migrationDetail,
+) (h history) {
 	done := map[string]bool{}
 	for _, name := range applied {
 		done[name] = true
 	}
 	for _, k := range known {
 		d, recorded := detail[k.Name]
-		m := Migration{Name: k.String(), Applied: done[k.Name], Additive: files[k.Name].additive, version: k.Name, recorded: recorded, file: k}
+		m := Migration{
+			Name:     k.String(),
+			Applied:  done[k.Name],
+			Additive: files[k.Name].additive,
+			version:  k.Name,
+			recorded: recorded,
+			file:     k,
+		}
 		m.Edited = m.Applied && recorded && d.Checksum != files[k.Name].checksum
 		h = append(h, m)
 		delete(done, k.Name)
@@ -151,7 +174,11 @@ func (h history) mayGoDown() (*migrate.Migration, error) {
 		return nil, fmt.Errorf("nothing was undone: %w (%s)", ErrEdited, edited)
 	}
 	if newer := h.names(func(m Migration) bool { return m.Newer }); newer != "" {
-		return nil, fmt.Errorf("nothing was undone: %w (%s). The release that applied them can undo them", ErrUnknown, newer)
+		return nil, fmt.Errorf(
+			"nothing was undone: %w (%s). The release that applied them can undo them",
+			ErrUnknown,
+			newer,
+		)
 	}
 	for _, m := range slices.Backward(h) {
 		if m.Applied {

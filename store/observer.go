@@ -8,13 +8,16 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// Observer is told what each commit did to jobs, exactly once for each job and change, so that metrics say the same as the ledger whoever
-// called the store. Settlements of attempts are left out: the worker counts them, together with how long the handler ran.
-// Its methods are called after the commit, possibly by many goroutines at once, and must not block.
+// Observer is told what each commit did to jobs, exactly once for each job and change, so that
+// metrics say the same as the ledger whoever called the store. Settlements of attempts are left
+// out: the worker counts them, together with how long the handler ran. Its methods are called after
+// the commit, possibly by many goroutines at once, and must not block.
 type Observer interface {
-	// Created is told of n jobs of a kind that were written down; repetitions of a known Idempotency-Key are none.
+	// Created is told of n jobs of a kind that were written down; repetitions of a known
+	// Idempotency-Key are none.
 	Created(taskType, queue string, n int)
-	// Finished is told of a job that got its outcome without an attempt being settled: canceled or archived.
+	// Finished is told of a job that got its outcome without an attempt being settled: canceled or
+	// archived.
 	Finished(taskType, queue string, state job.State)
 	// Reopened is told of a finished job that is open again.
 	Reopened(taskType, queue string)
@@ -27,7 +30,8 @@ func (silent) Created(string, string, int)        {}
 func (silent) Finished(string, string, job.State) {}
 func (silent) Reopened(string, string)            {}
 
-// observeCreated counts jobs of one kind together: the jobs of a batch mostly are of one kind, and finding a counter takes longer than counting.
+// observeCreated counts jobs of one kind together: the jobs of a batch mostly are of one kind, and
+// finding a counter takes longer than counting.
 func (s *Store) observeCreated(made []job.Created) {
 	var first *job.Job
 	n := 0
@@ -78,7 +82,8 @@ type jobKind struct {
 	Queue string `bun:"queue"`
 }
 
-// read fills in the kind, within the transaction: a job that was changed may be gone by the time of a later look.
+// read fills in the kind, within the transaction: a job that was changed may be gone by the time of
+// a later look.
 func (c *change) read(ctx context.Context, tx bun.Tx, id job.ID) error {
 	if c.ended == "" && !c.reopened {
 		return nil

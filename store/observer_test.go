@@ -27,7 +27,8 @@ func (t *tally) Finished(taskType, queue string, state job.State) {
 
 func TestEachChangeOfAJobIsToldToTheObserverOnce(t *testing.T) {
 	t.Parallel()
-	for name, url := range map[string]string{"postgres": testenv.Postgres(t), "sqlite": "sqlite:" + filepath.Join(t.TempDir(), "waybill.db")} {
+	for name, url := range map[string]string{"postgres": testenv.Postgres(t), "sqlite": "sqlite:" +
+		filepath.Join(t.TempDir(), "waybill.db")} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			told := &tally{seen: map[string]int{}}
@@ -51,8 +52,14 @@ func TestEachChangeOfAJobIsToldToTheObserverOnce(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			want := map[string]int{"created debug.echo default": 1, "created debug.echo low": 1, "canceled debug.echo default": 1,
-				"archived debug.echo low": 1, "reopened debug.echo default": 1, "reopened debug.echo low": 1}
+			want := map[string]int{
+				"created debug.echo default":  1,
+				"created debug.echo low":      1,
+				"canceled debug.echo default": 1,
+				"archived debug.echo low":     1,
+				"reopened debug.echo default": 1,
+				"reopened debug.echo low":     1,
+			}
 			if !maps.Equal(told.seen, want) {
 				t.Errorf("told %v, want %v", told.seen, want)
 			}
@@ -82,7 +89,11 @@ func TestWhatACommandDidIsToldOnceToAProcessThatIsScraped(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		want := map[string]int{"created debug.echo default": 1, "archived debug.echo default": 1, "reopened debug.echo default": 1}
+		want := map[string]int{
+			"created debug.echo default":  1,
+			"archived debug.echo default": 1,
+			"reopened debug.echo default": 1,
+		}
 		if !maps.Equal(told.seen, want) {
 			t.Errorf("told %v, want %v", told.seen, want)
 		}

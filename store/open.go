@@ -9,7 +9,8 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// runColumns is what an open job and its outcome have in common: it goes from one to the other as it is.
+// runColumns is what an open job and its outcome have in common: it goes from one to the other as
+// it is.
 type runColumns struct {
 	ID                job.ID    `bun:"id,pk"`
 	Queue             string    `bun:"queue"`
@@ -55,11 +56,18 @@ func (r *openJob) outcome(state job.State, at time.Time) outcomeRow {
 	return end
 }
 
-// lockOpen reads open jobs with all that changes of them, and keeps them from everybody else until the transaction ends. It locks in the order
-// of their ids, so that two who want the same jobs never wait for each other.
-func (s *Store) lockOpen(ctx context.Context, tx bun.Tx, where func(*bun.SelectQuery) *bun.SelectQuery) ([]openJob, error) {
+// lockOpen reads open jobs with all that changes of them, and keeps them from everybody else until
+// the transaction ends. It locks in the order of their ids, so that two who want the same jobs
+// never wait for each other.
+func (s *Store) lockOpen(
+	ctx context.Context,
+	tx bun.Tx,
+	where func(*bun.SelectQuery) *bun.SelectQuery,
+) ([]openJob, error) {
 	var rows []openJob
-	q := where(tx.NewSelect().Model(&rows).ColumnExpr("?TableColumns").ColumnExpr("? AS now", s.clock()).OrderExpr("o.id"))
+	q := where(
+		tx.NewSelect().Model(&rows).ColumnExpr("?TableColumns").ColumnExpr("? AS now", s.clock()).OrderExpr("o.id"),
+	)
 	if s.engine.forUpdate() != "" {
 		q = q.For("UPDATE OF o")
 	}

@@ -14,23 +14,27 @@ import (
 // orphanBatch bounds how many jobs one pass takes back, and so how long it holds their rows.
 const orphanBatch = 1000
 
-// A job that lost its worker twice in a row is a suspect. Suspects that are taken back together come back one each second, in no order, over a
-// minute at most: taken by one worker at one moment they would share its end again, until the innocent are quarantined with the guilty.
+// A job that lost its worker twice in a row is a suspect. Suspects that are taken back together
+// come back one each second, in no order, over a minute at most: taken by one worker at one moment
+// they would share its end again, until the innocent are quarantined with the guilty.
 const (
 	suspectCrashes  = 2 // lost workers in a row
 	suspectInterval = time.Second
 	suspectWindow   = 60 // places, each suspectSpace after the one before
 )
 
-// RescueLost takes active jobs back whose worker's heartbeat is stale or gone: each becomes pending with the next delivery (a suspect may have to
-// wait, scheduled), canceled if that was asked for, or archived as quarantined if it lost its worker too often in a row. It answers them as they
+// RescueLost takes active jobs back whose worker's heartbeat is stale or gone: each becomes pending
+// with the next delivery (a suspect may have to wait, scheduled), canceled if that was asked for,
+// or archived as quarantined if it lost its worker too often in a row. It answers them as they
 // stand, payload included.
 //
-// Only a judge whose own heartbeat reached the ledger all that time may call another worker dead: after an outage of the database everybody
-// looks dead and nobody is. A judge without that standing gets no rows.
+// Only a judge whose own heartbeat reached the ledger all that time may call another worker dead:
+// after an outage of the database everybody looks dead and nobody is. A judge without that standing
+// gets no rows.
 //
-// A database whose clock steps back leaves the heartbeats of before ahead of it. Each process that lives puts its own right with its next beat, and
-// its standing as a judge begins anew with it; so by the time that there is a judge, a heartbeat that still lies ahead is that of a dead worker.
+// A database whose clock steps back leaves the heartbeats of before ahead of it. Each process that
+// lives puts its own right with its next beat, and its standing as a judge begins anew with it; so
+// by the time that there is a judge, a heartbeat that still lies ahead is that of a dead worker.
 func (s *Store) RescueLost(ctx context.Context, judge job.ID) ([]*job.Job, error) {
 	now, err := s.Now(ctx)
 	if err != nil {
@@ -52,8 +56,14 @@ func (s *Store) RescueLost(ctx context.Context, judge job.ID) ([]*job.Job, error
 	return jobs, err
 }
 
-// rescueBatch is one transaction, over all jobs or only those given. With an error, it answers which jobs it was about.
-func (s *Store) rescueBatch(ctx context.Context, judge job.ID, now time.Time, only []job.ID) (jobs []*job.Job, lost []job.ID, err error) {
+// rescueBatch is one transaction, over all jobs or only those given. With an error, it answers
+// which jobs it was about.
+func (s *Store) rescueBatch(
+	ctx context.Context,
+	judge job.ID,
+	now time.Time,
+	only []job.ID,
+) (jobs []*job.Job, lost []job.ID, err error) {
 	var rows []*jobRow
 	err = s.inTx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		rows = nil
@@ -102,7 +112,13 @@ func (s *Store) rescue(ctx context.Context, tx bun.Tx, lost []openJob, now time.
 		default:
 			atOnce = append(atOnce, r.ID)
 		}
-		notes[i] = errorRow{JobID: r.ID, Attempt: r.Attempt, At: now.UTC(), Message: lostMessage(r, state), Retryable: !state.Finished()}
+		notes[i] = errorRow{
+			JobID:     r.ID,
+			Attempt:   r.Attempt,
+			At:        now.UTC(),
+			Message:   lostMessage(r, state),
+			Retryable: !state.Finished(),
+		}
 	}
 	if err := s.rerunLost(ctx, tx, now, atOnce, suspects); err != nil {
 		return err
@@ -126,7 +142,10 @@ func (s *Store) rerunLost(ctx context.Context, tx bun.Tx, now time.Time, atOnce,
 		}
 		q := tx.NewUpdate().Table("open_jobs").Set("state = ?", job.Pending)
 		if place > 0 {
-			q = tx.NewUpdate().Table("open_jobs").Set("state = ?", job.Scheduled).Set("run_at = ?", now.Add(time.Duration(place)*suspectInterval).UTC())
+			q = tx.NewUpdate().
+				Table("open_jobs").
+				Set("state = ?", job.Scheduled).
+				Set("run_at = ?", now.Add(time.Duration(place)*suspectInterval).UTC())
 		}
 		_, err := q.Set("interruptions = interruptions + 1").Set("crashes = crashes + 1").
 			Set("delivery = delivery + 1").Set("dispatch_at = ?", s.clock()).Where("id IN (?)", bun.List(ids)).Exec(ctx)
@@ -137,14 +156,23 @@ func (s *Store) rerunLost(ctx context.Context, tx bun.Tx, now time.Time, atOnce,
 	return nil
 }
 
-// lockLost picks active jobs, or those given of them, whose worker is dead in the eyes of this judge. What another judge is just taking back is left to him.
-func (s *Store) lockLost(ctx context.Context, tx bun.Tx, judge job.ID, now time.Time, only []job.ID) ([]openJob, error) {
+// lockLost picks active jobs, or those given of them, whose worker is dead in the eyes of this
+// judge. What another judge is just taking back is left to him.
+func (s *Store) lockLost(
+	ctx context.Context,
+	tx bun.Tx,
+	judge job.ID,
+	now time.Time,
+	only []job.ID,
+) ([]openJob, error) {
 	stale := now.Add(-StaleAfter)
 	heard := tx.NewSelect().Table("workers").ColumnExpr("1").Where("id = ?", judge).
 		Where("beating_since < ?", stale).Where("beat_at >= ?", now.Add(-heartbeatGap))
 	var rows []openJob
 	q := tx.NewSelect().Model(&rows).Join("LEFT JOIN workers AS w ON w.id = o.worker_id").
-		Where("o.state = ?", job.Active).Where("(w.id IS NULL OR w.beat_at < ? OR w.beat_at > ?)", stale, now.Add(heartbeatGap)).Where("EXISTS (?)", heard).Limit(orphanBatch)
+		Where("o.state = ?", job.Active).
+		Where("(w.id IS NULL OR w.beat_at < ? OR w.beat_at > ?)", stale, now.Add(heartbeatGap)).
+		Where("EXISTS (?)", heard).Limit(orphanBatch)
 	if only != nil {
 		q = q.Where("o.id IN (?)", bun.List(only))
 	}

@@ -14,8 +14,9 @@ import (
 	"github.com/uptrace/bun/dialect/pgdialect"
 )
 
-// postgresEngine is the engine of the product. The hot writes go past bun's formatting, as prepared statements on arrays, and have a few
-// connections of their own: no slow list can keep them waiting.
+// postgresEngine is the engine of the product. The hot writes go past bun's formatting, as prepared
+// statements on arrays, and have a few connections of their own: no slow list can keep them
+// waiting.
 type postgresEngine struct {
 	pool *pgxpool.Pool
 	hot  *pgxpool.Pool
@@ -25,7 +26,8 @@ type postgresEngine struct {
 	readOnly atomic.Bool  // whether any connection was ever opened read-only
 }
 
-// hotConns is one for each flush of the three hot writes that can be on its way at once, and one to spare.
+// hotConns is one for each flush of the three hot writes that can be on its way at once, and one to
+// spare.
 const hotConns = 7
 
 const (
@@ -43,7 +45,8 @@ func openPostgres(ctx context.Context, cfg Config) (engine, error) {
 		pc.MaxConns = int32(cfg.MaxConns)
 	}
 	pc.ConnConfig.ConnectTimeout = connectTimeout
-	pc.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheStatement // whatever the URL says: columns and rows are for prepared statements
+	// Whatever the URL says: columns and rows are for prepared statements.
+	pc.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheStatement
 	params := pc.ConnConfig.RuntimeParams
 	pc.ConnConfig.RuntimeParams = map[string]string{} // see sessions
 	p := new(postgresEngine)
@@ -62,7 +65,11 @@ func openPostgres(ctx context.Context, cfg Config) (engine, error) {
 }
 
 // openPool makes a pool whose sessions have the settings of the URL, and then those in extra.
-func (p *postgresEngine) openPool(ctx context.Context, c *pgxpool.Config, params, extra map[string]string) (*pgxpool.Pool, error) {
+func (p *postgresEngine) openPool(
+	ctx context.Context,
+	c *pgxpool.Config,
+	params, extra map[string]string,
+) (*pgxpool.Pool, error) {
 	s, err := newSessions(params, extra, &p.readOnly)
 	if err != nil {
 		return nil, err
@@ -97,20 +104,23 @@ func (p *postgresEngine) now(ctx context.Context) (now time.Time, err error) {
 	return now, err
 }
 
-// settledBefore asks for the oldest transaction that a process of ours has open in this database. dispatch_at is the start of the transaction that
-// writes it, so a row that nobody can see yet has a dispatch_at at or after that. Other programs write no jobs, however long their transactions
+// settledBefore asks for the oldest transaction that a process of ours has open in this database.
+// dispatch_at is the start of the transaction that writes it, so a row that nobody can see yet has
+// a dispatch_at at or after that. Other programs write no jobs, however long their transactions
 // are: ours are known by their application_name.
 func (p *postgresEngine) settledBefore(ctx context.Context) (t time.Time, err error) {
 	err = p.pool.QueryRow(ctx, settledBeforeSQL).Scan(&t)
 	return t, err
 }
 
-// PostgreSQL does not show to other roles when a transaction began, and not at all where track_activities is off. Such a session counts as a
-// minute old: statement_timeout and idle_in_transaction_session_timeout keep the transactions of this package shorter than that.
+// PostgreSQL does not show to other roles when a transaction began, and not at all where
+// track_activities is off. Such a session counts as a minute old: statement_timeout and
+// idle_in_transaction_session_timeout keep the transactions of this package shorter than that.
 const settledBeforeSQL = `
 SELECT least(now(), (
 	SELECT min(CASE WHEN state IS NULL OR state = 'disabled' THEN now() - interval '1 minute' ELSE xact_start END) FROM pg_stat_activity
-	WHERE datname = current_database() AND application_name = '` + applicationName + `' AND coalesce(backend_type, 'client backend') = 'client backend'))`
+	WHERE datname = current_database() AND application_name = '` + applicationName +
+	`' AND coalesce(backend_type, 'client backend') = 'client backend'))`
 
 func (p *postgresEngine) poolStats() PoolStats {
 	st := p.pool.Stat()

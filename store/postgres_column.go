@@ -12,9 +12,10 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// column is an argument of a hot write: an array with a value for each job, in PostgreSQL's binary form (array_recv in its arrayfuncs.c: 20 bytes of
-// header, then each value's length and bytes). pgx encodes a slice value by value through an interface, which showed in the
-// profiles of api and worker, in time and in garbage.
+// column is an argument of a hot write: an array with a value for each job, in PostgreSQL's binary
+// form (array_recv in its arrayfuncs.c: 20 bytes of header, then each value's length and bytes).
+// pgx encodes a slice value by value through an interface, which showed in the profiles of api and
+// worker, in time and in garbage.
 type column struct {
 	data  []byte
 	n     uint32
@@ -116,7 +117,8 @@ func (c *column) appendTo(b []byte) []byte {
 
 // takeColumns lets a connection take columns where it takes arrays.
 func takeColumns(m *pgtype.Map) {
-	for _, oid := range []uint32{pgtype.UUIDArrayOID, pgtype.TextArrayOID, pgtype.Int4ArrayOID, pgtype.Int8ArrayOID, pgtype.TimestamptzArrayOID,
+	for _, oid := range []uint32{pgtype.UUIDArrayOID, pgtype.TextArrayOID, pgtype.Int4ArrayOID, pgtype.Int8ArrayOID,
+		pgtype.TimestamptzArrayOID,
 		pgtype.BoolArrayOID, pgtype.ByteaArrayOID} {
 		if t, ok := m.TypeForOID(oid); ok {
 			m.RegisterType(&pgtype.Type{Name: t.Name, OID: oid, Codec: columnCodec{t.Codec}})
@@ -141,7 +143,8 @@ func (columnPlan) Encode(value any, b []byte) ([]byte, error) {
 	return value.(*column).appendTo(b), nil
 }
 
-// row is a row of an answer, as pgx asks for it: numbers, times and ids in binary form, texts as they are; nil for NULL. It is good until the next.
+// row is a row of an answer, as pgx asks for it: numbers, times and ids in binary form, texts as
+// they are; nil for NULL. It is good until the next.
 type row [][]byte
 
 func (r row) id(i int) job.ID    { return job.ID(r[i]) }
@@ -180,9 +183,15 @@ func query(ctx context.Context, db querier, sql string, args []any, take func(ro
 	return rows.Err()
 }
 
-// hotQuery is query over the connections of the hot writes, repeated where nothing was done. begin is called before each try: rows of one that
-// failed do not count.
-func (p *postgresEngine) hotQuery(ctx context.Context, sql string, args []any, begin func(), take func(row) error) error {
+// hotQuery is query over the connections of the hot writes, repeated where nothing was done. begin
+// is called before each try: rows of one that failed do not count.
+func (p *postgresEngine) hotQuery(
+	ctx context.Context,
+	sql string,
+	args []any,
+	begin func(),
+	take func(row) error,
+) error {
 	return repeat(p.repeatable, func() error {
 		begin()
 		return query(ctx, p.hot, sql, args, take)

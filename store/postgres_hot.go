@@ -14,8 +14,9 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// The hot writes: one statement each for any number of jobs, every column an array. State is compared as (state || ''), which no index knows, and
-// keys by ANY, so that a look-up in the primary key is the one plan there is: see hotSettings.
+// The hot writes: one statement each for any number of jobs, every column an array. State is
+// compared as (state || ''), which no index knows, and keys by ANY, so that a look-up in the
+// primary key is the one plan there is: see hotSettings.
 
 const insertFrom = `
 	FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::timestamptz[], $6::int[], $7::bigint[], $8::timestamptz[], $9::text[],
@@ -36,7 +37,8 @@ const insertOpen = `
 
 const openFrom = "unnest($1::uuid[], $2::uuid[], $4::text[], $5::timestamptz[]) AS o(id, owner_id, queue, run_at)"
 
-// openDelayed is openFrom where some of the jobs wait for a while from now on. It reads one array more, so it is used for these alone.
+// openDelayed is openFrom where some of the jobs wait for a while from now on. It reads one array
+// more, so it is used for these alone.
 const openDelayed = `(
 		SELECT id, owner_id, queue, coalesce(run_at, now() + delay * interval '1 microsecond') AS run_at
 		FROM unnest($1::uuid[], $2::uuid[], $4::text[], $5::timestamptz[], $21::bigint[]) AS d(id, owner_id, queue, run_at, delay)
@@ -48,7 +50,8 @@ const insertLabels = `
 
 // One that looks for conflicts costs more, and must tell what it wrote.
 const (
-	insertPlain = "WITH asked AS (" + insertSubmissions + "), opened AS (" + insertOpen + "), labeled AS (" + insertLabels + ") SELECT now()"
+	insertPlain = "WITH asked AS (" + insertSubmissions + "), opened AS (" + insertOpen + "), labeled AS (" +
+		insertLabels + ") SELECT now()"
 	insertKeyed = "WITH asked AS (" + insertSubmissions + `
 		ON CONFLICT (owner_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING RETURNING id
 	), opened AS (` + insertOpen + " WHERE o.id = ANY (ARRAY(SELECT id FROM asked))), labeled AS (" + insertLabels + `
@@ -73,8 +76,8 @@ func insertParams(sql string, args []any) string {
 // insertColumns is how many arguments an insertion without delays has.
 const insertColumns = 20
 
-// claimSQL makes jobs active. A pending job is claimed whatever its run_at says: pending means that it may run, and the database's clock may
-// have stepped back since that was decided.
+// claimSQL makes jobs active. A pending job is claimed whatever its run_at says: pending means that
+// it may run, and the database's clock may have stepped back since that was decided.
 const claimSQL = `
 WITH c AS (
 	UPDATE open_jobs j SET state = 'active', attempt = j.attempt + 1, worker_id = u.worker, started_at = now(), progress_percent = NULL, progress_message = NULL
@@ -87,12 +90,22 @@ SELECT c.id, s.owner_id, s.type, s.queue, s.payload, s.labels, s.max_retries, s.
 	s.backoff_max_ms, c.run_at, c.delivery, c.attempt, c.failures, c.interruptions, s.created_at, c.started_at, s.traceparent
 FROM c JOIN submissions s ON s.id = ANY (ARRAY[c.id])`
 
-func (p *postgresEngine) insertJobs(ctx context.Context, subs []job.Submission, strict bool) (done inserted, err error) {
+func (p *postgresEngine) insertJobs(
+	ctx context.Context,
+	subs []job.Submission,
+	strict bool,
+) (done inserted, err error) {
 	args, keyed := insertArgs(subs)
 	switch {
 	case !keyed:
 		done.all = true
-		err = p.hotQuery(ctx, insertParams(insertPlain, args), args, func() {}, func(r row) error { done.at = r.instant(0); return nil })
+		err = p.hotQuery(
+			ctx,
+			insertParams(insertPlain, args),
+			args,
+			func() {},
+			func(r row) error { done.at = r.instant(0); return nil },
+		)
 	case strict:
 		err = repeat(p.repeatable, func() error { done, err = p.insertAll(ctx, args, len(subs)); return err })
 	default:
@@ -134,7 +147,19 @@ func (p *postgresEngine) insertWithin(ctx context.Context, tx bun.Tx, subs []job
 func insertArgs(subs []job.Submission) (args []any, keyed bool) {
 	n := len(subs)
 	id, owner := newColumn(pgtype.UUIDOID, n), newColumn(pgtype.UUIDOID, n)
-	kind, queue, backoff, payload := newColumn(pgtype.TextOID, n), newColumn(pgtype.TextOID, n), newColumn(pgtype.TextOID, n), newColumn(pgtype.TextOID, n)
+	kind, queue, backoff, payload := newColumn(
+		pgtype.TextOID,
+		n,
+	), newColumn(
+		pgtype.TextOID,
+		n,
+	), newColumn(
+		pgtype.TextOID,
+		n,
+	), newColumn(
+		pgtype.TextOID,
+		n,
+	)
 	key, trace, labels := newColumn(pgtype.TextOID, n), newColumn(pgtype.TextOID, n), newColumn(pgtype.TextOID, n)
 	runAt, deadline := newColumn(pgtype.TimestamptzOID, n), newColumn(pgtype.TimestamptzOID, n)
 	retries, print := newColumn(pgtype.Int4OID, n), newColumn(pgtype.ByteaOID, n)
@@ -171,8 +196,28 @@ func insertArgs(subs []job.Submission) (args []any, keyed bool) {
 			labelValue.text(v)
 		}
 	}
-	args = []any{id, owner, kind, queue, runAt, retries, timeout, deadline, backoff, base, limit, key, print, trace, labels, payload,
-		labelID, labelOwner, labelKey, labelValue}
+	args = []any{
+		id,
+		owner,
+		kind,
+		queue,
+		runAt,
+		retries,
+		timeout,
+		deadline,
+		backoff,
+		base,
+		limit,
+		key,
+		print,
+		trace,
+		labels,
+		payload,
+		labelID,
+		labelOwner,
+		labelKey,
+		labelValue,
+	}
 	if delay := delays(subs); delay != nil {
 		args = append(args, delay)
 	}
@@ -210,11 +255,26 @@ func (p *postgresEngine) claimJobs(ctx context.Context, reqs []job.ClaimRequest)
 
 // claimed reads a row of claimSQL.
 func (r row) claimed() (j *job.Job, err error) {
-	j = &job.Job{ID: r.id(0), OwnerID: r.id(1), Type: r.text(2), Queue: r.text(3), Payload: r.bytes(4), State: job.Active,
+	j = &job.Job{
+		ID:      r.id(0),
+		OwnerID: r.id(1),
+		Type:    r.text(2),
+		Queue:   r.text(3),
+		Payload: r.bytes(4),
+		State:   job.Active,
 		Policy: job.Policy{MaxRetries: r.int4(6), Timeout: r.milliseconds(7), Deadline: r.instant(8),
 			Backoff: job.Backoff{Kind: r.text(9), Base: r.milliseconds(10), Max: r.milliseconds(11)}},
-		RunAt: r.instant(12), Delivery: r.int4(13), Attempt: r.int4(14), Failures: r.int4(15), Interruptions: r.int4(16),
-		CreatedAt: r.instant(17), StartedAt: r.instant(18), Traceparent: r.text(19)}
+		RunAt: r.instant(
+			12,
+		),
+		Delivery:      r.int4(13),
+		Attempt:       r.int4(14),
+		Failures:      r.int4(15),
+		Interruptions: r.int4(16),
+		CreatedAt:     r.instant(17),
+		StartedAt:     r.instant(18),
+		Traceparent:   r.text(19),
+	}
 	if labels := r[5]; labels != nil {
 		err = json.Unmarshal(labels, &j.Labels)
 	}
@@ -232,15 +292,33 @@ SELECT id, dispatch_at, delivery, state, run_at FROM open_jobs
 WHERE ` + deliveryRow + ` AND state <> 'active' AND queue = $1 AND (dispatch_at, id) > ($2, $3) AND dispatch_at < $4 AND run_at < $4
 ORDER BY dispatch_at, id LIMIT $5`
 
-func (p *postgresEngine) deliveries(ctx context.Context, queue string, after job.Position, before time.Time, limit int) ([]job.OpenDelivery, error) {
+func (p *postgresEngine) deliveries(
+	ctx context.Context,
+	queue string,
+	after job.Position,
+	before time.Time,
+	limit int,
+) ([]job.OpenDelivery, error) {
 	return p.walk(ctx, deliveriesSQL, queue, after, before, limit)
 }
 
-func (p *postgresEngine) dueDeliveries(ctx context.Context, queue string, after job.Position, before time.Time, limit int) ([]job.OpenDelivery, error) {
+func (p *postgresEngine) dueDeliveries(
+	ctx context.Context,
+	queue string,
+	after job.Position,
+	before time.Time,
+	limit int,
+) ([]job.OpenDelivery, error) {
 	return p.walk(ctx, dueDeliveriesSQL, queue, after, before, limit)
 }
 
-func (p *postgresEngine) walk(ctx context.Context, sql, queue string, after job.Position, before time.Time, limit int) ([]job.OpenDelivery, error) {
+func (p *postgresEngine) walk(
+	ctx context.Context,
+	sql, queue string,
+	after job.Position,
+	before time.Time,
+	limit int,
+) ([]job.OpenDelivery, error) {
 	var list []job.OpenDelivery
 	err := repeat(p.repeatable, func() error {
 		list = nil
@@ -249,10 +327,14 @@ func (p *postgresEngine) walk(ctx context.Context, sql, queue string, after job.
 			return err
 		}
 		var d job.OpenDelivery
-		_, err = pgx.ForEachRow(rows, []any{(*[16]byte)(&d.ID), &d.DispatchAt, &d.Number, (*string)(&d.State), &d.RunAt}, func() error {
-			list = append(list, d)
-			return nil
-		})
+		_, err = pgx.ForEachRow(
+			rows,
+			[]any{(*[16]byte)(&d.ID), &d.DispatchAt, &d.Number, (*string)(&d.State), &d.RunAt},
+			func() error {
+				list = append(list, d)
+				return nil
+			},
+		)
 		return err
 	})
 	return list, err

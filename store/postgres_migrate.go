@@ -16,19 +16,31 @@ import (
 	"github.com/uptrace/bun/dialect/pgdialect"
 )
 
-// migrationLock is the key of the advisory lock that one process at a time holds while it changes the schema: "waybill".
+// migrationLock is the key of the advisory lock that one process at a time holds while it changes
+// the schema: "waybill".
 const migrationLock = 0x77617962696c6c
 
-// migrationSettings lift the limits of requests: a migration takes as long as it takes. That for locks stays, and a try that meets it is
-// repeated, since a session that waits for an exclusive lock on a table keeps all others from the table.
+// migrationSettings lift the limits of requests: a migration takes as long as it takes. That for
+// locks stays, and a try that meets it is repeated, since a session that waits for an exclusive
+// lock on a table keeps all others from the table.
 const migrationSettings = `SET application_name = 'waybill migrate'; SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET lock_timeout = '3s'`
 
-// exclusively opens a connection beside the pools and holds an advisory lock on it, which goes with the connection: a process that dies
-// leaves none behind.
-func (p *postgresEngine) exclusively(ctx context.Context, log *slog.Logger, f func(context.Context, schemaConn) error) error {
+// exclusively opens a connection beside the pools and holds an advisory lock on it, which goes with
+// the connection: a process that dies leaves none behind.
+func (p *postgresEngine) exclusively(
+	ctx context.Context,
+	log *slog.Logger,
+	f func(context.Context, schemaConn) error,
+) error {
 	db := p.openMigrationConn()
 	defer db.Close()
-	conn := schemaConn{db: bun.NewDB(db, pgdialect.New()), lockTimedOut: lockTimedOut, freeze: freezeTables, columns: postgresColumns, log: log}
+	conn := schemaConn{
+		db:           bun.NewDB(db, pgdialect.New()),
+		lockTimedOut: lockTimedOut,
+		freeze:       freezeTables,
+		columns:      postgresColumns,
+		log:          log,
+	}
 	pid, err := backend(ctx, db)
 	if err != nil {
 		return fmt.Errorf("connect: %w", err)
@@ -49,8 +61,8 @@ func (p *postgresEngine) exclusively(ctx context.Context, log *slog.Logger, f fu
 	return f(ctx, conn)
 }
 
-// openMigrationConn is one connection that is set up as those of the pool are, with other limits. Statements are not cached: what they mean
-// changes between one migration and the next.
+// openMigrationConn is one connection that is set up as those of the pool are, with other limits.
+// Statements are not cached: what they mean changes between one migration and the next.
 func (p *postgresEngine) openMigrationConn() *sql.DB {
 	pool := p.pool.Config()
 	pool.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec
@@ -79,7 +91,9 @@ func backend(ctx context.Context, db interface {
 func (p *postgresEngine) lockMigrations(ctx context.Context, db *sql.DB, log *slog.Logger) error {
 	for said := false; ; said = true {
 		var got bool
-		if err := db.QueryRowContext(ctx, "SELECT pg_try_advisory_lock($1)", int64(migrationLock)).Scan(&got); err != nil || got {
+		if err := db.QueryRowContext(ctx, "SELECT pg_try_advisory_lock($1)",
+			int64(migrationLock)).Scan(&got); err != nil ||
+			got {
 			return err
 		}
 		if !said {

@@ -17,8 +17,9 @@ const (
 	poolerRounds  = 3
 )
 
-// checkSessions looks for a session that two connections share. In transaction mode PgBouncer gives a server connection to whoever begins a
-// transaction next: a variable that one connection set shows up in another one, or is gone where it was set.
+// checkSessions looks for a session that two connections share. In transaction mode PgBouncer gives
+// a server connection to whoever begins a transaction next: a variable that one connection set
+// shows up in another one, or is gone where it was set.
 func (p *postgresEngine) checkSessions(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, poolerTimeout)
 	defer cancel()
@@ -38,7 +39,12 @@ func (p *postgresEngine) checkSessions(ctx context.Context) error {
 		case shared:
 			return ErrNoSessions
 		case errors.Is(err, context.DeadlineExceeded):
-			return fmt.Errorf("two sessions at once were not to be had within %v: a pooler must allow each process %s: %w", poolerTimeout, p.connsNeeded(), err)
+			return fmt.Errorf(
+				"two sessions at once were not to be had within %v: a pooler must allow each process %s: %w",
+				poolerTimeout,
+				p.connsNeeded(),
+				err,
+			)
 		case err != nil:
 			return err
 		}
@@ -48,12 +54,14 @@ func (p *postgresEngine) checkSessions(ctx context.Context) error {
 
 func sharesSessions(ctx context.Context, first, second *pgxpool.Conn) (bool, error) {
 	token, seen := rand.Text(), ""
-	if err := first.QueryRow(ctx, "SELECT set_config('waybill.session', $1, false)", pgx.QueryExecModeExec, token).Scan(&seen); err != nil {
+	if err := first.QueryRow(ctx, "SELECT set_config('waybill.session', $1, false)", pgx.QueryExecModeExec,
+		token).Scan(&seen); err != nil {
 		return false, err
 	}
 	tx, err := second.Begin(ctx)
 	if err != nil {
-		return strings.Contains(err.Error(), "statement pooling"), err // PgBouncer's own words, which has no mode for transactions then
+		// PgBouncer's own words, which has no mode for transactions then.
+		return strings.Contains(err.Error(), "statement pooling"), err
 	}
 	defer tx.Rollback(context.WithoutCancel(ctx)) //nolint:errcheck // it holds nothing
 	const look = "SELECT coalesce(current_setting('waybill.session', true), '')"

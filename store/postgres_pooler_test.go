@@ -9,13 +9,15 @@ import (
 
 func TestBehindPgBouncerInSessionModeAllIsAsUsual(t *testing.T) {
 	t.Parallel()
-	s := newStore(t, testenv.PgBouncer(t, testenv.Postgres(t), "pool_mode = session")) // and none of its parameters ignored
+	// And none of its parameters ignored.
+	s := newStore(t, testenv.PgBouncer(t, testenv.Postgres(t), "pool_mode = session"))
 	must(t, s.CheckSessions(t.Context()))
 	everything(t, s)
 	addColumns(t, s, "newer")
 	everything(t, s)
 	contend(t, s)
-	for name, want := range map[string]string{"statement_timeout": "15s", "application_name": "waybill", "TimeZone": "UTC"} {
+	for name, want := range map[string]string{"statement_timeout": "15s", "application_name": "waybill",
+		"TimeZone": "UTC"} {
 		if got := show(t, s, name); got != want {
 			t.Errorf("%s is %q, want %q", name, got, want)
 		}
@@ -26,7 +28,8 @@ func TestAPoolerThatKeepsNoSessionIsNamed(t *testing.T) {
 	t.Parallel()
 	url := testenv.Postgres(t)
 	for _, settings := range [][]string{
-		{"pool_mode = transaction"}, {"pool_mode = transaction", "server_round_robin = 1"}, {"pool_mode = transaction", "default_pool_size = 1"},
+		{"pool_mode = transaction"}, {"pool_mode = transaction", "server_round_robin = 1"},
+		{"pool_mode = transaction", "default_pool_size = 1"},
 		{"pool_mode = statement"},
 	} {
 		s, err := Open(t.Context(), Config{URL: testenv.PgBouncer(t, url, settings...), Log: testenv.Logger(t)})

@@ -15,11 +15,13 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// applicationName is how PostgreSQL tells the sessions that write jobs from all others (see settledBefore), whatever the URL says.
+// applicationName is how PostgreSQL tells the sessions that write jobs from all others (see
+// settledBefore), whatever the URL says.
 const applicationName = "waybill"
 
-// defaults are settings of a session that the URL may change. What a role or a database prescribes is not used: an isolation level or a timeout
-// that is meant for other programs breaks the ledger in ways that are hard to see.
+// defaults are settings of a session that the URL may change. What a role or a database prescribes
+// is not used: an isolation level or a timeout that is meant for other programs breaks the ledger
+// in ways that are hard to see.
 var defaults = map[string]string{
 	"search_path":                         `"$user", public`, // PostgreSQL's own
 	"statement_timeout":                   "15s",             // a statement that takes longer is one that will not end
@@ -45,14 +47,16 @@ var fixed = map[string]string{
 	"default_transaction_deferrable": "off",
 }
 
-// hotSettings hold the hot writes to one plan, made once for each connection: for each element of the arrays a look-up by key. Left to itself, a
-// planner whose statistics are of a moment when the queue was empty walks all open jobs for each flush instead. Without seqscans it would walk an
-// index; so the statements say id = ANY (ARRAY[x]) for id = x, which is no order that a walk could follow and nothing to hash or merge by: the key
-// is all that is left.
+// hotSettings hold the hot writes to one plan, made once for each connection: for each element of
+// the arrays a look-up by key. Left to itself, a planner whose statistics are of a moment when the
+// queue was empty walks all open jobs for each flush instead. Without seqscans it would walk an
+// index; so the statements say id = ANY (ARRAY[x]) for id = x, which is no order that a walk could
+// follow and nothing to hash or merge by: the key is all that is left.
 var hotSettings = map[string]string{"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off", "jit": "off"}
 
-// sessions sets up the connections of one pool. Nothing of it travels in the startup message, where a pooler such as PgBouncer refuses what it
-// does not know: everything is SET once the connection stands.
+// sessions sets up the connections of one pool. Nothing of it travels in the startup message, where
+// a pooler such as PgBouncer refuses what it does not know: everything is SET once the connection
+// stands.
 type sessions struct {
 	statement string
 	args      []any
@@ -80,15 +84,21 @@ func newSessions(params, extra map[string]string, readOnly *atomic.Bool) (*sessi
 			sets = append(sets, set)
 		}
 	}
-	s.statement = "SELECT array_length(ARRAY[" + strings.Join(sets, ", ") + "], 1), current_setting('transaction_read_only') = 'on'"
+	s.statement = "SELECT array_length(ARRAY[" + strings.Join(
+		sets,
+		", ",
+	) + "], 1), current_setting('transaction_read_only') = 'on'"
 	return s, nil
 }
 
-// conditional are settings that depend on the server, unless the URL has them. An answer is a promise, so commits wait for the disk, and for
-// replicas where the server says so; PostgreSQL 17 and later limit transactions as a whole, which purges and migrations are not made for.
+// conditional are settings that depend on the server, unless the URL has them. An answer is a
+// promise, so commits wait for the disk, and for replicas where the server says so; PostgreSQL 17
+// and later limit transactions as a whole, which purges and migrations are not made for.
 var conditional = map[string]string{
-	"synchronous_commit":  "CASE WHEN current_setting('synchronous_commit') = 'off' THEN set_config('synchronous_commit', 'on', false) END",
-	"transaction_timeout": "CASE WHEN current_setting('transaction_timeout', true) <> '0' THEN set_config('transaction_timeout', '0', false) END",
+	"synchronous_commit": "CASE WHEN current_setting('synchronous_commit') = 'off' THEN " +
+		"set_config('synchronous_commit', 'on', false) END",
+	"transaction_timeout": "CASE WHEN current_setting('transaction_timeout', true) <> '0' THEN " +
+		"set_config('transaction_timeout', '0', false) END",
 }
 
 // urlSettings are the settings that the database's URL names, by themselves or in its options.
@@ -127,7 +137,8 @@ func parseOptions(text string) (map[string]string, error) {
 	return settings, nil
 }
 
-// sessionError is a connection that could not be set up. Whatever its SQLSTATE, it says nothing of the statement that wanted the connection.
+// sessionError is a connection that could not be set up. Whatever its SQLSTATE, it says nothing of
+// the statement that wanted the connection.
 type sessionError struct{ err error }
 
 func (e *sessionError) Error() string { return "set up the session: " + e.err.Error() }
@@ -148,18 +159,22 @@ func (s *sessions) begin(ctx context.Context, c *pgx.Conn) error {
 }
 
 func (s *sessions) set(ctx context.Context, c *pgx.Conn) (readOnly bool, err error) {
-	if err := c.QueryRow(ctx, s.statement, append([]any{pgx.QueryExecModeExec}, s.args...)...).Scan(nil, &readOnly); err != nil || !readOnly {
+	if err := c.QueryRow(ctx, s.statement, append([]any{pgx.QueryExecModeExec}, s.args...)...).Scan(nil,
+		&readOnly); err != nil ||
+		!readOnly {
 		return readOnly, err
 	}
 	if _, err := c.Exec(ctx, overrideRole); err != nil {
 		return true, err
 	}
-	err = c.QueryRow(ctx, "SELECT current_setting('transaction_read_only') = 'on'", pgx.QueryExecModeExec).Scan(&readOnly)
+	err = c.QueryRow(ctx, "SELECT current_setting('transaction_read_only') = 'on'", pgx.QueryExecModeExec).
+		Scan(&readOnly)
 	return readOnly, err
 }
 
-// overrideRole undoes default_transaction_read_only where it comes from the role. For the database or the whole server it is an operator's
-// decision, and so it stays; a standby cannot be written to anyway.
+// overrideRole undoes default_transaction_read_only where it comes from the role. For the database
+// or the whole server it is an operator's decision, and so it stays; a standby cannot be written to
+// anyway.
 const overrideRole = `
 SELECT set_config('default_transaction_read_only', 'off', false) FROM pg_settings
 WHERE name = 'default_transaction_read_only' AND source IN ('user', 'database user') AND NOT EXISTS (
@@ -169,7 +184,8 @@ WHERE name = 'default_transaction_read_only' AND source IN ('user', 'database us
 // readOnlySince marks a connection that was opened read-only.
 const readOnlySince = "waybill_read_only_since"
 
-// readOnlyLife is how long such a connection is used. It bounds how long after the end of a read-only phase a pooled connection refuses writes.
+// readOnlyLife is how long such a connection is used. It bounds how long after the end of a
+// read-only phase a pooled connection refuses writes.
 const readOnlyLife = time.Second
 
 // usable says whether a pooled connection may still be used.
@@ -181,14 +197,16 @@ func (s *sessions) usable(_ context.Context, c *pgx.Conn) (bool, error) {
 	return !marked || time.Since(since) < readOnlyLife, nil
 }
 
-// generation is the name under which a connection keeps how often all connections had been replaced when it was opened.
+// generation is the name under which a connection keeps how often all connections had been replaced
+// when it was opened.
 const generation = "waybill_generation"
 
 func (p *postgresEngine) nameSession(c *pgconn.PgConn) {
 	c.CustomData()[generation] = p.replaced.Load()
 }
 
-// replace has every connection that is open closed, once it is idle. Of connections that fail for the same reason, the first does it for all.
+// replace has every connection that is open closed, once it is idle. Of connections that fail for
+// the same reason, the first does it for all.
 func (p *postgresEngine) replace(c *pgconn.PgConn) {
 	born, ok := c.CustomData()[generation].(int64)
 	if !ok || !p.replaced.CompareAndSwap(born, born+1) {
@@ -201,7 +219,8 @@ func (p *postgresEngine) replace(c *pgconn.PgConn) {
 	}
 }
 
-// ready reports why jobs could not be written now: each pool has a session that may write, and the role may do what the hot writes do.
+// ready reports why jobs could not be written now: each pool has a session that may write, and the
+// role may do what the hot writes do.
 func (p *postgresEngine) ready(ctx context.Context) error {
 	for _, pool := range []*pgxpool.Pool{p.hot, p.pool} {
 		var readOnly, allowed bool

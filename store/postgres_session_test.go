@@ -17,10 +17,14 @@ import (
 
 // hostile are defaults that a role may have for another program's sake.
 var hostile = map[string]string{
-	"default_transaction_isolation": "serializable", "default_transaction_read_only": "on", "default_transaction_deferrable": "on",
-	"statement_timeout": "1s", "lock_timeout": "1ms", "idle_in_transaction_session_timeout": "1ms", "idle_session_timeout": "10s",
-	"search_path": "elsewhere", "datestyle": "SQL, DMY", "timezone": "Asia/Kathmandu", "intervalstyle": "sql_standard", "bytea_output": "escape",
-	"standard_conforming_strings": "off", "client_encoding": "latin1", "synchronous_commit": "off", "array_nulls": "off", "transform_null_equals": "on",
+	"default_transaction_isolation": "serializable", "default_transaction_read_only": "on",
+	"default_transaction_deferrable": "on",
+	"statement_timeout":              "1s", "lock_timeout": "1ms", "idle_in_transaction_session_timeout": "1ms",
+	"idle_session_timeout": "10s",
+	"search_path":          "elsewhere", "datestyle": "SQL, DMY", "timezone": "Asia/Kathmandu",
+	"intervalstyle": "sql_standard", "bytea_output": "escape",
+	"standard_conforming_strings": "off", "client_encoding": "latin1", "synchronous_commit": "off",
+	"array_nulls": "off", "transform_null_equals": "on",
 	"extra_float_digits": "-15", "plan_cache_mode": "force_custom_plan", "application_name": "somebody",
 }
 
@@ -69,9 +73,12 @@ func TestTheDefaultsOfARoleChangeNothing(t *testing.T) {
 	everything(t, s)
 	contend(t, s)
 	for name, want := range map[string]string{
-		"application_name": "waybill", "default_transaction_isolation": "read committed", "transaction_isolation": "read committed",
-		"transaction_read_only": "off", "statement_timeout": "15s", "lock_timeout": "5s", "idle_in_transaction_session_timeout": "30s",
-		"idle_session_timeout": "0", "search_path": `"$user", public`, "DateStyle": "ISO, MDY", "TimeZone": "UTC", "bytea_output": "hex",
+		"application_name": "waybill", "default_transaction_isolation": "read committed",
+		"transaction_isolation": "read committed",
+		"transaction_read_only": "off", "statement_timeout": "15s", "lock_timeout": "5s",
+		"idle_in_transaction_session_timeout": "30s",
+		"idle_session_timeout":                "0", "search_path": `"$user", public`, "DateStyle": "ISO, MDY",
+		"TimeZone": "UTC", "bytea_output": "hex",
 		"standard_conforming_strings": "on", "client_encoding": "UTF8", "synchronous_commit": "on",
 	} {
 		if got := show(t, s, name); got != want {
@@ -92,7 +99,8 @@ func contend(t *testing.T, s *Store) {
 	for i := range 60 {
 		wg.Go(func() {
 			j := jobs[i%len(jobs)]
-			if _, err := s.Cancel(t.Context(), j.ID); err != nil && job.CodeOf(err) != job.CodeConflict { // retried by another one meanwhile
+			// Retried by another one meanwhile.
+			if _, err := s.Cancel(t.Context(), j.ID); err != nil && job.CodeOf(err) != job.CodeConflict {
 				t.Errorf("cancel: %v", err)
 			}
 			if _, err := s.Retry(t.Context(), j.ID); err != nil && job.CodeOf(err) != job.CodeConflict {
@@ -110,16 +118,33 @@ func TestTheURLMayChangeSettings(t *testing.T) {
 	t.Parallel()
 	url := testenv.Postgres(t)
 	admin(t, url)("CREATE SCHEMA own")
-	s := newStore(t, as(t, url, "postgres", map[string]string{"search_path": "own", "statement_timeout": "7s", "application_name": "mine", "work_mem": "5MB",
-		"options": `-c lock_timeout=3s --idle-in-transaction-session-timeout=9s -c timezone=Asia/Kathmandu`}))
-	for name, want := range map[string]string{"search_path": "own", "statement_timeout": "7s", "application_name": "waybill", "work_mem": "5MB",
+	s := newStore(
+		t,
+		as(
+			t,
+			url,
+			"postgres",
+			map[string]string{
+				"search_path":       "own",
+				"statement_timeout": "7s",
+				"application_name":  "mine",
+				"work_mem":          "5MB",
+				"options":           `-c lock_timeout=3s --idle-in-transaction-session-timeout=9s -c timezone=Asia/Kathmandu`,
+			},
+		),
+	)
+	for name, want := range map[string]string{"search_path": "own", "statement_timeout": "7s",
+		"application_name": "waybill", "work_mem": "5MB",
 		"lock_timeout": "3s", "idle_in_transaction_session_timeout": "9s", "TimeZone": "UTC"} {
 		if got := show(t, s, name); got != want {
 			t.Errorf("%s is %q, want %q", name, got, want)
 		}
 	}
 	read(t, s, create(t, s, submission())[0].ID)
-	bad, err := Open(t.Context(), Config{URL: as(t, url, "postgres", map[string]string{"no_such_setting": "1"}), Log: testenv.Logger(t)})
+	bad, err := Open(
+		t.Context(),
+		Config{URL: as(t, url, "postgres", map[string]string{"no_such_setting": "1"}), Log: testenv.Logger(t)},
+	)
 	must(t, err)
 	defer bad.Close()
 	if err := bad.CheckSessions(t.Context()); err == nil || !strings.Contains(err.Error(), "no_such_setting") {
@@ -127,14 +152,16 @@ func TestTheURLMayChangeSettings(t *testing.T) {
 	}
 }
 
-// An operator may make a database read-only. Nothing is written then, and the process says so; afterwards no session is left that refuses.
+// An operator may make a database read-only. Nothing is written then, and the process says so;
+// afterwards no session is left that refuses.
 func TestAReadOnlyDatabaseIsWrittenToAsSoonAsItMayBe(t *testing.T) {
 	t.Parallel()
 	url := testenv.Postgres(t)
 	s := newStore(t, url)
 	j := create(t, s, submission())[0]
 	do, name := admin(t, url), databaseOf(t, url)
-	endSessions := "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+	endSessions := "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND " +
+		"pid <> pg_backend_pid()"
 	do("ALTER DATABASE " + name + " SET default_transaction_read_only = on")
 	do(endSessions)
 	testenv.Eventually(t, time.Minute, func() bool {
@@ -146,7 +173,12 @@ func TestAReadOnlyDatabaseIsWrittenToAsSoonAsItMayBe(t *testing.T) {
 			t.Errorf("a submission is answered %v", err)
 		}
 	}
-	testenv.EventuallyNoError(t, time.Minute, func() error { return second(s.Job(t.Context(), j.ID)) }, "reads do not go on")
+	testenv.EventuallyNoError(
+		t,
+		time.Minute,
+		func() error { return second(s.Job(t.Context(), j.ID)) },
+		"reads do not go on",
+	)
 	do("ALTER DATABASE " + name + " RESET default_transaction_read_only")
 	began := time.Now()
 	testenv.EventuallyNoError(t, 10*time.Second, func() error { return s.Ready(t.Context()) }, "it is not ready again")
@@ -170,7 +202,12 @@ func TestReadOnlyForTheWholeServerIsRespectedWhileSessionsLive(t *testing.T) {
 	do := admin(t, pg.URL)
 	do("ALTER SYSTEM SET default_transaction_read_only = on")
 	do("SELECT pg_reload_conf()")
-	testenv.Eventually(t, time.Minute, func() bool { return errors.Is(s.Ready(t.Context()), errReadOnly) }, "it is ready, though nothing can be written")
+	testenv.Eventually(
+		t,
+		time.Minute,
+		func() bool { return errors.Is(s.Ready(t.Context()), errReadOnly) },
+		"it is ready, though nothing can be written",
+	)
 	if _, _, err := s.Create(t.Context(), []job.Submission{submission()}); !errors.Is(err, job.ErrUnavailable) {
 		t.Errorf("a submission is answered %v", err)
 	}
@@ -191,13 +228,23 @@ func TestAPromotedStandbyIsWrittenTo(t *testing.T) {
 	j := create(t, s, submission())[0]
 	pg.Stop(testenv.Fast)
 	pg.StandBy()
-	testenv.Eventually(t, time.Minute, func() bool { return errors.Is(s.Ready(t.Context()), errReadOnly) }, "it is ready, though nothing can be written")
+	testenv.Eventually(
+		t,
+		time.Minute,
+		func() bool { return errors.Is(s.Ready(t.Context()), errReadOnly) },
+		"it is ready, though nothing can be written",
+	)
 	for range 3 * hotConns {
 		if _, _, err := s.Create(t.Context(), []job.Submission{submission()}); !errors.Is(err, job.ErrUnavailable) {
 			t.Fatalf("a submission is answered %v", err)
 		}
 	}
-	testenv.EventuallyNoError(t, time.Minute, func() error { return second(s.Job(t.Context(), j.ID)) }, "it is not read from")
+	testenv.EventuallyNoError(
+		t,
+		time.Minute,
+		func() error { return second(s.Job(t.Context(), j.ID)) },
+		"it is not read from",
+	)
 	admin(t, pg.URL)("SELECT pg_promote()")
 	testenv.EventuallyNoError(t, 10*time.Second, func() error {
 		_, _, err := s.Create(t.Context(), []job.Submission{submission()})
@@ -246,7 +293,12 @@ func TestForeignTransactionsDoNotHoldTheHorizon(t *testing.T) {
 		must(t, err)
 		return settled.Sub(began)
 	}
-	testenv.Eventually(t, time.Minute, func() bool { return after() > 100*time.Millisecond }, "a foreign transaction holds the horizon")
+	testenv.Eventually(
+		t,
+		time.Minute,
+		func() bool { return after() > 100*time.Millisecond },
+		"a foreign transaction holds the horizon",
+	)
 	tx, err := s.db.BeginTx(t.Context(), nil)
 	must(t, err)
 	var mine time.Time
@@ -255,10 +307,16 @@ func TestForeignTransactionsDoNotHoldTheHorizon(t *testing.T) {
 		t.Errorf("a transaction of ours began at %v, and the horizon is %v, %v", mine, settled, err)
 	}
 	must(t, tx.Rollback())
-	testenv.Eventually(t, time.Minute, func() bool { return after() > mine.Sub(began) }, "a transaction that has ended holds the horizon")
+	testenv.Eventually(
+		t,
+		time.Minute,
+		func() bool { return after() > mine.Sub(began) },
+		"a transaction that has ended holds the horizon",
+	)
 }
 
-// Of a session of ours that another role has, PostgreSQL hides when its transaction began: it may have begun up to a minute ago.
+// Of a session of ours that another role has, PostgreSQL hides when its transaction began: it may
+// have begun up to a minute ago.
 func TestASessionOfOursThatAnotherRoleHasCountsAsAMinuteOld(t *testing.T) {
 	t.Parallel()
 	pg := testenv.PostgresServer(t)

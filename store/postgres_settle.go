@@ -11,8 +11,9 @@ import (
 const settleFrom = `unnest($1::uuid[], $2::int[], $3::uuid[], $4::text[], $5::bigint[], $6::text[], $7::bool[], $8::text[], $9::bool[], $10::text[])
 	AS u(id, attempt, worker, state, wait, result, failed, message, retryable, stack)`
 
-// attemptFence lets an attempt's outcome through while its job is open, the attempt is the newest, it is its claimer's, and was not settled before. The
-// job's state does not matter: one that was taken from a worker that seemed dead still gets that worker's outcome, wherever it waits, until
+// attemptFence lets an attempt's outcome through while its job is open, the attempt is the newest,
+// it is its claimer's, and was not settled before. The job's state does not matter: one that was
+// taken from a worker that seemed dead still gets that worker's outcome, wherever it waits, until
 // another worker claims it.
 const attemptFence = `j.id = ANY (ARRAY[u.id]) AND j.attempt = u.attempt AND j.settled_attempt < u.attempt AND j.worker_id = u.worker`
 
@@ -52,13 +53,15 @@ const (
 	settledTail = ` SELECT id, state, delivery, run_at FROM done`
 	failedTail  = `, failed AS (
 	INSERT INTO job_errors (job_id, attempt, at, message, retryable, stack)
-	SELECT u.id, u.attempt, now(), u.message, u.retryable, u.stack FROM ` + settleFrom + ` WHERE u.message IS NOT NULL AND u.id = ANY (ARRAY(SELECT id FROM done))
+	SELECT u.id, u.attempt, now(), u.message, u.retryable, u.stack FROM ` + settleFrom +
+		` WHERE u.message IS NOT NULL AND u.id = ANY (ARRAY(SELECT id FROM done))
 	ON CONFLICT DO NOTHING
 )` + settledTail
 )
 
-// settleJobs finishes what is finished, lets the rest wait again, and finishes as canceled what a cancel was asked for meanwhile. These are commits
-// of their own: what the first wrote stands if the second fails, and sending it again is harmless.
+// settleJobs finishes what is finished, lets the rest wait again, and finishes as canceled what a
+// cancel was asked for meanwhile. These are commits of their own: what the first wrote stands if
+// the second fails, and sending it again is harmless.
 func (p *postgresEngine) settleJobs(ctx context.Context, sets []*job.Settlement) ([]settled, error) {
 	var finish, reopen []*job.Settlement
 	for i := range sets {

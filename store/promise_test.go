@@ -19,11 +19,14 @@ import (
 	"github.com/waybill/waybill/internal/testenv"
 )
 
-// TestThePromiseHolds plays random orders of submit, send, take, claim, settle, crash, answer, loss, audit, cancel and retry by hand against
-// the real store (SQLite), the real dispatcher and the real audit, on a real Redis that may forget any suffix of its log: its whole content
-// is copied at every step, and an earlier copy can be put back. Workers are played: they take tasks as asynq's scripts do.
+// TestThePromiseHolds plays random orders of submit, send, take, claim, settle, crash, answer,
+// loss, audit, cancel and retry by hand against the real store (SQLite), the real dispatcher and
+// the real audit, on a real Redis that may forget any suffix of its log: its whole content is
+// copied at every step, and an earlier copy can be put back. Workers are played: they take tasks as
+// asynq's scripts do.
 //
-// It covers the three fences, the watermark, orphans, stuck tasks, and the table of state changes. After every step:
+// It covers the three fences, the watermark, orphans, stuck tasks, and the table of state changes.
+// After every step:
 //   - every change of state is in the table of package job;
 //   - no job is given to a worker while a living one holds it, and attempt numbers rise;
 //   - a job that was canceled while it waited is not given to anybody;
@@ -32,8 +35,9 @@ import (
 //
 // And once the faults end, everything finishes, and fsck finds nothing.
 //
-// It does not cover what only real processes can show: timeouts, the heartbeat's clock, connections that break between command and reply
-// (chaos/ does), PostgreSQL's visibility rules, and group commit.
+// It does not cover what only real processes can show: timeouts, the heartbeat's clock, connections
+// that break between command and reply (chaos/ does), PostgreSQL's visibility rules, and group
+// commit.
 func TestThePromiseHolds(t *testing.T) {
 	t.Parallel()
 	client, err := redisx.Connect(testenv.Redis(t).URL)
@@ -47,8 +51,10 @@ func TestThePromiseHolds(t *testing.T) {
 		w := newWorld(t, rt, client, filepath.Join(dir, fmt.Sprint(n, ".db")))
 		defer w.s.Close()
 		rt.Repeat(map[string]func(*rapid.T){
-			"submit": w.submit, "send": w.send, "take": w.take, "settle": w.settleOne, "crash": w.crash, "late": w.late, "forward": w.forwardAll,
-			"forget": w.forget, "audit": w.auditPass, "orphans": w.orphans, "cancel": w.cancel, "retry": w.retry, "": w.invariants,
+			"submit": w.submit, "send": w.send, "take": w.take, "settle": w.settleOne, "crash": w.crash, "late": w.late,
+			"forward": w.forwardAll,
+			"forget":  w.forget, "audit": w.auditPass, "orphans": w.orphans, "cancel": w.cancel, "retry": w.retry,
+			"": w.invariants,
 		})
 		w.drain()
 	})
@@ -213,7 +219,12 @@ func (w *world) settleOne(t *rapid.T) {
 	i := rapid.IntRange(0, len(w.holding)-1).Draw(t, "attempt")
 	h := w.holding[i]
 	w.holding = slices.Delete(w.holding, i, i+1)
-	w.settle(t, h, rapid.SampledFrom([]job.State{job.Completed, job.Retry, job.Archived, job.Scheduled, job.Pending}).Draw(t, "outcome"))
+	w.settle(
+		t,
+		h,
+		rapid.SampledFrom([]job.State{job.Completed, job.Retry, job.Archived, job.Scheduled, job.Pending}).
+			Draw(t, "outcome"),
+	)
 }
 
 func (w *world) settle(t *rapid.T, h held, state job.State) {
@@ -232,9 +243,15 @@ func (w *world) settle(t *rapid.T, h held, state job.State) {
 		return
 	}
 	if now := w.jobs[h.job.ID]; h.job.Attempt != now.Attempt {
-		t.Fatalf("the outcome of attempt %d of %s was taken, attempt %d is the newest", h.job.Attempt, now.ID, now.Attempt)
+		t.Fatalf(
+			"the outcome of attempt %d of %s was taken, attempt %d is the newest",
+			h.job.Attempt,
+			now.ID,
+			now.Attempt,
+		)
 	}
-	if rapid.IntRange(0, 3).Draw(t, "answer of the ledger arrives") == 0 { // it was lost: the worker sends the same again
+	// It was lost: the worker sends the same again.
+	if rapid.IntRange(0, 3).Draw(t, "answer of the ledger arrives") == 0 {
 		again, err := w.s.Settle(w.ctx, []*job.Settlement{&set})
 		noError(t, err)
 		if !again[0].Accepted || again[0].Delivery != out[0].Delivery {
@@ -242,7 +259,8 @@ func (w *world) settle(t *rapid.T, h held, state job.State) {
 		}
 	}
 	switch n := w.read(h.job.ID).Failures; {
-	case out[0].State == job.Canceled && n == w.failures[h.job.ID]: // it had been handed back before, and ended as canceled then
+	// It had been handed back before, and ended as canceled then.
+	case out[0].State == job.Canceled && n == w.failures[h.job.ID]:
 	case set.Failed:
 		w.failures[h.job.ID]++
 	}
@@ -262,8 +280,8 @@ func (w *world) settle(t *rapid.T, h held, state job.State) {
 	}
 }
 
-// crash is a worker that falls silent with all that it holds: its heartbeat row goes stale, which Leave stands for. Once it beats again, it does
-// not know of what it held.
+// crash is a worker that falls silent with all that it holds: its heartbeat row goes stale, which
+// Leave stands for. Once it beats again, it does not know of what it held.
 func (w *world) crash(t *rapid.T) {
 	if len(w.holding) == 0 {
 		t.Skip("nobody holds anything")
@@ -289,7 +307,8 @@ func (w *world) late(t *rapid.T) {
 	w.settle(t, h, rapid.SampledFrom([]job.State{job.Completed, job.Retry}).Draw(t, "outcome"))
 }
 
-// forwardAll moves every task that waits for its time, due or not: the ledger knows better than a clock that runs ahead.
+// forwardAll moves every task that waits for its time, due or not: the ledger knows better than a
+// clock that runs ahead.
 func (w *world) forwardAll(*rapid.T) {
 	for _, set := range []string{"scheduled", "retry"} {
 		for _, id := range w.redis.ZRange(w.ctx, prefix+set, 0, -1).Val() {
@@ -300,7 +319,8 @@ func (w *world) forwardAll(*rapid.T) {
 	}
 }
 
-// forget puts an earlier content of Redis back: it restarted without the newest part of its log, or empty.
+// forget puts an earlier content of Redis back: it restarted without the newest part of its log, or
+// empty.
 func (w *world) forget(t *rapid.T) {
 	if len(w.history) == 0 {
 		t.Skip("no history")
@@ -347,7 +367,8 @@ func (w *world) orphans(t *rapid.T) {
 	noError(t, err)
 }
 
-// beats is the heartbeat of every worker: what the ledger believes to be with it and is not, it hands back.
+// beats is the heartbeat of every worker: what the ledger believes to be with it and is not, it
+// hands back.
 func (w *world) beats(t *rapid.T) {
 	for _, worker := range w.workers {
 		orders, err := w.s.Heartbeat(w.ctx, job.Heartbeat{WorkerID: worker})
@@ -356,7 +377,12 @@ func (w *world) beats(t *rapid.T) {
 			if !slices.ContainsFunc(w.holding, func(h held) bool {
 				return h.worker == worker && h.job.ID == lease.JobID && h.job.Attempt == lease.Attempt
 			}) {
-				_, err := w.s.Settle(w.ctx, []*job.Settlement{{JobID: lease.JobID, Attempt: lease.Attempt, WorkerID: worker, State: job.Pending}})
+				_, err := w.s.Settle(
+					w.ctx,
+					[]*job.Settlement{
+						{JobID: lease.JobID, Attempt: lease.Attempt, WorkerID: worker, State: job.Pending},
+					},
+				)
 				noError(t, err)
 			}
 		}
@@ -423,7 +449,11 @@ func (w *world) invariants(t *rapid.T) {
 
 // reachable allows what one step may do: at most a claim and its end.
 func reachable(from, to job.State) bool {
-	return from.CanBecome(to) || slices.ContainsFunc(job.States, func(mid job.State) bool { return from.CanBecome(mid) && mid.CanBecome(to) && !mid.Finished() })
+	return from.CanBecome(to) ||
+		slices.ContainsFunc(
+			job.States,
+			func(mid job.State) bool { return from.CanBecome(mid) && mid.CanBecome(to) && !mid.Finished() },
+		)
 }
 
 // drain lets everything work again: what is open must finish.

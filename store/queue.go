@@ -33,15 +33,16 @@ func (s *Store) Pause(ctx context.Context, queue, by, reason string) error {
 	return s.wrap("pause queue", err)
 }
 
-// Resume ends a pause and writes down when, for a queue that the ledger did not know to be paused too: every pause in Redis that is older
-// has ended.
+// Resume ends a pause and writes down when, for a queue that the ledger did not know to be paused
+// too: every pause in Redis that is older has ended.
 func (s *Store) Resume(ctx context.Context, queue string) error {
 	now, err := s.Now(ctx)
 	if err != nil {
 		return err
 	}
 	_, err = s.db.NewInsert().Model(&queueRow{Name: queue, ResumedAt: now}).On("CONFLICT (name) DO UPDATE").
-		Set("paused_at = NULL").Set("paused_by = NULL").Set("reason = NULL").Set("resumed_at = EXCLUDED.resumed_at").Exec(ctx)
+		Set("paused_at = NULL").
+		Set("paused_by = NULL").Set("reason = NULL").Set("resumed_at = EXCLUDED.resumed_at").Exec(ctx)
 	return s.wrap("resume queue", err)
 }
 
@@ -53,13 +54,20 @@ func (s *Store) Queues(ctx context.Context) ([]job.Queue, error) {
 	}
 	out := make([]job.Queue, len(rows))
 	for i, r := range rows {
-		out[i] = job.Queue{Name: r.Name, PausedAt: utc(r.PausedAt), PausedBy: r.PausedBy, Reason: r.Reason, ResumedAt: utc(r.ResumedAt)}
+		out[i] = job.Queue{
+			Name:      r.Name,
+			PausedAt:  utc(r.PausedAt),
+			PausedBy:  r.PausedBy,
+			Reason:    r.Reason,
+			ResumedAt: utc(r.ResumedAt),
+		}
 	}
 	return out, nil
 }
 
-// queuesOf finds the queues that have jobs of some kind, by one step through an index for each, however many jobs there are: an index that leads by
-// queue and holds no others, or one that leads by state and queue.
+// queuesOf finds the queues that have jobs of some kind, by one step through an index for each,
+// however many jobs there are: an index that leads by queue and holds no others, or one that leads
+// by state and queue.
 func (s *Store) queuesOf(ctx context.Context, table, where string, args ...any) (queues []string, err error) {
 	err = s.db.NewRaw(`
 WITH RECURSIVE q (queue) AS (
@@ -82,7 +90,12 @@ func (s *Store) ArchivedCounts(ctx context.Context) (map[string]int, error) {
 	}
 	out := make(map[string]int, len(queues))
 	for _, queue := range queues {
-		some := s.db.NewSelect().Table("outcomes").ColumnExpr("1").Where("state = ?", job.Archived).Where("queue = ?", queue).Limit(maxArchived)
+		some := s.db.NewSelect().
+			Table("outcomes").
+			ColumnExpr("1").
+			Where("state = ?", job.Archived).
+			Where("queue = ?", queue).
+			Limit(maxArchived)
 		n, err := s.db.NewSelect().TableExpr("(?) AS a", some).Count(ctx)
 		if err != nil {
 			return nil, s.wrap("count archived jobs", err)

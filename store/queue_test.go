@@ -25,12 +25,15 @@ func TestAPauseKeepsItsFirstReasonUntilItEnds(t *testing.T) {
 		must(t, s.Pause(t.Context(), "low", "ann@example.com", "mail is down"))
 		must(t, s.Pause(t.Context(), "low", "bob@example.com", "another reason"))
 		q := queues(t, s)["low"]
-		if q.PausedBy != "ann@example.com" || q.Reason != "mail is down" || time.Since(q.PausedAt).Abs() > time.Minute || !q.ResumedAt.IsZero() {
+		if q.PausedBy != "ann@example.com" || q.Reason != "mail is down" ||
+			time.Since(q.PausedAt).Abs() > time.Minute ||
+			!q.ResumedAt.IsZero() {
 			t.Errorf("%+v", q)
 		}
 		must(t, s.Resume(t.Context(), "low"))
 		after := queues(t, s)["low"]
-		if !after.PausedAt.IsZero() || after.PausedBy != "" || after.Reason != "" || after.ResumedAt.Before(q.PausedAt) {
+		if !after.PausedAt.IsZero() || after.PausedBy != "" || after.Reason != "" ||
+			after.ResumedAt.Before(q.PausedAt) {
 			t.Errorf("%+v", after)
 		}
 		must(t, s.Pause(t.Context(), "low", "bob@example.com", "once more"))

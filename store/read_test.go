@@ -43,9 +43,17 @@ func TestDeliveriesComeInTheOrderOfTheirDecision(t *testing.T) {
 	forEachEngine(t, func(t *testing.T, s *Store) {
 		w := job.NewID()
 		first := create(t, s, submission())[0]
-		rest := create(t, s, submission(), submission(), submission(), submission(func(s *job.Submission) { s.Queue = "low" }))
+		rest := create(
+			t,
+			s,
+			submission(),
+			submission(),
+			submission(),
+			submission(func(s *job.Submission) { s.Queue = "low" }),
+		)
 		settle(t, s, settlement(mustClaim(t, s, rest[0], w), w, job.Completed))
-		if _, err := s.Redeliver(t.Context(), []job.OpenDelivery{{Position: job.Position{ID: first.ID}, Number: 1}}); err != nil {
+		if _, err := s.Redeliver(t.Context(),
+			[]job.OpenDelivery{{Position: job.Position{ID: first.ID}, Number: 1}}); err != nil {
 			t.Fatal(err)
 		}
 		want := []job.ID{rest[1].ID, rest[2].ID, first.ID} // redelivered, it is the newest
@@ -65,7 +73,13 @@ func TestDeliveriesComeInTheOrderOfTheirDecision(t *testing.T) {
 		if !slices.Equal(got, want) {
 			t.Errorf("got %v, want %v", got, want)
 		}
-		from, err := s.OpenDeliveries(t.Context(), "default", job.Position{DispatchAt: horizon}, horizon.Add(time.Hour), 10)
+		from, err := s.OpenDeliveries(
+			t.Context(),
+			"default",
+			job.Position{DispatchAt: horizon},
+			horizon.Add(time.Hour),
+			10,
+		)
 		if err != nil || len(from) != 0 {
 			t.Errorf("after the horizon: %v, %v", from, err)
 		}
@@ -87,7 +101,8 @@ func TestParcelsAndStandingLeaveOutTheFinished(t *testing.T) {
 		settle(t, s, settlement(mustClaim(t, s, jobs[0], w), w, job.Completed))
 		ids := []job.ID{jobs[0].ID, jobs[1].ID}
 		parcels, err := s.Messages(t.Context(), ids)
-		if err != nil || len(parcels) != 1 || parcels[0].JobID != jobs[1].ID || string(parcels[0].Payload) != `{"a": 1.10}` {
+		if err != nil || len(parcels) != 1 || parcels[0].JobID != jobs[1].ID ||
+			string(parcels[0].Payload) != `{"a": 1.10}` {
 			t.Errorf("parcels: %+v, %v", parcels, err)
 		}
 		standing, err := s.DeliveriesOf(t.Context(), ids)
@@ -105,7 +120,8 @@ func TestAPauseKeepsItsFirstReason(t *testing.T) {
 			}
 		}
 		q, err := s.Queues(t.Context())
-		if err != nil || len(q) != 1 || q[0].PausedBy != "ann" || q[0].Reason != "because of ann" || q[0].PausedAt.IsZero() {
+		if err != nil || len(q) != 1 || q[0].PausedBy != "ann" || q[0].Reason != "because of ann" ||
+			q[0].PausedAt.IsZero() {
 			t.Fatalf("paused: %+v, %v", q, err)
 		}
 		if err := s.Resume(t.Context(), "low"); err != nil {
@@ -121,9 +137,12 @@ func TestALargeBatchWithLabelsIsQuick(t *testing.T) {
 	forEachEngine(t, func(t *testing.T, s *Store) {
 		subs, owner := make([]job.Submission, job.MaxBatch), job.NewID()
 		for i := range subs {
-			subs[i] = submission(func(s *job.Submission) { s.OwnerID, s.Labels = owner, map[string]string{"run": "x", "n": "y"} })
+			subs[i] = submission(
+				func(s *job.Submission) { s.OwnerID, s.Labels = owner, map[string]string{"run": "x", "n": "y"} },
+			)
 		}
-		if _, err := s.CreateAll(t.Context(), subs); err != nil { // a plan that compares each with each runs into the statement's timeout
+		// A plan that compares each with each runs into the statement's timeout.
+		if _, err := s.CreateAll(t.Context(), subs); err != nil {
 			t.Fatal(err)
 		}
 		page, err := s.Jobs(t.Context(), job.Filter{Labels: map[string]string{"run": "x"}, Limit: 200})
@@ -133,7 +152,8 @@ func TestALargeBatchWithLabelsIsQuick(t *testing.T) {
 	})
 }
 
-// A queue that was empty when PostgreSQL last looked must not make every claim and settlement walk all open jobs.
+// A queue that was empty when PostgreSQL last looked must not make every claim and settlement walk
+// all open jobs.
 func TestHotWritesFindTheirJobsByKeyWhateverTheStatisticsSay(t *testing.T) {
 	t.Parallel()
 	s := newStore(t, testenv.Postgres(t))
@@ -147,7 +167,8 @@ func TestHotWritesFindTheirJobsByKeyWhateverTheStatisticsSay(t *testing.T) {
 		}
 	}
 	flood()
-	for _, q := range []string{"DELETE FROM open_jobs WHERE id <> (SELECT id FROM open_jobs ORDER BY id DESC LIMIT 1)", "VACUUM ANALYZE open_jobs", "VACUUM ANALYZE submissions"} {
+	for _, q := range []string{"DELETE FROM open_jobs WHERE id <> (SELECT id FROM open_jobs ORDER BY id DESC LIMIT 1)",
+		"VACUUM ANALYZE open_jobs", "VACUUM ANALYZE submissions"} {
 		if _, err := s.db.ExecContext(t.Context(), q); err != nil {
 			t.Fatal(err)
 		}
@@ -155,7 +176,11 @@ func TestHotWritesFindTheirJobsByKeyWhateverTheStatisticsSay(t *testing.T) {
 	mustClaim(t, s, create(t, s, submission())[0], w) // whatever is kept of a plan is kept now
 	flood()
 	read := func() (n int) {
-		err := s.db.NewSelect().Table("pg_stat_user_tables").ColumnExpr("coalesce(idx_tup_fetch, 0) + seq_tup_read").Where("relname = 'open_jobs'").Scan(t.Context(), &n)
+		err := s.db.NewSelect().
+			Table("pg_stat_user_tables").
+			ColumnExpr("coalesce(idx_tup_fetch, 0) + seq_tup_read").
+			Where("relname = 'open_jobs'").
+			Scan(t.Context(), &n)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -182,7 +207,8 @@ func TestHotWritesFindTheirJobsByKeyWhateverTheStatisticsSay(t *testing.T) {
 	}
 }
 
-// Whoever wants several jobs locks them in the order of their ids, so that no two wait for each other.
+// Whoever wants several jobs locks them in the order of their ids, so that no two wait for each
+// other.
 func TestClaimsAndSettlementsLockInTheOrderOfTheirIDs(t *testing.T) {
 	t.Parallel()
 	s := newStore(t, testenv.Postgres(t))
@@ -195,7 +221,8 @@ func TestClaimsAndSettlementsLockInTheOrderOfTheirIDs(t *testing.T) {
 			t.Fatal(err)
 		}
 		var got job.ID
-		if err := tx.NewSelect().Table("open_jobs").Column("id").Where("id = ?", id).For("UPDATE NOWAIT").Scan(t.Context(), &got); err != nil {
+		if err := tx.NewSelect().Table("open_jobs").Column("id").Where("id = ?",
+			id).For("UPDATE NOWAIT").Scan(t.Context(), &got); err != nil {
 			t.Errorf("somebody who waits for a job holds one behind it: %v", err)
 		}
 		return func() { _ = tx.Rollback() }
@@ -205,7 +232,11 @@ func TestClaimsAndSettlementsLockInTheOrderOfTheirIDs(t *testing.T) {
 		done := make(chan error, 1)
 		go func() { done <- write() }()
 		testenv.Eventually(t, 5*time.Second, func() bool {
-			n, err := s.db.NewSelect().Table("pg_stat_activity").Where("datname = current_database()").Where("wait_event_type = 'Lock'").Count(t.Context())
+			n, err := s.db.NewSelect().
+				Table("pg_stat_activity").
+				Where("datname = current_database()").
+				Where("wait_event_type = 'Lock'").
+				Count(t.Context())
 			return err == nil && n > 0
 		}, "it waits for the first job")
 		lock(high)()
@@ -215,11 +246,17 @@ func TestClaimsAndSettlementsLockInTheOrderOfTheirIDs(t *testing.T) {
 		}
 	}
 	against(func() error {
-		_, err := s.Claim(t.Context(), []job.ClaimRequest{{JobID: high, Delivery: 1, WorkerID: w}, {JobID: low, Delivery: 1, WorkerID: w}})
+		_, err := s.Claim(
+			t.Context(),
+			[]job.ClaimRequest{{JobID: high, Delivery: 1, WorkerID: w}, {JobID: low, Delivery: 1, WorkerID: w}},
+		)
 		return err
 	})
 	for _, state := range []job.State{job.Scheduled, job.Completed} {
-		sets := []*job.Settlement{{JobID: high, Attempt: 1, WorkerID: w, State: state}, {JobID: low, Attempt: 1, WorkerID: w, State: state}}
+		sets := []*job.Settlement{
+			{JobID: high, Attempt: 1, WorkerID: w, State: state},
+			{JobID: low, Attempt: 1, WorkerID: w, State: state},
+		}
 		if state == job.Completed {
 			mustClaim(t, s, &job.Job{ID: low, Delivery: 1}, w)
 			mustClaim(t, s, &job.Job{ID: high, Delivery: 1}, w)

@@ -29,14 +29,24 @@ type familyRow struct {
 
 func (r *familyRow) family() *account.Family {
 	return &account.Family{ID: r.ID, UserID: r.UserID, KeyHash: r.KeyHash, TokenHash: r.TokenHash,
-		CreatedAt: utc(r.CreatedAt), ExpiresAt: utc(r.ExpiresAt), LastUsedAt: utc(r.LastUsedAt), IP: r.IP, UserAgent: r.UserAgent}
+		CreatedAt: utc(
+			r.CreatedAt,
+		), ExpiresAt: utc(r.ExpiresAt), LastUsedAt: utc(r.LastUsedAt), IP: r.IP, UserAgent: r.UserAgent}
 }
 
-// CreateFamily writes down a sign-in with its first refresh token, for a user whose password hash is still the one given.
-// Else it answers job.CodeConflict.
+// CreateFamily writes down a sign-in with its first refresh token, for a user whose password hash
+// is still the one given. Else it answers job.CodeConflict.
 func (s *Store) CreateFamily(ctx context.Context, f *account.Family, hash string, e account.AuditEntry) error {
-	row := &familyRow{ID: f.ID, UserID: f.UserID, KeyHash: f.KeyHash, TokenHash: f.TokenHash, CreatedAt: f.CreatedAt, ExpiresAt: f.ExpiresAt,
-		IP: job.CleanText(f.IP, maxAuditIP), UserAgent: job.CleanText(f.UserAgent, maxAuditAgent)}
+	row := &familyRow{
+		ID:        f.ID,
+		UserID:    f.UserID,
+		KeyHash:   f.KeyHash,
+		TokenHash: f.TokenHash,
+		CreatedAt: f.CreatedAt,
+		ExpiresAt: f.ExpiresAt,
+		IP:        job.CleanText(f.IP, maxAuditIP),
+		UserAgent: job.CleanText(f.UserAgent, maxAuditAgent),
+	}
 	return s.signIn(ctx, "insert refresh family", f.UserID, hash, e, func(ctx context.Context, tx bun.Tx) error {
 		_, err := tx.NewInsert().Model(row).Exec(ctx)
 		return err
@@ -52,9 +62,10 @@ func (s *Store) Family(ctx context.Context, id job.ID) (*account.Family, error) 
 	return row.family(), nil
 }
 
-// Rotate replaces the good refresh token of a family in one conditional update, so of several callers with the same token
-// one at most succeeds. A token that was good once and is not any more has been stolen or copied: the family is revoked, and
-// the answer has no user. Where no family lives under the key, it is job.CodeNotFound.
+// Rotate replaces the good refresh token of a family in one conditional update, so of several
+// callers with the same token one at most succeeds. A token that was good once and is not any more
+// has been stolen or copied: the family is revoked, and the answer has no user. Where no family
+// lives under the key, it is job.CodeNotFound.
 func (s *Store) Rotate(ctx context.Context, r account.Rotation) (account.Rotated, error) {
 	done, err := s.rotate(ctx, r)
 	if !errors.Is(err, sql.ErrNoRows) {
@@ -68,7 +79,8 @@ func (s *Store) Rotate(ctx context.Context, r account.Rotation) (account.Rotated
 	return account.Rotated{Family: f}, err
 }
 
-// rotate reads the user in the same transaction: if that fails, the old token is still good and the client may try again.
+// rotate reads the user in the same transaction: if that fails, the old token is still good and the
+// client may try again.
 func (s *Store) rotate(ctx context.Context, r account.Rotation) (done account.Rotated, err error) {
 	err = s.inTx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		row := new(familyRow)
@@ -87,9 +99,13 @@ func (s *Store) rotate(ctx context.Context, r account.Rotation) (done account.Ro
 	return done, err
 }
 
-// EndFamily revokes the family under the key and answers what it was. The audit entry, if there is to be one, is made of it
-// and committed with it.
-func (s *Store) EndFamily(ctx context.Context, keyHash []byte, entry func(*account.Family) account.AuditEntry) (*account.Family, error) {
+// EndFamily revokes the family under the key and answers what it was. The audit entry, if there is
+// to be one, is made of it and committed with it.
+func (s *Store) EndFamily(
+	ctx context.Context,
+	keyHash []byte,
+	entry func(*account.Family) account.AuditEntry,
+) (*account.Family, error) {
 	row := new(familyRow)
 	err := s.inTx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		err := tx.NewDelete().Model(row).Where("key_hash = ?", keyHash).Returning("?Columns").Scan(ctx)
@@ -104,8 +120,8 @@ func (s *Store) EndFamily(ctx context.Context, keyHash []byte, entry func(*accou
 	return row.family(), nil
 }
 
-// PurgeFamilies deletes at most limit of those that had expired at the time given or were made before createdBefore, by
-// their ids, and answers how many.
+// PurgeFamilies deletes at most limit of those that had expired at the time given or were made
+// before createdBefore, by their ids, and answers how many.
 func (s *Store) PurgeFamilies(ctx context.Context, at, createdBefore time.Time, limit int) (int, error) {
 	old := s.db.NewSelect().Table("refresh_families").Column("id").
 		Where("expires_at <= ? OR id < ?", at, job.FirstIDAt(createdBefore)).Limit(int64(limit))

@@ -20,14 +20,25 @@ func sum(text string) []byte {
 
 func createFamily(t *testing.T, s *Store, userID job.ID) *account.Family {
 	t.Helper()
-	f := &account.Family{ID: job.NewID(), UserID: userID, CreatedAt: microsecond(), ExpiresAt: microsecond().Add(time.Hour)}
+	f := &account.Family{
+		ID:        job.NewID(),
+		UserID:    userID,
+		CreatedAt: microsecond(),
+		ExpiresAt: microsecond().Add(time.Hour),
+	}
 	f.KeyHash, f.TokenHash = sum("key "+f.ID.String()), sum("token "+f.ID.String())
 	must(t, s.CreateFamily(t.Context(), f, someHash, account.AuditEntry{}))
 	return f
 }
 
 func rotation(f *account.Family, from, to []byte) account.Rotation {
-	return account.Rotation{KeyHash: f.KeyHash, OldHash: from, NewHash: to, At: microsecond(), ExpiresAt: microsecond().Add(time.Hour)}
+	return account.Rotation{
+		KeyHash:   f.KeyHash,
+		OldHash:   from,
+		NewHash:   to,
+		At:        microsecond(),
+		ExpiresAt: microsecond().Add(time.Hour),
+	}
 }
 
 func TestATokenUsedTwiceEndsItsFamily(t *testing.T) {
@@ -78,8 +89,8 @@ func TestOfManyRefreshesAtOnceOneAtMostWins(t *testing.T) {
 	})
 }
 
-// Property: in whatever order the tokens of a family are presented, several at once, none is good twice, and at most one is
-// good at the end.
+// Property: in whatever order the tokens of a family are presented, several at once, none is good
+// twice, and at most one is good at the end.
 func TestAnyOrderOfRefreshesLeavesAtMostOneLiveToken(t *testing.T) {
 	forEachEngine(t, func(t *testing.T, s *Store) {
 		u := createUser(t, s, account.RoleUser)
@@ -110,7 +121,14 @@ func TestAnyOrderOfRefreshesLeavesAtMostOneLiveToken(t *testing.T) {
 }
 
 // present rotates from several tokens at once and answers the tokens that were made.
-func present(t *testing.T, s *Store, f *account.Family, tokens [][]byte, picks []int, uses map[string]int) (made [][]byte) {
+func present(
+	t *testing.T,
+	s *Store,
+	f *account.Family,
+	tokens [][]byte,
+	picks []int,
+	uses map[string]int,
+) (made [][]byte) {
 	var mu sync.Mutex
 	var all sync.WaitGroup
 	for _, p := range picks {
@@ -149,8 +167,11 @@ func TestPurgingTakesWhatHasExpiredAndNoMoreThanAsked(t *testing.T) {
 			last = createFamily(t, s, u.ID)
 			createSession(t, s, u.ID)
 		}
-		live, err := s.Rotate(t.Context(), account.Rotation{KeyHash: last.KeyHash, OldHash: last.TokenHash, NewHash: sum("new"), At: microsecond(),
-			ExpiresAt: microsecond().Add(24 * time.Hour)})
+		live, err := s.Rotate(
+			t.Context(),
+			account.Rotation{KeyHash: last.KeyHash, OldHash: last.TokenHash, NewHash: sum("new"), At: microsecond(),
+				ExpiresAt: microsecond().Add(24 * time.Hour)},
+		)
 		must(t, err)
 		at := live.Family.CreatedAt.Add(2 * time.Hour)
 		for _, want := range []int{3, 1, 0} {

@@ -12,7 +12,8 @@ import (
 // maxTries bounds how often a statement or a transaction is tried that the engine calls repeatable.
 const maxTries = 3
 
-// inTx runs f in a transaction, and again where the whole of it may be repeated. f must not build on what an earlier call of it left behind.
+// inTx runs f in a transaction, and again where the whole of it may be repeated. f must not build
+// on what an earlier call of it left behind.
 func (s *Store) inTx(ctx context.Context, f func(context.Context, bun.Tx) error) error {
 	return repeat(s.engine.repeatable, func() error { return s.db.RunInTx(ctx, nil, f) })
 }
@@ -27,11 +28,12 @@ func repeat(repeatable func(error) bool, try func() error) (err error) {
 	return err
 }
 
-// maxCulprits is how many of the rows of a failed transaction may fail alone, one after the other, before the reason is taken to be none of theirs.
+// maxCulprits is how many of the rows of a failed transaction may fail alone, one after the other,
+// before the reason is taken to be none of theirs.
 const maxCulprits = 3
 
-// oneByOne does for each id alone what failed with err for all of them together, so that a row that the database refuses does not hold up the
-// others. It answers the first error, if there was any.
+// oneByOne does for each id alone what failed with err for all of them together, so that a row that
+// the database refuses does not hold up the others. It answers the first error, if there was any.
 func oneByOne(ids []job.ID, err error, do func(job.ID) error) error {
 	var first error
 	hopeful := maxCulprits
@@ -53,7 +55,8 @@ func oneByOne(ids []job.ID, err error, do func(job.ID) error) error {
 	return first
 }
 
-// repeating is where bun sends the statements that are in no transaction: they are repeated as inTx repeats transactions.
+// repeating is where bun sends the statements that are in no transaction: they are repeated as inTx
+// repeats transactions.
 type repeating struct {
 	db         *sql.DB
 	repeatable func(error) bool
@@ -82,6 +85,7 @@ func (r *repeating) QueryContext(ctx context.Context, query string, args ...any)
 
 // QueryRowContext implements bun.IConn.
 func (r *repeating) QueryRowContext(ctx context.Context, query string, args ...any) (row *sql.Row) {
-	_ = repeat(r.repeatable, func() error { row = r.db.QueryRowContext(ctx, query, args...); return row.Err() }) // the row itself holds the error
+	// The row itself holds the error.
+	_ = repeat(r.repeatable, func() error { row = r.db.QueryRowContext(ctx, query, args...); return row.Err() })
 	return row
 }

@@ -12,10 +12,15 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// DecideSchedules locks up to limit schedules that are due, or whose buffered time may be released; schedules that another process
-// holds are left to it. judge decides on each (false: not in this transaction), and what it decides is written in one commit: ticks, jobs,
-// canceled jobs, the next times. Of two processes that decided the same tick, one writes nothing for it.
-func (s *Store) DecideSchedules(ctx context.Context, limit int, judge func(now time.Time, due *job.DueSchedule) (job.ScheduleDecision, bool)) (*job.Decided, error) {
+// DecideSchedules locks up to limit schedules that are due, or whose buffered time may be released;
+// schedules that another process holds are left to it. judge decides on each (false: not in this
+// transaction), and what it decides is written in one commit: ticks, jobs, canceled jobs, the next
+// times. Of two processes that decided the same tick, one writes nothing for it.
+func (s *Store) DecideSchedules(
+	ctx context.Context,
+	limit int,
+	judge func(now time.Time, due *job.DueSchedule) (job.ScheduleDecision, bool),
+) (*job.Decided, error) {
 	out, due, err := s.decide(ctx, limit, nil, judge)
 	if job.FaultOf(err) == job.FaultNone || len(due) < 2 {
 		return out, err
@@ -32,8 +37,13 @@ func (s *Store) DecideSchedules(ctx context.Context, limit int, judge func(now t
 	return out, err
 }
 
-// decide is one transaction, over all schedules or only those given. With an error, it answers which schedules it was about.
-func (s *Store) decide(ctx context.Context, limit int, only []job.ID, judge func(time.Time, *job.DueSchedule) (job.ScheduleDecision, bool),
+// decide is one transaction, over all schedules or only those given. With an error, it answers
+// which schedules it was about.
+func (s *Store) decide(
+	ctx context.Context,
+	limit int,
+	only []job.ID,
+	judge func(time.Time, *job.DueSchedule) (job.ScheduleDecision, bool),
 ) (out *job.Decided, due []job.ID, err error) {
 	out = new(job.Decided)
 	err = s.inTx(ctx, func(ctx context.Context, tx bun.Tx) error {
@@ -49,7 +59,8 @@ func (s *Store) decide(ctx context.Context, limit int, only []job.ID, judge func
 		var decisions []job.ScheduleDecision
 		for _, r := range rows {
 			due = append(due, r.ID)
-			if d, ok := judge(utc(r.Now), &job.DueSchedule{Schedule: r.schedule(), Open: open[r.ID], OwnerDisabled: r.OwnerDisabled}); ok {
+			if d, ok := judge(utc(r.Now),
+				&job.DueSchedule{Schedule: r.schedule(), Open: open[r.ID], OwnerDisabled: r.OwnerDisabled}); ok {
 				decisions = append(decisions, d)
 			}
 		}
@@ -63,8 +74,13 @@ func (s *Store) decide(ctx context.Context, limit int, only []job.ID, judge func
 	return out, due, nil
 }
 
-// ChangeSchedule locks one schedule and writes what judge makes of it, like DecideSchedules. An error of judge changes nothing.
-func (s *Store) ChangeSchedule(ctx context.Context, id job.ID, judge func(now time.Time, due *job.DueSchedule) (job.ScheduleDecision, error)) (*job.Decided, error) {
+// ChangeSchedule locks one schedule and writes what judge makes of it, like DecideSchedules. An
+// error of judge changes nothing.
+func (s *Store) ChangeSchedule(
+	ctx context.Context,
+	id job.ID,
+	judge func(now time.Time, due *job.DueSchedule) (job.ScheduleDecision, error),
+) (*job.Decided, error) {
 	out := new(job.Decided)
 	err := s.inTx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		row := new(scheduleRow)
@@ -81,7 +97,10 @@ func (s *Store) ChangeSchedule(ctx context.Context, id job.ID, judge func(now ti
 		if err != nil {
 			return err
 		}
-		d, err := judge(utc(row.Now), &job.DueSchedule{Schedule: row.schedule(), Open: open[id], OwnerDisabled: row.OwnerDisabled})
+		d, err := judge(
+			utc(row.Now),
+			&job.DueSchedule{Schedule: row.schedule(), Open: open[id], OwnerDisabled: row.OwnerDisabled},
+		)
 		if err != nil {
 			return err
 		}
@@ -96,10 +115,15 @@ func (s *Store) ChangeSchedule(ctx context.Context, id job.ID, judge func(now ti
 }
 
 // ownerDisabled is asked with every decision: a schedule submits for as long as its owner may.
-const ownerDisabled = "EXISTS (SELECT 1 FROM users u WHERE u.id = s.owner_id AND u.disabled_at IS NOT NULL) AS owner_disabled"
+const ownerDisabled = "EXISTS (SELECT 1 FROM users u WHERE u.id = s.owner_id AND u.disabled_at IS NOT NULL) AS " +
+	"owner_disabled"
 
 func (s *Store) selectSchedules(tx bun.Tx, model any) *bun.SelectQuery {
-	return tx.NewSelect().Model(model).ColumnExpr("?TableColumns").ColumnExpr("? AS now", s.clock()).ColumnExpr(ownerDisabled)
+	return tx.NewSelect().
+		Model(model).
+		ColumnExpr("?TableColumns").
+		ColumnExpr("? AS now", s.clock()).
+		ColumnExpr(ownerDisabled)
 }
 
 func (s *Store) lockDue(ctx context.Context, tx bun.Tx, limit int, only []job.ID) ([]*scheduleRow, error) {
@@ -135,7 +159,8 @@ func (s *Store) locking(q *bun.SelectQuery) *bun.SelectQuery {
 	return q
 }
 
-// openJobs finds the jobs of these schedules that are not finished, oldest first, where the overlap policy asks for them.
+// openJobs finds the jobs of these schedules that are not finished, oldest first, where the overlap
+// policy asks for them.
 func (s *Store) openJobs(ctx context.Context, tx bun.Tx, rows []*scheduleRow) (map[job.ID][]job.ID, error) {
 	var ids []job.ID
 	for _, r := range rows {

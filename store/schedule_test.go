@@ -19,8 +19,20 @@ func newTestSchedule(t *testing.T, s *Store, change ...func(*job.Schedule)) *job
 	}
 	sub := submission()
 	sub.ID, sub.OwnerID = job.ID{}, job.ID{}
-	sch := &job.Schedule{ID: job.NewID(), OwnerID: job.NewID(), Name: "nightly", Timing: job.Timing{Cron: "0 2 * * *", Timezone: "Europe/Berlin"},
-		Missed: job.MissedLatest, MissedWindow: time.Hour, Overlap: job.OverlapAllow, Job: sub, Revision: 1, CreatedAt: now, UpdatedAt: now, NextAt: now}
+	sch := &job.Schedule{
+		ID:           job.NewID(),
+		OwnerID:      job.NewID(),
+		Name:         "nightly",
+		Timing:       job.Timing{Cron: "0 2 * * *", Timezone: "Europe/Berlin"},
+		Missed:       job.MissedLatest,
+		MissedWindow: time.Hour,
+		Overlap:      job.OverlapAllow,
+		Job:          sub,
+		Revision:     1,
+		CreatedAt:    now,
+		UpdatedAt:    now,
+		NextAt:       now,
+	}
 	sch.Job.Labels = map[string]string{"a": "b"}
 	for _, c := range change {
 		c(sch)
@@ -34,13 +46,20 @@ func newTestSchedule(t *testing.T, s *Store, change ...func(*job.Schedule)) *job
 // decideOnce gives what is due a job for its planned time.
 func decideOnce(t *testing.T, s *Store, next time.Time) *job.Decided {
 	t.Helper()
-	out, err := s.DecideSchedules(t.Context(), 10, func(_ time.Time, due *job.DueSchedule) (job.ScheduleDecision, bool) {
-		sub := due.Job
-		sub.ID, sub.OwnerID = job.NewID(), due.OwnerID
-		d := job.ScheduleDecision{Schedule: due.Schedule, Ticks: []job.PlannedTick{{PlannedAt: due.NextAt, Outcome: job.Fired, Job: &sub}}}
-		d.Schedule.NextAt = next
-		return d, true
-	})
+	out, err := s.DecideSchedules(
+		t.Context(),
+		10,
+		func(_ time.Time, due *job.DueSchedule) (job.ScheduleDecision, bool) {
+			sub := due.Job
+			sub.ID, sub.OwnerID = job.NewID(), due.OwnerID
+			d := job.ScheduleDecision{
+				Schedule: due.Schedule,
+				Ticks:    []job.PlannedTick{{PlannedAt: due.NextAt, Outcome: job.Fired, Job: &sub}},
+			}
+			d.Schedule.NextAt = next
+			return d, true
+		},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,9 +76,12 @@ func TestAScheduleComesBackAsItWasWritten(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got.Name != made.Name || got.Timing != made.Timing || got.Jitter != made.Jitter || got.Missed != made.Missed || got.MissedWindow != made.MissedWindow ||
-			got.Overlap != made.Overlap || !got.NextAt.Equal(made.NextAt) || got.Job.Policy != made.Job.Policy || string(got.Job.Payload) != string(made.Job.Payload) ||
-			got.Job.Labels["a"] != "b" || !got.PausedAt.IsZero() || !got.BufferedAt.IsZero() {
+		if got.Name != made.Name || got.Timing != made.Timing || got.Jitter != made.Jitter ||
+			got.Missed != made.Missed || got.MissedWindow != made.MissedWindow ||
+			got.Overlap != made.Overlap || !got.NextAt.Equal(made.NextAt) || got.Job.Policy != made.Job.Policy ||
+			string(got.Job.Payload) != string(made.Job.Payload) ||
+			got.Job.Labels["a"] != "b" || !got.PausedAt.IsZero() ||
+			!got.BufferedAt.IsZero() {
 			t.Errorf("got  %+v\nmade %+v", got, made)
 		}
 	})
@@ -73,7 +95,8 @@ func TestATickThatWasDecidedIsNotDecidedAgain(t *testing.T) {
 		if len(first.Ticks) != 1 || len(first.Created) != 1 || len(again.Ticks) != 0 || len(again.Created) != 0 {
 			t.Errorf("first %+v\nagain %+v", first, again)
 		}
-		if jobs, err := s.Jobs(t.Context(), job.Filter{Limit: 10}); err != nil || len(jobs) != 1 || jobs[0].Labels["a"] != "b" {
+		if jobs, err := s.Jobs(t.Context(), job.Filter{Limit: 10}); err != nil || len(jobs) != 1 ||
+			jobs[0].Labels["a"] != "b" {
 			t.Errorf("%+v, %v", jobs, err)
 		}
 		if last := decideOnce(t, s, time.Time{}); len(last.Schedules) != 0 {
@@ -85,15 +108,23 @@ func TestATickThatWasDecidedIsNotDecidedAgain(t *testing.T) {
 func TestATickAndItsJobAreWrittenTogetherOrNotAtAll(t *testing.T) {
 	forEachEngine(t, func(t *testing.T, s *Store) {
 		made := newTestSchedule(t, s)
-		_, err := s.DecideSchedules(t.Context(), 10, func(_ time.Time, due *job.DueSchedule) (job.ScheduleDecision, bool) {
-			sub := due.Job
-			sub.ID, sub.OwnerID, sub.Timeout = job.NewID(), due.OwnerID, time.Millisecond // refused by a CHECK
-			return job.ScheduleDecision{Schedule: due.Schedule, Ticks: []job.PlannedTick{{PlannedAt: due.NextAt, Outcome: job.Fired, Job: &sub}}}, true
-		})
+		_, err := s.DecideSchedules(
+			t.Context(),
+			10,
+			func(_ time.Time, due *job.DueSchedule) (job.ScheduleDecision, bool) {
+				sub := due.Job
+				sub.ID, sub.OwnerID, sub.Timeout = job.NewID(), due.OwnerID, time.Millisecond // refused by a CHECK
+				return job.ScheduleDecision{
+					Schedule: due.Schedule,
+					Ticks:    []job.PlannedTick{{PlannedAt: due.NextAt, Outcome: job.Fired, Job: &sub}},
+				}, true
+			},
+		)
 		if err == nil {
 			t.Fatal("no error")
 		}
-		if ticks, err := s.Ticks(t.Context(), job.TickFilter{ScheduleID: made.ID, Limit: 10}); err != nil || len(ticks) != 0 {
+		if ticks, err := s.Ticks(t.Context(), job.TickFilter{ScheduleID: made.ID, Limit: 10}); err != nil ||
+			len(ticks) != 0 {
 			t.Errorf("%+v, %v", ticks, err)
 		}
 	})
@@ -109,10 +140,14 @@ func TestTheNameOfADeletedScheduleIsFreeAndItsTicksStayUntilTheyArePurged(t *tes
 		if err := s.CreateSchedule(ctx, &twin); !errors.Is(err, job.ErrConflict) {
 			t.Errorf("the same name: %v", err)
 		}
-		_, err := s.ChangeSchedule(ctx, made.ID, func(now time.Time, due *job.DueSchedule) (job.ScheduleDecision, error) {
-			due.NextAt, due.DeletedAt = time.Time{}, now
-			return job.ScheduleDecision{Schedule: due.Schedule, Settings: true}, nil
-		})
+		_, err := s.ChangeSchedule(
+			ctx,
+			made.ID,
+			func(now time.Time, due *job.DueSchedule) (job.ScheduleDecision, error) {
+				due.NextAt, due.DeletedAt = time.Time{}, now
+				return job.ScheduleDecision{Schedule: due.Schedule, Settings: true}, nil
+			},
+		)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -144,17 +179,25 @@ func TestOneOfTwoThatTakeANameAtTheSameMomentIsToldThatItIsTaken(t *testing.T) {
 		owner := job.NewID()
 		var rivals [8]*job.Schedule
 		for i := range rivals {
-			rivals[i] = newTestSchedule(t, s, func(s *job.Schedule) { s.OwnerID, s.Name = owner, fmt.Sprintf("rival %d", i) })
+			rivals[i] = newTestSchedule(
+				t,
+				s,
+				func(s *job.Schedule) { s.OwnerID, s.Name = owner, fmt.Sprintf("rival %d", i) },
+			)
 		}
 		errs := make(chan error, len(rivals))
 		start := make(chan struct{})
 		for _, r := range rivals {
 			go func() {
 				<-start
-				_, err := s.ChangeSchedule(t.Context(), r.ID, func(_ time.Time, due *job.DueSchedule) (job.ScheduleDecision, error) {
-					due.Name = "wanted"
-					return job.ScheduleDecision{Schedule: due.Schedule, Settings: true}, nil
-				})
+				_, err := s.ChangeSchedule(
+					t.Context(),
+					r.ID,
+					func(_ time.Time, due *job.DueSchedule) (job.ScheduleDecision, error) {
+						due.Name = "wanted"
+						return job.ScheduleDecision{Schedule: due.Schedule, Settings: true}, nil
+					},
+				)
 				errs <- err
 			}()
 		}
@@ -176,7 +219,8 @@ func TestOneOfTwoThatTakeANameAtTheSameMomentIsToldThatItIsTaken(t *testing.T) {
 
 func TestTheAgendaNamesTheOldestPlannedTime(t *testing.T) {
 	forEachEngine(t, func(t *testing.T, s *Store) {
-		if next, buffered, now, err := s.ScheduleAgenda(t.Context()); err != nil || !next.IsZero() || buffered || now.IsZero() {
+		if next, buffered, now, err := s.ScheduleAgenda(t.Context()); err != nil || !next.IsZero() || buffered ||
+			now.IsZero() {
 			t.Errorf("empty: %v %v %v %v", next, buffered, now, err)
 		}
 		made := newTestSchedule(t, s)

@@ -21,13 +21,23 @@ type tickRow struct {
 }
 
 func (r *tickRow) tick() job.Tick {
-	return job.Tick{ScheduleID: r.ScheduleID, PlannedAt: utc(r.PlannedAt), Outcome: job.Outcome(r.Outcome), JobID: r.JobID, DecidedAt: utc(r.DecidedAt)}
+	return job.Tick{
+		ScheduleID: r.ScheduleID,
+		PlannedAt:  utc(r.PlannedAt),
+		Outcome:    job.Outcome(r.Outcome),
+		JobID:      r.JobID,
+		DecidedAt:  utc(r.DecidedAt),
+	}
 }
 
 // Ticks reads a page of one schedule's ticks, newest planned time first.
 func (s *Store) Ticks(ctx context.Context, f job.TickFilter) ([]job.Tick, error) {
 	var rows []tickRow
-	q := s.db.NewSelect().Model(&rows).Where("schedule_id = ?", f.ScheduleID).OrderExpr("planned_at DESC").Limit(int64(f.Limit))
+	q := s.db.NewSelect().
+		Model(&rows).
+		Where("schedule_id = ?", f.ScheduleID).
+		OrderExpr("planned_at DESC").
+		Limit(int64(f.Limit))
 	if f.Outcome != "" {
 		q = q.Where("outcome = ?", f.Outcome)
 	}
@@ -53,8 +63,9 @@ func (s *Store) Ticks(ctx context.Context, f job.TickFilter) ([]job.Tick, error)
 	return ticks, nil
 }
 
-// ScheduleAgenda reads what the schedules wait for, in one cheap query: the oldest planned time that is not decided (zero: none), whether
-// any planned time waits for earlier jobs, and the database's clock.
+// ScheduleAgenda reads what the schedules wait for, in one cheap query: the oldest planned time
+// that is not decided (zero: none), whether any planned time waits for earlier jobs, and the
+// database's clock.
 func (s *Store) ScheduleAgenda(ctx context.Context) (next time.Time, buffered bool, now time.Time, err error) {
 	var row struct {
 		Now      time.Time    `bun:"now"`
@@ -69,11 +80,18 @@ func (s *Store) ScheduleAgenda(ctx context.Context) (next time.Time, buffered bo
 
 const purgeSchedules = 100 // schedules whose ticks one statement deletes
 
-// PurgeTicks deletes ticks planned before the given time, and schedules that were deleted and have no ticks left.
+// PurgeTicks deletes ticks planned before the given time, and schedules that were deleted and have
+// no ticks left.
 func (s *Store) PurgeTicks(ctx context.Context, before time.Time) error {
 	for after := (job.ID{}); ; {
 		var ids []job.ID
-		err := s.db.NewSelect().Table("schedules").Column("id").Where("id > ?", after.String()).OrderExpr("id").Limit(purgeSchedules).Scan(ctx, &ids)
+		err := s.db.NewSelect().
+			Table("schedules").
+			Column("id").
+			Where("id > ?", after.String()).
+			OrderExpr("id").
+			Limit(purgeSchedules).
+			Scan(ctx, &ids)
 		if err != nil || len(ids) == 0 {
 			return s.wrap("select schedules", err)
 		}
@@ -86,8 +104,12 @@ func (s *Store) PurgeTicks(ctx context.Context, before time.Time) error {
 
 func (s *Store) purgeTicks(ctx context.Context, ids []job.ID, before time.Time) error {
 	for {
-		old := s.db.NewSelect().Table("schedule_ticks").Column("schedule_id", "planned_at").Where("schedule_id IN (?)", bun.List(ids)).
-			Where("planned_at < ?", before).Limit(purgeBatch)
+		old := s.db.NewSelect().
+			Table("schedule_ticks").
+			Column("schedule_id", "planned_at").
+			Where("schedule_id IN (?)", bun.List(ids)).
+			Where("planned_at < ?", before).
+			Limit(purgeBatch)
 		res, err := s.db.NewDelete().Table("schedule_ticks").Where("(schedule_id, planned_at) IN (?)", old).Exec(ctx)
 		if err != nil {
 			return err
@@ -101,8 +123,8 @@ func (s *Store) purgeTicks(ctx context.Context, ids []job.ID, before time.Time) 
 	return err
 }
 
-// LastPlanned reads the last planned time of each schedule that has been decided. Schedules without one
-// are left out.
+// LastPlanned reads the last planned time of each schedule that has been decided. Schedules without
+// one are left out.
 func (s *Store) LastPlanned(ctx context.Context, ids []job.ID) (map[job.ID]time.Time, error) {
 	if len(ids) == 0 {
 		return nil, nil

@@ -12,9 +12,14 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// writeDecisions writes ticks, then the jobs of those ticks that were not decided before, then what is to be canceled, then where the
-// schedules stand.
-func (s *Store) writeDecisions(ctx context.Context, tx bun.Tx, now time.Time, decisions []job.ScheduleDecision) (out job.Decided, err error) {
+// writeDecisions writes ticks, then the jobs of those ticks that were not decided before, then what
+// is to be canceled, then where the schedules stand.
+func (s *Store) writeDecisions(
+	ctx context.Context,
+	tx bun.Tx,
+	now time.Time,
+	decisions []job.ScheduleDecision,
+) (out job.Decided, err error) {
 	subs, err := writeTicks(ctx, tx, now, decisions, &out)
 	if err != nil {
 		return out, err
@@ -41,12 +46,24 @@ func (s *Store) writeDecisions(ctx context.Context, tx bun.Tx, now time.Time, de
 }
 
 // writeTicks answers the jobs of the ticks that were written.
-func writeTicks(ctx context.Context, tx bun.Tx, now time.Time, decisions []job.ScheduleDecision, out *job.Decided) ([]job.Submission, error) {
+func writeTicks(
+	ctx context.Context,
+	tx bun.Tx,
+	now time.Time,
+	decisions []job.ScheduleDecision,
+	out *job.Decided,
+) ([]job.Submission, error) {
 	subs := map[job.ID]*job.Submission{}
 	var first, again []tickRow
 	for _, d := range decisions {
 		for _, t := range d.Ticks {
-			row := tickRow{ScheduleID: d.Schedule.ID, PlannedAt: t.PlannedAt.UTC(), Outcome: string(t.Outcome), DecidedAt: now, RequestKey: t.Key}
+			row := tickRow{
+				ScheduleID: d.Schedule.ID,
+				PlannedAt:  t.PlannedAt.UTC(),
+				Outcome:    string(t.Outcome),
+				DecidedAt:  now,
+				RequestKey: t.Key,
+			}
 			if t.Job != nil {
 				row.JobID, subs[t.Job.ID] = t.Job.ID, t.Job
 			}
@@ -61,8 +78,13 @@ func writeTicks(ctx context.Context, tx bun.Tx, now time.Time, decisions []job.S
 	if err != nil {
 		return nil, err
 	}
-	rewritten, err := insertTicks(ctx, tx, again, "CONFLICT (schedule_id, planned_at) DO UPDATE SET outcome = EXCLUDED.outcome, job_id = EXCLUDED.job_id, "+
-		"decided_at = EXCLUDED.decided_at WHERE t.job_id IS NULL")
+	rewritten, err := insertTicks(
+		ctx,
+		tx,
+		again,
+		"CONFLICT (schedule_id, planned_at) DO UPDATE SET outcome = EXCLUDED.outcome, job_id = EXCLUDED.job_id, "+
+			"decided_at = EXCLUDED.decided_at WHERE t.job_id IS NULL",
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -144,7 +166,18 @@ func moveSchedules(ctx context.Context, tx bun.Tx, decisions []job.ScheduleDecis
 	for i := range decisions {
 		if d := &decisions[i]; !d.Settings {
 			s := &d.Schedule
-			moves = append(moves, scheduleMove{s.ID, utc(s.NextAt), utc(s.BufferedAt), s.OpenFrom, utc(s.PausedAt), s.PausedBy, s.PauseReason})
+			moves = append(
+				moves,
+				scheduleMove{
+					s.ID,
+					utc(s.NextAt),
+					utc(s.BufferedAt),
+					s.OpenFrom,
+					utc(s.PausedAt),
+					s.PausedBy,
+					s.PauseReason,
+				},
+			)
 		}
 	}
 	if len(moves) == 0 {
@@ -168,12 +201,20 @@ func (s *Store) changeSettings(ctx context.Context, tx bun.Tx, d *job.ScheduleDe
 	return err
 }
 
-// recordPause is the audit entry of a schedule that was paused by no person, in the transaction that paused it.
+// recordPause is the audit entry of a schedule that was paused by no person, in the transaction
+// that paused it.
 func recordPause(ctx context.Context, tx bun.Tx, sch *job.Schedule, now time.Time) error {
 	if sch.PausedBy != job.ByItself || !sch.PausedAt.Equal(now) {
 		return nil
 	}
-	_, err := tx.NewInsert().Model(&auditRow{ID: job.NewID(), At: now, Actor: sch.PausedBy, Action: "schedule.pause", Target: sch.ID.String(),
-		Detail: map[string]string{"owner_id": sch.OwnerID.String(), "name": sch.Name, "reason": sch.PauseReason}}).Exec(ctx)
+	_, err := tx.NewInsert().
+		Model(&auditRow{ID: job.NewID(), At: now, Actor: sch.PausedBy, Action: "schedule.pause",
+			Target: sch.ID.String(),
+			Detail: map[string]string{
+				"owner_id": sch.OwnerID.String(),
+				"name":     sch.Name,
+				"reason":   sch.PauseReason,
+			}}).
+		Exec(ctx)
 	return err
 }

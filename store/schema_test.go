@@ -82,7 +82,8 @@ func everything(t *testing.T, s *Store) {
 	_, err = s.FinishedAmong(ctx, []job.ID{done.ID})
 	ok("FinishedAmong", err)
 	for name, change := range map[string]func() error{
-		"Cancel": func() error { return second(s.Cancel(ctx, off.ID)) }, "Retry": func() error { return second(s.Retry(ctx, again.ID)) },
+		"Cancel": func() error { return second(s.Cancel(ctx, off.ID)) },
+		"Retry":  func() error { return second(s.Retry(ctx, again.ID)) },
 	} {
 		try(name, change)
 	}
@@ -183,13 +184,30 @@ func everyAccount(t *testing.T, s *Store, ok func(string, error)) {
 	ok("EndSignIn", err)
 	_, err = s.EndSignIns(ctx, none, u.ID, job.ID{})
 	ok("EndSignIns", err)
-	_, err = s.SetPassword(ctx, none, account.PasswordChange{UserID: u.ID, OldHash: u.PasswordHash, NewHash: someHash + "2", ValidAfter: now})
+	_, err = s.SetPassword(
+		ctx,
+		none,
+		account.PasswordChange{UserID: u.ID, OldHash: u.PasswordHash, NewHash: someHash + "2", ValidAfter: now},
+	)
 	ok("SetPassword", err)
 	token := sum("reset " + u.ID.String())
-	ok("CreateReset", s.CreateReset(ctx, none, account.PasswordReset{UserID: u.ID, TokenHash: token, CreatedAt: now, ExpiresAt: now.Add(time.Hour)}))
+	ok(
+		"CreateReset",
+		s.CreateReset(
+			ctx,
+			none,
+			account.PasswordReset{UserID: u.ID, TokenHash: token, CreatedAt: now, ExpiresAt: now.Add(time.Hour)},
+		),
+	)
 	_, err = s.ResetUser(ctx, token, now)
 	ok("ResetUser", err)
-	_, err = s.ResetPassword(ctx, none, token, now, account.PasswordChange{UserID: u.ID, NewHash: someHash + "2", ValidAfter: now})
+	_, err = s.ResetPassword(
+		ctx,
+		none,
+		token,
+		now,
+		account.PasswordChange{UserID: u.ID, NewHash: someHash + "2", ValidAfter: now},
+	)
 	ok("ResetPassword", err)
 	_, err = s.PurgeResets(ctx, now, 10)
 	ok("PurgeResets", err)
@@ -204,7 +222,8 @@ func everyAccount(t *testing.T, s *Store, ok func(string, error)) {
 	ok("PurgeAudit", err)
 }
 
-// Every session has prepared its statements; then a newer release's migration adds columns beneath them.
+// Every session has prepared its statements; then a newer release's migration adds columns beneath
+// them.
 func TestColumnsMayBeAddedUnderAWarmStore(t *testing.T) {
 	forEachEngine(t, func(t *testing.T, s *Store) {
 		for _, column := range []string{"newer1", "newer2"} {
@@ -216,7 +235,8 @@ func TestColumnsMayBeAddedUnderAWarmStore(t *testing.T) {
 	})
 }
 
-// A changed type makes the plans of every session stale, which PostgreSQL answers with 0A000, once for each.
+// A changed type makes the plans of every session stale, which PostgreSQL answers with 0A000, once
+// for each.
 func TestTypesMayChangeUnderAWarmStore(t *testing.T) {
 	t.Parallel()
 	s := newStore(t, testenv.Postgres(t))
@@ -227,11 +247,16 @@ func TestTypesMayChangeUnderAWarmStore(t *testing.T) {
 		warm(t, s)
 		change := []string{"DROP VIEW jobs"}
 		for table, columns := range map[string][]string{
-			"open_jobs": {"run_at", "dispatch_at", "started_at", "cancel_requested_at"}, "outcomes": {"run_at", "finished_at", "started_at", "cancel_requested_at"},
-			"submissions": {"created_at", "deadline"}, "schedules": {"created_at", "next_at"}, "workers": {"beat_at"}, "leases": {"until"}, "job_errors": {"at"},
+			"open_jobs":   {"run_at", "dispatch_at", "started_at", "cancel_requested_at"},
+			"outcomes":    {"run_at", "finished_at", "started_at", "cancel_requested_at"},
+			"submissions": {"created_at", "deadline"}, "schedules": {"created_at", "next_at"}, "workers": {"beat_at"},
+			"leases": {"until"}, "job_errors": {"at"},
 		} {
 			for _, column := range columns {
-				change = append(change, fmt.Sprintf("ALTER TABLE %s ALTER COLUMN %s TYPE timestamptz(%d)", table, column, precision))
+				change = append(
+					change,
+					fmt.Sprintf("ALTER TABLE %s ALTER COLUMN %s TYPE timestamptz(%d)", table, column, precision),
+				)
 			}
 		}
 		change = append(change, "CREATE VIEW jobs AS "+view)

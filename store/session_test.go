@@ -12,7 +12,15 @@ import (
 func createSession(t *testing.T, s *Store, userID job.ID) *account.Session {
 	t.Helper()
 	now := microsecond()
-	b := &account.Session{ID: job.NewID(), UserID: userID, CreatedAt: now, SeenAt: now, ExpiresAt: now.Add(time.Hour), IP: "::1", UserAgent: "test"}
+	b := &account.Session{
+		ID:        job.NewID(),
+		UserID:    userID,
+		CreatedAt: now,
+		SeenAt:    now,
+		ExpiresAt: now.Add(time.Hour),
+		IP:        "::1",
+		UserAgent: "test",
+	}
 	b.TokenHash = sum(b.ID.String())
 	must(t, s.CreateSession(t.Context(), b, someHash, account.AuditEntry{}))
 	return b

@@ -11,9 +11,10 @@ import (
 // maxStack is how many bytes of a panic's stack are kept.
 const maxStack = 8 << 10
 
-// Settle writes outcomes down: one statement for all, each fenced by its attempt, its worker, and that the attempt was not settled before.
-// One that the fence refuses belongs to somebody newer by now (Accepted is false), unless the ledger shows that the very same settlement
-// got through before and only its answer was lost. Answers stand in the order of the settlements.
+// Settle writes outcomes down: one statement for all, each fenced by its attempt, its worker, and
+// that the attempt was not settled before. One that the fence refuses belongs to somebody newer by
+// now (Accepted is false), unless the ledger shows that the very same settlement got through before
+// and only its answer was lost. Answers stand in the order of the settlements.
 func (s *Store) Settle(ctx context.Context, sets []*job.Settlement) ([]job.Settled, error) {
 	newest := make(map[job.ID]int, len(sets)) // of two attempts of one job only the newer can be current
 	for i := range sets {
@@ -27,7 +28,8 @@ func (s *Store) Settle(ctx context.Context, sets []*job.Settlement) ([]job.Settl
 			unique = append(unique, sets[i])
 		}
 	}
-	slices.SortFunc(unique, func(a, b *job.Settlement) int { return bytes.Compare(a.JobID[:], b.JobID[:]) }) // see lockOpen
+	// See lockOpen.
+	slices.SortFunc(unique, func(a, b *job.Settlement) int { return bytes.Compare(a.JobID[:], b.JobID[:]) })
 	rows, err := s.engine.settleJobs(ctx, unique)
 	if err != nil {
 		return nil, s.wrap("settle jobs", err)
@@ -66,7 +68,8 @@ func (s *Store) judge(ctx context.Context, sets []*job.Settlement, out []job.Set
 	return nil
 }
 
-// ReportProgress keeps what handlers said last. Reports of attempts that are no longer current are ignored.
+// ReportProgress keeps what handlers said last. Reports of attempts that are no longer current are
+// ignored.
 func (s *Store) ReportProgress(ctx context.Context, reports []job.ProgressReport) error {
 	for _, r := range reports {
 		_, err := s.db.NewUpdate().Table("open_jobs").

@@ -38,8 +38,11 @@ func (s *Store) families(ctx context.Context, f account.SignInFilter) (list []*a
 	err = q.Scan(ctx)
 	for _, r := range rows {
 		used := cmp.Or(utc(r.LastUsedAt), utc(r.CreatedAt))
-		list = append(list, &account.SignIn{ID: r.ID, Kind: account.SignInToken, CreatedAt: utc(r.CreatedAt), LastUsedAt: used,
-			ExpiresAt: utc(r.ExpiresAt), IP: r.IP, UserAgent: r.UserAgent})
+		list = append(
+			list,
+			&account.SignIn{ID: r.ID, Kind: account.SignInToken, CreatedAt: utc(r.CreatedAt), LastUsedAt: used,
+				ExpiresAt: utc(r.ExpiresAt), IP: r.IP, UserAgent: r.UserAgent},
+		)
 	}
 	return list, err
 }
@@ -79,24 +82,41 @@ func (s *Store) EndSignIn(ctx context.Context, r account.Request, userID, id job
 }
 
 // EndSignIns ends all sign-ins of a user but the one with the id except (zero: all).
-func (s *Store) EndSignIns(ctx context.Context, r account.Request, userID, except job.ID) (ended account.Ended, err error) {
-	err = s.changeAccounts(ctx, "end sign-ins", r, userID, func(ctx context.Context, tx bun.Tx, _ *account.User) (err error) {
-		ended, err = endSignIns(ctx, tx, userID, except)
-		return err
-	})
+func (s *Store) EndSignIns(
+	ctx context.Context,
+	r account.Request,
+	userID, except job.ID,
+) (ended account.Ended, err error) {
+	err = s.changeAccounts(
+		ctx,
+		"end sign-ins",
+		r,
+		userID,
+		func(ctx context.Context, tx bun.Tx, _ *account.User) (err error) {
+			ended, err = endSignIns(ctx, tx, userID, except)
+			return err
+		},
+	)
 	return ended, err
 }
 
-// signIn runs insert for a user whose password hash is still the one that was compared, and who is enabled: a password that
-// was changed while it was compared opens nothing. Else it answers job.CodeConflict: compare again.
+// signIn runs insert for a user whose password hash is still the one that was compared, and who is
+// enabled: a password that was changed while it was compared opens nothing. Else it answers
+// job.CodeConflict: compare again.
 func (s *Store) signIn(ctx context.Context, doing string, userID job.ID, hash string, e account.AuditEntry,
 	insert func(ctx context.Context, tx bun.Tx) error) error {
-	return s.changeAccounts(ctx, doing, account.Request{Entry: e}, userID, func(ctx context.Context, tx bun.Tx, u *account.User) error {
-		if u.PasswordHash != hash || !u.DisabledAt.IsZero() {
-			return &job.Error{Code: job.CodeConflict, Message: "the account was changed meanwhile"}
-		}
-		return insert(ctx, tx)
-	})
+	return s.changeAccounts(
+		ctx,
+		doing,
+		account.Request{Entry: e},
+		userID,
+		func(ctx context.Context, tx bun.Tx, u *account.User) error {
+			if u.PasswordHash != hash || !u.DisabledAt.IsZero() {
+				return &job.Error{Code: job.CodeConflict, Message: "the account was changed meanwhile"}
+			}
+			return insert(ctx, tx)
+		},
+	)
 }
 
 func ignoreNoRows(err error) error {

@@ -25,7 +25,8 @@ type sqliteEngine struct {
 	lock sync.Mutex
 }
 
-// synchronous(full) makes a commit survive the machine's death too: the promise is the same as on PostgreSQL.
+// synchronous(full) makes a commit survive the machine's death too: the promise is the same as on
+// PostgreSQL.
 const litePragmas = "?_pragma=busy_timeout(10000)&_pragma=journal_mode(wal)&_pragma=synchronous(full)&_pragma=foreign_keys(1)&_txlock=immediate"
 
 func openSQLite(ctx context.Context, path string) (engine, error) {
@@ -54,8 +55,13 @@ func (l *sqliteEngine) settledBefore(context.Context) (time.Time, error) { retur
 // liteNow has PostgreSQL's resolution, so that both engines answer the same times.
 func liteNow() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }
 
-// exclusively locks a file beside the database in the way that SQLite locks any: it is free when its holder is gone.
-func (l *sqliteEngine) exclusively(ctx context.Context, log *slog.Logger, f func(context.Context, schemaConn) error) error {
+// exclusively locks a file beside the database in the way that SQLite locks any: it is free when
+// its holder is gone.
+func (l *sqliteEngine) exclusively(
+	ctx context.Context,
+	log *slog.Logger,
+	f func(context.Context, schemaConn) error,
+) error {
 	l.lock.Lock()
 	defer l.lock.Unlock()
 	conn := l.schemaConn(log)
@@ -74,7 +80,8 @@ func (l *sqliteEngine) exclusively(ctx context.Context, log *slog.Logger, f func
 	return f(ctx, conn)
 }
 
-// schemaConn is the one connection that there is. Its transactions hold the writer's lock from their start.
+// schemaConn is the one connection that there is. Its transactions hold the writer's lock from
+// their start.
 func (l *sqliteEngine) schemaConn(log *slog.Logger) schemaConn {
 	return schemaConn{
 		db:           l.db,
@@ -104,13 +111,15 @@ func (l *sqliteEngine) classify(err error) dbError {
 		}
 		return faultReach // locked, full, read-only, an I/O error: of the file, not of a row
 	}
-	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, sql.ErrConnDone) || errors.Is(err, sql.ErrTxDone) || errors.Is(err, driver.ErrBadConn) {
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, sql.ErrConnDone) || errors.Is(err, sql.ErrTxDone) ||
+		errors.Is(err, driver.ErrBadConn) {
 		return faultReach
 	}
 	return noFault
 }
 
-// repeatable knows nothing: one writer gives way to nobody, and statements are prepared anew by the driver.
+// repeatable knows nothing: one writer gives way to nobody, and statements are prepared anew by the
+// driver.
 func (l *sqliteEngine) repeatable(error) bool { return false }
 
 // ready takes the writer's lock, which a file that is read-only refuses.
@@ -131,5 +140,11 @@ func (l *sqliteEngine) duplicate(err error) bool {
 
 func (l *sqliteEngine) poolStats() PoolStats {
 	st := l.db.DB.Stats()
-	return PoolStats{Max: st.MaxOpenConnections, InUse: st.InUse, Idle: st.Idle, Waits: st.WaitCount, Waited: st.WaitDuration}
+	return PoolStats{
+		Max:    st.MaxOpenConnections,
+		InUse:  st.InUse,
+		Idle:   st.Idle,
+		Waits:  st.WaitCount,
+		Waited: st.WaitDuration,
+	}
 }

@@ -70,15 +70,26 @@ func (l *sqliteEngine) insertJobs(ctx context.Context, subs []job.Submission, st
 var errKnown = errors.New("the idempotency key is known")
 
 // insert writes one submission, unless its idempotency key is known.
-func (l *sqliteEngine) insert(ctx context.Context, tx bun.Tx, s *job.Submission, now time.Time) (written bool, err error) {
+func (l *sqliteEngine) insert(
+	ctx context.Context,
+	tx bun.Tx,
+	s *job.Submission,
+	now time.Time,
+) (written bool, err error) {
 	row := &submissionRow{ID: s.ID, OwnerID: s.OwnerID, Type: s.Type, Queue: s.Queue, CreatedAt: now,
-		MaxRetries: s.MaxRetries, TimeoutMS: s.Timeout.Milliseconds(), Deadline: s.Deadline.UTC(), BackoffKind: s.Backoff.Kind,
+		MaxRetries: s.MaxRetries, TimeoutMS: s.Timeout.Milliseconds(), Deadline: s.Deadline.UTC(),
+		BackoffKind:   s.Backoff.Kind,
 		BackoffBaseMS: s.Backoff.Base.Milliseconds(), BackoffMaxMS: s.Backoff.Max.Milliseconds(),
-		IdempotencyKey: s.IdempotencyKey, Fingerprint: s.Fingerprint, Traceparent: s.Traceparent, Payload: rawJSON(s.Payload)}
+		IdempotencyKey: s.IdempotencyKey, Fingerprint: s.Fingerprint, Traceparent: s.Traceparent,
+		Payload: rawJSON(s.Payload)}
 	if l := labelsJSON(s.Labels); l != nil {
 		row.Labels = rawJSON(*l)
 	}
-	res, err := tx.NewInsert().Model(row).On("CONFLICT (owner_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING").Returning("NULL").Exec(ctx)
+	res, err := tx.NewInsert().
+		Model(row).
+		On("CONFLICT (owner_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING").
+		Returning("NULL").
+		Exec(ctx)
 	if err != nil {
 		return false, err
 	}
@@ -86,23 +97,40 @@ func (l *sqliteEngine) insert(ctx context.Context, tx bun.Tx, s *job.Submission,
 		return false, nil
 	}
 	state, runAt := firstState(s, now)
-	open := &openJob{runColumns: runColumns{ID: s.ID, Queue: s.Queue, State: state, RunAt: runAt, Delivery: 1}, OwnerID: s.OwnerID, DispatchAt: now}
+	open := &openJob{
+		runColumns: runColumns{ID: s.ID, Queue: s.Queue, State: state, RunAt: runAt, Delivery: 1},
+		OwnerID:    s.OwnerID,
+		DispatchAt: now,
+	}
 	if _, err := tx.NewInsert().Model(open).Returning("NULL").Exec(ctx); err != nil {
 		return false, err
 	}
 	for k, v := range s.Labels {
-		if _, err := tx.NewInsert().Model(&labelRow{OwnerID: s.OwnerID, Key: k, Value: v, JobID: s.ID}).Exec(ctx); err != nil {
+		if _, err := tx.NewInsert().Model(&labelRow{OwnerID: s.OwnerID, Key: k, Value: v,
+			JobID: s.ID}).Exec(ctx); err != nil {
 			return false, err
 		}
 	}
 	return true, nil
 }
 
-func (l *sqliteEngine) deliveries(ctx context.Context, queue string, after job.Position, before time.Time, limit int) ([]job.OpenDelivery, error) {
+func (l *sqliteEngine) deliveries(
+	ctx context.Context,
+	queue string,
+	after job.Position,
+	before time.Time,
+	limit int,
+) ([]job.OpenDelivery, error) {
 	return l.walk(ctx, queue, after, before, limit, func(q *bun.SelectQuery) *bun.SelectQuery { return q })
 }
 
-func (l *sqliteEngine) dueDeliveries(ctx context.Context, queue string, after job.Position, before time.Time, limit int) ([]job.OpenDelivery, error) {
+func (l *sqliteEngine) dueDeliveries(
+	ctx context.Context,
+	queue string,
+	after job.Position,
+	before time.Time,
+	limit int,
+) ([]job.OpenDelivery, error) {
 	return l.walk(ctx, queue, after, before, limit, func(q *bun.SelectQuery) *bun.SelectQuery {
 		return q.Where("state <> ?", job.Active).Where("run_at < ?", before.UTC())
 	})
@@ -111,9 +139,15 @@ func (l *sqliteEngine) dueDeliveries(ctx context.Context, queue string, after jo
 func (l *sqliteEngine) walk(ctx context.Context, queue string, after job.Position, before time.Time, limit int,
 	only func(*bun.SelectQuery) *bun.SelectQuery) ([]job.OpenDelivery, error) {
 	var rows []openJob
-	q := l.db.NewSelect().Model(&rows).Column("id", "dispatch_at", "delivery", "state", "run_at").Where(deliveryRow).Where("queue = ?", queue).
-		Where("dispatch_at < ?", before.UTC()).Where("(dispatch_at, id) > (?, ?)", after.DispatchAt.UTC(), after.ID.String()).
-		OrderExpr("dispatch_at, id").Limit(int64(limit))
+	q := l.db.NewSelect().
+		Model(&rows).
+		Column("id", "dispatch_at", "delivery", "state", "run_at").
+		Where(deliveryRow).
+		Where("queue = ?", queue).
+		Where("dispatch_at < ?", before.UTC()).
+		Where("(dispatch_at, id) > (?, ?)", after.DispatchAt.UTC(), after.ID.String()).
+		OrderExpr("dispatch_at, id").
+		Limit(int64(limit))
 	err := only(q).Scan(ctx)
 	return deliveries(rows), err
 }
@@ -123,10 +157,19 @@ func (l *sqliteEngine) claimJobs(ctx context.Context, reqs []job.ClaimRequest) (
 	err := l.db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
 		jobs = nil
 		for _, r := range reqs {
-			res, err := tx.NewUpdate().Table("open_jobs").Set("state = ?", job.Active).Set("attempt = attempt + 1").Set("worker_id = ?", r.WorkerID).
-				Set("started_at = ?", liteNow()).Set("progress_percent = NULL").Set("progress_message = NULL").
-				Where("id = ?", r.JobID).Where("delivery = ?", r.Delivery).
-				Where("(state = ? OR state IN (?) AND run_at <= ?)", job.Pending, bun.List(job.WaitingStates), liteNow()).Exec(ctx)
+			res, err := tx.NewUpdate().
+				Table("open_jobs").
+				Set("state = ?", job.Active).
+				Set("attempt = attempt + 1").
+				Set("worker_id = ?", r.WorkerID).
+				Set("started_at = ?", liteNow()).
+				Set("progress_percent = NULL").
+				Set("progress_message = NULL").
+				Where("id = ?", r.JobID).
+				Where("delivery = ?", r.Delivery).
+				Where("(state = ? OR state IN (?) AND run_at <= ?)", job.Pending, bun.List(job.WaitingStates),
+					liteNow()).
+				Exec(ctx)
 			if err != nil {
 				return err
 			}
@@ -166,8 +209,13 @@ func (l *sqliteEngine) settleJobs(ctx context.Context, sets []*job.Settlement) (
 // settleOne is what postgres_settle.go says in SQL, for one row.
 func settleOne(ctx context.Context, tx bun.Tx, s *job.Settlement) (settled, error) {
 	now, row := liteNow(), new(openJob)
-	err := tx.NewSelect().Model(row).Where("o.id = ?", s.JobID).Where("o.attempt = ?", s.Attempt).Where("o.settled_attempt < ?", s.Attempt).
-		Where("o.worker_id = ?", s.WorkerID).Scan(ctx)
+	err := tx.NewSelect().
+		Model(row).
+		Where("o.id = ?", s.JobID).
+		Where("o.attempt = ?", s.Attempt).
+		Where("o.settled_attempt < ?", s.Attempt).
+		Where("o.worker_id = ?", s.WorkerID).
+		Scan(ctx)
 	if err != nil {
 		return settled{}, err
 	}
@@ -192,8 +240,12 @@ func settleOne(ctx context.Context, tx bun.Tx, s *job.Settlement) (settled, erro
 		err = postponed(ctx, tx, row, s, now)
 	}
 	if err == nil && s.Error != nil {
-		_, err = tx.NewInsert().Model(&errorRow{JobID: s.JobID, Attempt: s.Attempt, At: now, Message: job.CleanText(s.Error.Message, job.MaxText),
-			Retryable: s.Error.Retryable, Stack: job.CleanText(s.Error.Stack, maxStack)}).On("CONFLICT DO NOTHING").Exec(ctx)
+		_, err = tx.NewInsert().
+			Model(&errorRow{JobID: s.JobID, Attempt: s.Attempt, At: now,
+				Message:   job.CleanText(s.Error.Message, job.MaxText),
+				Retryable: s.Error.Retryable, Stack: job.CleanText(s.Error.Stack, maxStack)}).
+			On("CONFLICT DO NOTHING").
+			Exec(ctx)
 	}
 	return settled{ID: row.ID, State: state, Delivery: row.Delivery, RunAt: row.RunAt}, err
 }
@@ -208,8 +260,11 @@ func postponed(ctx context.Context, tx bun.Tx, row *openJob, s *job.Settlement, 
 		row.Delivery++
 		row.DispatchAt = now
 	}
-	_, err := tx.NewUpdate().Model(row).Column("state", "settled_attempt", "run_at", "failures", "interruptions", "crashes", "delivery", "dispatch_at").
-		WherePK().Exec(ctx)
+	_, err := tx.NewUpdate().
+		Model(row).
+		Column("state", "settled_attempt", "run_at", "failures", "interruptions", "crashes", "delivery", "dispatch_at").
+		WherePK().
+		Exec(ctx)
 	return err
 }
 

@@ -1,7 +1,9 @@
-// Package store is the ledger: every read and every change of state. What it answers is the truth; Redis only carries.
+// Package store is the ledger: every read and every change of state. What it answers is the truth;
+// Redis only carries.
 //
-// It runs on PostgreSQL, the product, and on SQLite, which `waybill dev` uses. Where the two must differ, the difference
-// is the engine (engine.go, postgres.go, sqlite.go), never an if in a method.
+// It runs on PostgreSQL, the product, and on SQLite, which `waybill dev` uses. Where the two must
+// differ, the difference is the engine (engine.go, postgres.go, sqlite.go), never an if in a
+// method.
 package store
 
 import (
@@ -69,14 +71,20 @@ func (s *Store) Ping(ctx context.Context) error {
 	return s.wrap("ping", s.db.PingContext(ctx))
 }
 
-// ErrNoSessions is why a process refuses to start behind a pooler that hands a connection's session to others.
-var ErrNoSessions = errors.New("it leads to a pooler in transaction mode (PgBouncer: pool_mode = transaction or statement). " +
-	"Waybill needs a session of its own for each connection: use pool_mode = session for this database, or connect to PostgreSQL itself")
+// ErrNoSessions is why a process refuses to start behind a pooler that hands a connection's session
+// to others.
+var ErrNoSessions = errors.New(
+	"it leads to a pooler in transaction mode (PgBouncer: pool_mode = transaction or statement). " +
+		"Waybill needs a session of its own for each connection: use pool_mode = session for this database, or " +
+		"connect to PostgreSQL itself",
+)
 
 // Why a database that answers cannot be used.
 var (
 	errReadOnly   = errors.New("the database is read-only: a standby, or default_transaction_read_only")
-	errNotAllowed = errors.New("the role may not write jobs: it lacks INSERT, UPDATE or DELETE on submissions, open_jobs or outcomes")
+	errNotAllowed = errors.New(
+		"the role may not write jobs: it lacks INSERT, UPDATE or DELETE on submissions, open_jobs or outcomes",
+	)
 )
 
 // Ready reports why jobs could not be written now. It writes nothing.
@@ -84,7 +92,8 @@ func (s *Store) Ready(ctx context.Context) error {
 	return s.wrap("ask whether jobs can be written", s.engine.ready(ctx))
 }
 
-// CheckSessions refuses a database behind a pooler that does not keep a session for each connection. Processes ask once, when they start.
+// CheckSessions refuses a database behind a pooler that does not keep a session for each
+// connection. Processes ask once, when they start.
 func (s *Store) CheckSessions(ctx context.Context) error {
 	err := s.engine.checkSessions(ctx)
 	if errors.Is(err, ErrNoSessions) {

@@ -39,8 +39,18 @@ func newStore(t *testing.T, url string) *Store {
 
 // submission is a valid one; change what the test is about.
 func submission(change ...func(*job.Submission)) job.Submission {
-	s := job.Submission{ID: job.NewID(), OwnerID: job.NewID(), Type: "debug.echo", Queue: "default", Payload: json.RawMessage(`{"a": 1.10}`),
-		Policy: job.Policy{MaxRetries: 3, Timeout: 30 * time.Second, Backoff: job.Backoff{Kind: job.Exponential, Base: time.Second, Max: time.Minute}}}
+	s := job.Submission{
+		ID:      job.NewID(),
+		OwnerID: job.NewID(),
+		Type:    "debug.echo",
+		Queue:   "default",
+		Payload: json.RawMessage(`{"a": 1.10}`),
+		Policy: job.Policy{
+			MaxRetries: 3,
+			Timeout:    30 * time.Second,
+			Backoff:    job.Backoff{Kind: job.Exponential, Base: time.Second, Max: time.Minute},
+		},
+	}
 	for _, c := range change {
 		c(&s)
 	}

@@ -40,10 +40,18 @@ func utc(t time.Time) time.Time {
 	return t.UTC()
 }
 
-// CreateUser writes an account whose e-mail is in lower case. It answers job.CodeConflict where the e-mail is taken.
+// CreateUser writes an account whose e-mail is in lower case. It answers job.CodeConflict where the
+// e-mail is taken.
 func (s *Store) CreateUser(ctx context.Context, r account.Request, u *account.User) error {
-	row := &userRow{ID: u.ID, Email: u.Email, Name: u.Name, Role: u.Role, PasswordHash: u.PasswordHash, CreatedAt: u.CreatedAt,
-		PasswordChangeRequired: u.PasswordChangeRequired}
+	row := &userRow{
+		ID:                     u.ID,
+		Email:                  u.Email,
+		Name:                   u.Name,
+		Role:                   u.Role,
+		PasswordHash:           u.PasswordHash,
+		CreatedAt:              u.CreatedAt,
+		PasswordChangeRequired: u.PasswordChangeRequired,
+	}
 	return s.wrap("insert user", s.inTx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		users, err := s.lockUsers(ctx, tx, r.Actor.UserID)
 		if err != nil {
@@ -83,7 +91,8 @@ func (s *Store) selectUser(ctx context.Context, db bun.IDB, where string, arg an
 	return row.user(), nil
 }
 
-// Users lists accounts, newest first: at most limit of those made before the id before (zero: from the newest on).
+// Users lists accounts, newest first: at most limit of those made before the id before (zero: from
+// the newest on).
 func (s *Store) Users(ctx context.Context, before job.ID, limit int) ([]*account.User, error) {
 	var rows []userRow
 	q := s.db.NewSelect().Model(&rows).Order("id DESC").Limit(int64(limit))
@@ -100,20 +109,35 @@ func (s *Store) Users(ctx context.Context, before job.ID, limit int) ([]*account
 	return users, nil
 }
 
-// SetPassword replaces the password hash of an enabled user and ends every sign-in, all or nothing. The hash must still be
-// c.OldHash where that is given: of two changes at once one answers job.CodeConflict.
-func (s *Store) SetPassword(ctx context.Context, r account.Request, c account.PasswordChange) (ended account.Ended, err error) {
-	err = s.changeAccounts(ctx, "set password", r, c.UserID, func(ctx context.Context, tx bun.Tx, u *account.User) (err error) {
-		if c.OldHash != "" && c.OldHash != u.PasswordHash {
-			return &job.Error{Code: job.CodeConflict, Message: "the password was changed by somebody else meanwhile"}
-		}
-		ended, err = writePassword(ctx, tx, c, false)
-		return err
-	})
+// SetPassword replaces the password hash of an enabled user and ends every sign-in, all or nothing.
+// The hash must still be c.OldHash where that is given: of two changes at once one answers
+// job.CodeConflict.
+func (s *Store) SetPassword(
+	ctx context.Context,
+	r account.Request,
+	c account.PasswordChange,
+) (ended account.Ended, err error) {
+	err = s.changeAccounts(
+		ctx,
+		"set password",
+		r,
+		c.UserID,
+		func(ctx context.Context, tx bun.Tx, u *account.User) (err error) {
+			if c.OldHash != "" && c.OldHash != u.PasswordHash {
+				return &job.Error{
+					Code:    job.CodeConflict,
+					Message: "the password was changed by somebody else meanwhile",
+				}
+			}
+			ended, err = writePassword(ctx, tx, c, false)
+			return err
+		},
+	)
 	return ended, err
 }
 
-// writePassword is for a user whose row is locked: no sign-in can be made with the old password meanwhile, so none is left.
+// writePassword is for a user whose row is locked: no sign-in can be made with the old password
+// meanwhile, so none is left.
 func writePassword(ctx context.Context, tx bun.Tx, c account.PasswordChange, required bool) (account.Ended, error) {
 	_, err := tx.NewUpdate().Table("users").Set("password_hash = ?", c.NewHash).Set("valid_after = ?", c.ValidAfter).
 		Set("password_change_required = ?", bun.NullZero(required)).Where("id = ?", c.UserID).Exec(ctx)
@@ -131,21 +155,29 @@ func endAccess(ctx context.Context, tx bun.Tx, userID job.ID) (account.Ended, er
 	return endSignIns(ctx, tx, userID, job.ID{})
 }
 
-// Rehash replaces a password hash by one of the same password. Nothing happens where oldHash is not the hash any more.
+// Rehash replaces a password hash by one of the same password. Nothing happens where oldHash is not
+// the hash any more.
 func (s *Store) Rehash(ctx context.Context, id job.ID, oldHash, newHash string) error {
 	_, err := s.db.NewUpdate().Table("users").Set("password_hash = ?", newHash).
 		Where("id = ?", id).Where("password_hash = ?", oldHash).Exec(ctx)
 	return s.wrap("rehash password", err)
 }
 
-// ChangeUser applies c, whose Password is a hash, and answers the account as it is then. Disabling, and another password,
-// end every sign-in; those made before at are refused. The last enabled administrator can be neither disabled nor demoted:
-// job.CodeConflict.
-func (s *Store) ChangeUser(ctx context.Context, r account.Request, id job.ID, c account.Change, at time.Time) (*account.User, account.Ended, error) {
+// ChangeUser applies c, whose Password is a hash, and answers the account as it is then. Disabling,
+// and another password, end every sign-in; those made before at are refused. The last enabled
+// administrator can be neither disabled nor demoted: job.CodeConflict.
+func (s *Store) ChangeUser(
+	ctx context.Context,
+	r account.Request,
+	id job.ID,
+	c account.Change,
+	at time.Time,
+) (*account.User, account.Ended, error) {
 	var changed *account.User
 	var ended account.Ended
 	err := s.wrap("change user", s.inTx(ctx, func(ctx context.Context, tx bun.Tx) error {
-		// The guard comes first: it makes changes wait for each other, and each sees what the one before it committed.
+		// The guard comes first: it makes changes wait for each other, and each sees what the one
+		// before it committed.
 		if _, err := tx.NewRaw("UPDATE admin_guard SET id = 1").Exec(ctx); err != nil {
 			return err
 		}
@@ -200,19 +232,35 @@ func apply(u account.User, c account.Change, at time.Time) *account.User {
 }
 
 func anotherAdmin(ctx context.Context, tx bun.Tx, id job.ID) error {
-	found, err := tx.NewSelect().Table("users").Where("role = 'admin' AND disabled_at IS NULL").Where("id <> ?", id).Exists(ctx)
+	found, err := tx.NewSelect().
+		Table("users").
+		Where("role = 'admin' AND disabled_at IS NULL").
+		Where("id <> ?", id).
+		Exists(ctx)
 	if err == nil && !found {
-		err = &job.Error{Code: job.CodeConflict, Message: "the last enabled administrator can be neither disabled nor demoted"}
+		err = &job.Error{
+			Code:    job.CodeConflict,
+			Message: "the last enabled administrator can be neither disabled nor demoted",
+		}
 	}
 	return err
 }
 
-// updateUser writes a user whose row is locked, and ends the sign-ins where that is part of the change.
+// updateUser writes a user whose row is locked, and ends the sign-ins where that is part of the
+// change.
 func updateUser(ctx context.Context, tx bun.Tx, before, after *account.User) (account.Ended, error) {
-	row := &userRow{ID: after.ID, Name: after.Name, Role: after.Role, PasswordHash: after.PasswordHash, DisabledAt: after.DisabledAt,
-		ValidAfter: after.ValidAfter, PasswordChangeRequired: after.PasswordChangeRequired}
+	row := &userRow{
+		ID:                     after.ID,
+		Name:                   after.Name,
+		Role:                   after.Role,
+		PasswordHash:           after.PasswordHash,
+		DisabledAt:             after.DisabledAt,
+		ValidAfter:             after.ValidAfter,
+		PasswordChangeRequired: after.PasswordChangeRequired,
+	}
 	_, err := tx.NewUpdate().Model(row).
-		Column("name", "role", "password_hash", "disabled_at", "valid_after", "password_change_required").WherePK().Exec(ctx)
+		Column("name", "role", "password_hash", "disabled_at", "valid_after", "password_change_required").
+		WherePK().Exec(ctx)
 	if err != nil || after.ValidAfter.Equal(before.ValidAfter) {
 		return account.Ended{}, err
 	}

@@ -19,7 +19,14 @@ func microsecond() time.Time { return time.Now().UTC().Truncate(time.Microsecond
 func createUser(t *testing.T, s *Store, role account.Role) *account.User {
 	t.Helper()
 	id := job.NewID()
-	u := &account.User{ID: id, Email: id.String() + "@example.com", Name: "Ann", Role: role, PasswordHash: someHash, CreatedAt: microsecond()}
+	u := &account.User{
+		ID:           id,
+		Email:        id.String() + "@example.com",
+		Name:         "Ann",
+		Role:         role,
+		PasswordHash: someHash,
+		CreatedAt:    microsecond(),
+	}
 	if err := s.CreateUser(t.Context(), account.Request{}, u); err != nil {
 		t.Fatal(err)
 	}
@@ -73,8 +80,12 @@ func TestOneEmailHasOneAccountHoweverManyAsk(t *testing.T) {
 		var all sync.WaitGroup
 		for i := range errs {
 			all.Go(func() {
-				errs[i] = s.CreateUser(t.Context(), account.Request{}, &account.User{ID: job.NewID(), Email: "ann@example.com", Role: account.RoleUser,
-					PasswordHash: someHash, CreatedAt: microsecond()})
+				errs[i] = s.CreateUser(
+					t.Context(),
+					account.Request{},
+					&account.User{ID: job.NewID(), Email: "ann@example.com", Role: account.RoleUser,
+						PasswordHash: someHash, CreatedAt: microsecond()},
+				)
 			})
 		}
 		all.Wait()
@@ -104,7 +115,13 @@ func TestTheDatabaseItselfRefusesWrongUsers(t *testing.T) {
 			"plain text":  func(u *account.User) { u.PasswordHash = "correct horse" },
 			"long name":   func(u *account.User) { u.Name = strings.Repeat("n", 101) },
 		} {
-			u := &account.User{ID: job.NewID(), Email: "ann@example.com", Role: account.RoleUser, PasswordHash: someHash, CreatedAt: microsecond()}
+			u := &account.User{
+				ID:           job.NewID(),
+				Email:        "ann@example.com",
+				Role:         account.RoleUser,
+				PasswordHash: someHash,
+				CreatedAt:    microsecond(),
+			}
 			change(u)
 			if err := s.CreateUser(t.Context(), account.Request{}, u); err == nil {
 				t.Errorf("%s: was written", name)
@@ -165,7 +182,13 @@ func TestDisablingEndsEverySignIn(t *testing.T) {
 		}
 
 		disabled = false
-		got, _, err = s.ChangeUser(t.Context(), account.Request{}, u.ID, account.Change{Disabled: &disabled}, microsecond())
+		got, _, err = s.ChangeUser(
+			t.Context(),
+			account.Request{},
+			u.ID,
+			account.Change{Disabled: &disabled},
+			microsecond(),
+		)
 		must(t, err)
 		if !got.DisabledAt.IsZero() || !got.ValidAfter.Equal(at) {
 			t.Errorf("enabled again: %+v", got)
@@ -216,7 +239,11 @@ func TestTheLastEnabledAdministratorStays(t *testing.T) {
 // setPassword replaces someHash.
 func setPassword(t *testing.T, s *Store, id job.ID, hash string, at time.Time) error {
 	t.Helper()
-	_, err := s.SetPassword(t.Context(), account.Request{}, account.PasswordChange{UserID: id, OldHash: someHash, NewHash: hash, ValidAfter: at})
+	_, err := s.SetPassword(
+		t.Context(),
+		account.Request{},
+		account.PasswordChange{UserID: id, OldHash: someHash, NewHash: hash, ValidAfter: at},
+	)
 	return err
 }
 

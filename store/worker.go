@@ -15,7 +15,8 @@ const (
 	HeartbeatInterval = time.Second
 	// heartbeatGap is the silence after which a worker's own standing as a judge begins anew.
 	heartbeatGap = 4 * time.Second
-	// StaleAfter is the silence after which a worker is dead to a judge who was heard all that time.
+	// StaleAfter is the silence after which a worker is dead to a judge who was heard all that
+	// time.
 	StaleAfter = 10 * time.Second
 )
 
@@ -33,17 +34,28 @@ type workerRow struct {
 	Stopping     bool      `bun:"stopping"`
 }
 
-// Heartbeat writes a worker process's heartbeat and answers what the ledger believes it runs, with the cancels asked for.
+// Heartbeat writes a worker process's heartbeat and answers what the ledger believes it runs, with
+// the cancels asked for.
 func (s *Store) Heartbeat(ctx context.Context, b job.Heartbeat) (job.HeartbeatReply, error) {
 	now, err := s.Now(ctx)
 	if err != nil {
 		return job.HeartbeatReply{}, err
 	}
-	row := &workerRow{ID: b.WorkerID, Host: job.CleanText(b.Host, 255), PID: b.PID, Queues: strings.Join(b.Queues, ","), Slots: b.Slots,
-		StartedAt: now, BeatAt: now, BeatingSince: now, Stopping: b.Stopping}
+	row := &workerRow{
+		ID:           b.WorkerID,
+		Host:         job.CleanText(b.Host, 255),
+		PID:          b.PID,
+		Queues:       strings.Join(b.Queues, ","),
+		Slots:        b.Slots,
+		StartedAt:    now,
+		BeatAt:       now,
+		BeatingSince: now,
+		Stopping:     b.Stopping,
+	}
 	// The last beat lies ahead of this one where the database's clock stepped back.
 	_, err = s.db.NewInsert().Model(row).On("CONFLICT (id) DO UPDATE").
-		Set("beating_since = CASE WHEN w.beat_at < ? OR w.beat_at > ? THEN EXCLUDED.beating_since ELSE w.beating_since END", now.Add(-heartbeatGap), now).
+		Set("beating_since = CASE WHEN w.beat_at < ? OR w.beat_at > ? THEN EXCLUDED.beating_since ELSE "+
+			"w.beating_since END", now.Add(-heartbeatGap), now).
 		Set("beat_at = EXCLUDED.beat_at").Set("stopping = EXCLUDED.stopping").Exec(ctx)
 	if err != nil {
 		return job.HeartbeatReply{}, s.wrap("beat", err)
@@ -56,7 +68,10 @@ func (s *Store) Heartbeat(ctx context.Context, b job.Heartbeat) (job.HeartbeatRe
 	}
 	orders := job.HeartbeatReply{Held: make([]job.HeldAttempt, len(rows))}
 	for i, r := range rows {
-		orders.Held[i] = job.HeldAttempt{AttemptKey: job.AttemptKey{JobID: r.ID, Attempt: r.Attempt}, CancelRequested: !r.CancelRequestedAt.IsZero()}
+		orders.Held[i] = job.HeldAttempt{
+			AttemptKey:      job.AttemptKey{JobID: r.ID, Attempt: r.Attempt},
+			CancelRequested: !r.CancelRequestedAt.IsZero(),
+		}
 	}
 	return orders, nil
 }
@@ -75,8 +90,16 @@ func (s *Store) Workers(ctx context.Context) ([]job.Worker, error) {
 	}
 	out := make([]job.Worker, len(rows))
 	for i, r := range rows {
-		out[i] = job.Worker{ID: r.ID, Host: r.Host, PID: r.PID, Queues: strings.Split(r.Queues, ","), Slots: r.Slots, StartedAt: r.StartedAt,
-			BeatAt: r.BeatAt, Stopping: r.Stopping}
+		out[i] = job.Worker{
+			ID:        r.ID,
+			Host:      r.Host,
+			PID:       r.PID,
+			Queues:    strings.Split(r.Queues, ","),
+			Slots:     r.Slots,
+			StartedAt: r.StartedAt,
+			BeatAt:    r.BeatAt,
+			Stopping:  r.Stopping,
+		}
 	}
 	return out, nil
 }

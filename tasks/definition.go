@@ -9,12 +9,12 @@ const NoRetries = -1
 // read and write; R is the result. Their JSON form is what is submitted and kept.
 //
 // Nothing is checked when a Definition is made, so package variables need no init function. What
-// cannot be offered (a bad name, a payload that is no JSON object, defaults beyond the limits) is an
-// error when a server starts with it, and when a client submits with it.
+// cannot be offered (a bad name, a payload that is no JSON object, defaults beyond the limits) is
+// an error when a server starts with it, and when a client submits with it.
 type Definition[P, R any] struct {
-	// Name is lower case and dotted, such as "invoice.render": letters, digits and underscores, each
-	// part beginning with a letter, at most 100 bytes. http., email., command., debug. and waybill.
-	// are reserved for Waybill's own types.
+	// Name is lower case and dotted, such as "invoice.render": letters, digits and underscores,
+	// each part beginning with a letter, at most 100 bytes. http., email., command., debug. and
+	// waybill. are reserved for Waybill's own types.
 	Name string
 	// Description is shown to people who look for what can be submitted.
 	Description string
@@ -44,8 +44,8 @@ type Backoff struct {
 	Max  time.Duration // no wait is longer; 0 is 6 h, or Base where that is longer
 }
 
-// Kinds of Backoff. Exponential doubles the wait with each further failure. Both are spread by 20 %,
-// so that jobs that failed together do not come back together.
+// Kinds of Backoff. Exponential doubles the wait with each further failure. Both are spread by 20
+// %, so that jobs that failed together do not come back together.
 const (
 	Exponential = "exponential"
 	Fixed       = "fixed"
@@ -61,6 +61,6 @@ type FieldError struct {
 type Former[P any] struct{ spec FormerSpec }
 
 // From makes payloads of the form Old readable: up turns one into today's form. A payload that does
-// not fit P is tried with each Former in turn, in the API and in the worker; the published schema is
-// that of P alone.
+// not fit P is tried with each Former in turn, in the API and in the worker; the published schema
+// is that of P alone.
 func From[Old, P any](up func(Old) P) Former[P] { return Former[P]{newFormer(up)} }

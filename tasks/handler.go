@@ -41,8 +41,8 @@ type Handler[P, R any] struct {
 // Handle adds the code of a task type. fn must return soon after ctx ends: it ends with the job's
 // timeout and deadline, when the job is canceled, and when the worker stops (context.Cause says
 // which). An error is a failure, and the job is tried again by its policy; Permanent, Snooze and
-// RetryAfter say otherwise. The error's text is shown to the job's owner, so it must hold no secret.
-// A panic is a failure too.
+// RetryAfter say otherwise. The error's text is shown to the job's owner, so it must hold no
+// secret. A panic is a failure too.
 //
 // The result is kept as JSON, at most 1 MiB. json.RawMessage is kept byte for byte.
 func (d Definition[P, R]) Handle(fn func(context.Context, *Job[P]) (R, error), mw ...Middleware) Handler[P, R] {

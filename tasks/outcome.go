@@ -22,7 +22,8 @@ type retryAfterError struct {
 func (e *retryAfterError) Error() string { return e.err.Error() }
 func (e *retryAfterError) Unwrap() error { return e.err }
 
-// Permanent says that err will not go away: the job is archived at once, whatever retries it has left. nil stays nil.
+// Permanent says that err will not go away: the job is archived at once, whatever retries it has
+// left. nil stays nil.
 func Permanent(err error) error {
 	if err == nil {
 		return nil
@@ -33,9 +34,9 @@ func Permanent(err error) error {
 // Snooze says "not now": the job runs again after d, and uses up no retry. A negative d is 0.
 func Snooze(d time.Duration) error { return &snoozeError{max(d, 0)} }
 
-// RetryAfter is a failure that knows when to try again: not before d has passed. The job's backoff holds as well, so that the later of
-// the two counts, and up to a fifth of d is added, so that jobs which failed together do not come back together. A negative d is 0.
-// nil stays nil.
+// RetryAfter is a failure that knows when to try again: not before d has passed. The job's backoff
+// holds as well, so that the later of the two counts, and up to a fifth of d is added, so that jobs
+// which failed together do not come back together. A negative d is 0. nil stays nil.
 func RetryAfter(err error, d time.Duration) error {
 	if err == nil {
 		return nil

@@ -27,8 +27,8 @@ func runtimeOf(ctx context.Context) Runtime {
 }
 
 // Progress reports how far the work is: percent from 0 to 100 (values outside are cut) and a short
-// message, at most 1 KiB. Only the newest report is kept, so it may be called often. It does nothing
-// outside of a handler.
+// message, at most 1 KiB. Only the newest report is kept, so it may be called often. It does
+// nothing outside of a handler.
 func Progress(ctx context.Context, percent float64, message string) {
 	report := runtimeOf(ctx).Progress
 	if report == nil {

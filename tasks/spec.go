@@ -19,8 +19,9 @@ type Spec struct {
 	Result      reflect.Type
 	Example     any
 	Former      []FormerSpec
-	// Check decodes a payload as a worker does, and calls Definition.Check. The error is the decoder's,
-	// whose text may repeat values of the payload. Nil if every JSON object is a payload.
+	// Check decodes a payload as a worker does, and calls Definition.Check. The error is the
+	// decoder's, whose text may repeat values of the payload. Nil if every JSON object is a
+	// payload.
 	Check func(payload json.RawMessage) ([]FieldError, error)
 	// Run handles one attempt; nil: the type can be submitted only.
 	Run RawFunc
@@ -47,7 +48,8 @@ func newFormer[Old, P any](up func(Old) P) FormerSpec {
 func (d Definition[P, R]) Spec() Spec {
 	s := Spec{
 		Name: d.Name, Description: d.Description, Queue: d.Queue, MaxRetries: d.MaxRetries, Timeout: d.Timeout,
-		Backoff: d.Backoff, Private: d.Private, Payload: reflect.TypeFor[P](), Result: reflect.TypeFor[R](), Example: d.Example,
+		Backoff: d.Backoff, Private: d.Private, Payload: reflect.TypeFor[P](), Result: reflect.TypeFor[R](),
+		Example: d.Example,
 	}
 	for _, f := range d.Former {
 		s.Former = append(s.Former, f.spec)

@@ -11,7 +11,8 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// retryIn is an answer to asynq: bring the task again after a while. Only a failure counts in its retries.
+// retryIn is an answer to asynq: bring the task again after a while. Only a failure counts in its
+// retries.
 type retryIn struct {
 	wait   time.Duration
 	at     time.Time // when, by the ledger's clock; zero: wait says it
@@ -44,7 +45,8 @@ func asynqResult(s job.Settled, set *job.Settlement) error {
 	}
 }
 
-// recordRetryTimes notes when a task that is put off is due by the ledger's clock, in place of what asynq makes of retryDelay.
+// recordRetryTimes notes when a task that is put off is due by the ledger's clock, in place of what
+// asynq makes of retryDelay.
 func (p *Pool) recordRetryTimes(process asynq.HandlerFunc) asynq.HandlerFunc {
 	return func(ctx context.Context, t *asynq.Task) error {
 		err := process(ctx, t)
@@ -63,8 +65,8 @@ func (p *Pool) recordRetryTimes(process asynq.HandlerFunc) asynq.HandlerFunc {
 	}
 }
 
-// retryDelay is asynq's RetryDelayFunc. keepTimes says when a task is due that the pool puts off. An error that is not the pool's (a lost
-// lease) comes back soon: the ledger decides at Claim.
+// retryDelay is asynq's RetryDelayFunc. keepTimes says when a task is due that the pool puts off.
+// An error that is not the pool's (a lost lease) comes back soon: the ledger decides at Claim.
 func retryDelay(int, error, *asynq.Task) time.Duration { return time.Second }
 
 // isFailure keeps asynq's count of failures the same as the ledger's.

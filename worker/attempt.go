@@ -22,7 +22,8 @@ type handlerResult struct {
 	abandoned bool   // it did not return in time; its goroutine may still run
 }
 
-// run is one attempt: handler, settlement, answer. claimed is called once the attempt is known by its own name.
+// run is one attempt: handler, settlement, answer. claimed is called once the attempt is known by
+// its own name.
 func (p *Pool) run(j *job.Job, claimed func()) error {
 	ctx, cancel := context.WithCancelCause(p.base)
 	defer cancel(nil)
@@ -37,12 +38,25 @@ func (p *Pool) run(j *job.Job, claimed func()) error {
 	end := p.attempt(ctx, j)
 	p.progress.drop(job.AttemptKey{JobID: j.ID, Attempt: j.Attempt})
 	if end.stack != "" {
-		p.log.Error("handler panicked", "job_id", j.ID, "type", j.Type, "attempt", j.Attempt, "err", end.err, "stack", end.stack)
+		p.log.Error(
+			"handler panicked",
+			"job_id",
+			j.ID,
+			"type",
+			j.Type,
+			"attempt",
+			j.Attempt,
+			"err",
+			end.err,
+			"stack",
+			end.stack,
+		)
 	}
 	return p.settle(j, end, time.Since(began))
 }
 
-// attempt calls the handler and waits for it, but no longer than its context and the grace period allow.
+// attempt calls the handler and waits for it, but no longer than its context and the grace period
+// allow.
 func (p *Pool) attempt(ctx context.Context, j *job.Job) handlerResult {
 	left := j.Deadline.Sub(p.deps.Clock.Now())
 	if !j.Deadline.IsZero() && left <= 0 {
@@ -74,7 +88,8 @@ func (p *Pool) attempt(ctx context.Context, j *job.Job) handlerResult {
 	return p.waitGrace(ctx, j, back)
 }
 
-// waitGrace gives a handler whose context ended the time to return. One that does not is left to itself, and counted.
+// waitGrace gives a handler whose context ended the time to return. One that does not is left to
+// itself, and counted.
 func (p *Pool) waitGrace(ctx context.Context, j *job.Job, back <-chan handlerResult) handlerResult {
 	cause := context.Cause(ctx)
 	timer := time.NewTimer(p.cfg.CancelGrace)
@@ -85,13 +100,24 @@ func (p *Pool) waitGrace(ctx context.Context, j *job.Job, back <-chan handlerRes
 		return e
 	case <-timer.C:
 		p.deps.Observer.Abandoned(j)
-		p.log.Error("handler ignores its context, it was left to itself", "job_id", j.ID, "type", j.Type, "attempt", j.Attempt, "cause", cause)
+		p.log.Error(
+			"handler ignores its context, it was left to itself",
+			"job_id",
+			j.ID,
+			"type",
+			j.Type,
+			"attempt",
+			j.Attempt,
+			"cause",
+			cause,
+		)
 		return handlerResult{err: cause, cause: cause, abandoned: true}
 	}
 }
 
-// callHandler calls the handler and sends how it came back; a panic is an error with its stack. It sends from a deferred call: a handler that ends its
-// goroutine (runtime.Goexit) runs nothing but those, and must not leave the caller waiting.
+// callHandler calls the handler and sends how it came back; a panic is an error with its stack. It
+// sends from a deferred call: a handler that ends its goroutine (runtime.Goexit) runs nothing but
+// those, and must not leave the caller waiting.
 func callHandler(ctx context.Context, h Handler, j *job.Job, back chan<- handlerResult) {
 	e := handlerResult{err: errors.New("the handler ended its goroutine")}
 	defer func() {

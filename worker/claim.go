@@ -14,7 +14,8 @@ import (
 const (
 	claimPause    = 200 * time.Millisecond // before asking an unreachable ledger again
 	claimPauseMax = 3 * time.Second
-	// claimTimeout is how long an answer to a claim is awaited: a connection that is half open never brings one.
+	// claimTimeout is how long an answer to a claim is awaited: a connection that is half open
+	// never brings one.
 	claimTimeout = 5 * time.Second
 )
 
@@ -55,8 +56,8 @@ func (p *Pool) process(ctx context.Context, task *asynq.Task) error {
 	}
 }
 
-// claim asks until the ledger answers, or the pool sees that it does not. A refusal that may be of this very job is answered at once: it is no
-// outage, and the task comes again.
+// claim asks until the ledger answers, or the pool sees that it does not. A refusal that may be of
+// this very job is answered at once: it is no outage, and the task comes again.
 func (p *Pool) claim(ctx context.Context, r job.ClaimRequest) (job.Claim, error) {
 	for pause := claimPause; ; pause = min(2*pause, claimPauseMax) {
 		began := time.Now()
@@ -88,8 +89,9 @@ func (p *Pool) claim(ctx context.Context, r job.ClaimRequest) (job.Claim, error)
 	}
 }
 
-// claimOnce asks once. Where no answer comes in time, the ledger may have given the job to this process all the same: then its heartbeat
-// names an attempt that is not here, and it is handed back.
+// claimOnce asks once. Where no answer comes in time, the ledger may have given the job to this
+// process all the same: then its heartbeat names an attempt that is not here, and it is handed
+// back.
 func (p *Pool) claimOnce(ctx context.Context, r job.ClaimRequest) (job.Claim, error) {
 	short, cancel := context.WithTimeout(ctx, claimTimeout)
 	defer cancel()
@@ -121,8 +123,8 @@ func (p *Pool) unclaimed(ctx context.Context, queue, task string, err error) err
 	return nil
 }
 
-// drop forgets a task whose job the ledger does not know, or has finished, or has given another delivery; unless Redis came to be another
-// deployment's: then it is theirs.
+// drop forgets a task whose job the ledger does not know, or has finished, or has given another
+// delivery; unless Redis came to be another deployment's: then it is theirs.
 func (p *Pool) drop(ctx context.Context, queue, task string) error {
 	if p.deps.Mark == nil || p.deps.Mark.Check(ctx) == nil || p.deps.Mark.Err() == nil {
 		return nil

@@ -13,8 +13,8 @@ import (
 const (
 	heartbeatInterval = time.Second
 	heartbeatTimeout  = 3 * time.Second
-	// lostHeartbeats is how many heartbeats in a row must name an attempt that is not here, before it is handed back: the answer to its
-	// claim was lost on the way.
+	// lostHeartbeats is how many heartbeats in a row must name an attempt that is not here, before
+	// it is handed back: the answer to its claim was lost on the way.
 	lostHeartbeats = 3
 )
 
@@ -39,11 +39,21 @@ func (p *Pool) firstHeartbeat(ctx context.Context) error {
 func (p *Pool) heartbeat(ctx context.Context) (job.HeartbeatReply, error) {
 	ctx, cancel := context.WithTimeout(ctx, heartbeatTimeout)
 	defer cancel()
-	return p.deps.Ledger.Heartbeat(ctx, job.Heartbeat{WorkerID: p.cfg.ID, Host: hostname(), PID: os.Getpid(), Queues: slices.Sorted(maps.Keys(p.cfg.Queues)),
-		Slots: p.cfg.Concurrency, Stopping: p.stopping.Load()})
+	return p.deps.Ledger.Heartbeat(
+		ctx,
+		job.Heartbeat{
+			WorkerID: p.cfg.ID,
+			Host:     hostname(),
+			PID:      os.Getpid(),
+			Queues:   slices.Sorted(maps.Keys(p.cfg.Queues)),
+			Slots:    p.cfg.Concurrency,
+			Stopping: p.stopping.Load(),
+		},
+	)
 }
 
-// heartbeatLoop beats every second, and at once when hastened. An outage is logged when it begins and when it ends.
+// heartbeatLoop beats every second, and at once when hastened. An outage is logged when it begins
+// and when it ends.
 func (p *Pool) heartbeatLoop(ctx context.Context) {
 	tick := time.NewTicker(heartbeatInterval)
 	defer tick.Stop()
@@ -56,7 +66,8 @@ func (p *Pool) heartbeatLoop(ctx context.Context) {
 		case <-p.heartbeatNow:
 		}
 		held := p.running.held()
-		// To its end, which is near: one that is broken off may still reach the ledger after Leave, and the worker would look lost.
+		// To its end, which is near: one that is broken off may still reach the ledger after Leave,
+		// and the worker would look lost.
 		began := time.Now()
 		orders, err := p.heartbeat(context.WithoutCancel(ctx))
 		if ctx.Err() != nil {
@@ -83,8 +94,9 @@ func (p *Pool) beatSoon() {
 	}
 }
 
-// applyReply compares what ran before the heartbeat with what the ledger says. Cancels end handlers; what the ledger gave to others is ended too;
-// what it believes to be here and is not is handed back.
+// applyReply compares what ran before the heartbeat with what the ledger says. Cancels end
+// handlers; what the ledger gave to others is ended too; what it believes to be here and is not is
+// handed back.
 func (p *Pool) applyReply(held map[job.AttemptKey]bool, orders job.HeartbeatReply) {
 	lost := map[job.AttemptKey]int{}
 	for _, lease := range orders.Held {
@@ -108,8 +120,22 @@ func (p *Pool) applyReply(held map[job.AttemptKey]bool, orders job.HeartbeatRepl
 	p.lostAttempts = lost
 }
 
-// releaseClaim gives a job back whose claim holds in the ledger, but whose answer never came. The audit sends it: dispatch_at is new.
+// releaseClaim gives a job back whose claim holds in the ledger, but whose answer never came. The
+// audit sends it: dispatch_at is new.
 func (p *Pool) releaseClaim(a job.AttemptKey) {
-	done, err := p.deps.Ledger.Settle(context.WithoutCancel(p.base), &job.Settlement{JobID: a.JobID, Attempt: a.Attempt, WorkerID: p.cfg.ID, State: job.Pending})
-	p.log.Warn("handed back a job whose claim was lost on the way", "job_id", a.JobID, "attempt", a.Attempt, "accepted", done.Accepted, "err", err)
+	done, err := p.deps.Ledger.Settle(
+		context.WithoutCancel(p.base),
+		&job.Settlement{JobID: a.JobID, Attempt: a.Attempt, WorkerID: p.cfg.ID, State: job.Pending},
+	)
+	p.log.Warn(
+		"handed back a job whose claim was lost on the way",
+		"job_id",
+		a.JobID,
+		"attempt",
+		a.Attempt,
+		"accepted",
+		done.Accepted,
+		"err",
+		err,
+	)
 }

@@ -12,7 +12,8 @@ import (
 )
 
 const (
-	// attemptLogRate and journalBurst bound the lines that failures write, so that a type that always fails does not fill a disk.
+	// attemptLogRate and journalBurst bound the lines that failures write, so that a type that
+	// always fails does not fill a disk.
 	attemptLogRate  = 50 // lines a second
 	attemptLogBurst = 500
 	maxLoggedError  = 300 // bytes of an error
@@ -29,8 +30,8 @@ func newAttemptLog(log *slog.Logger) *attemptLog {
 	return &attemptLog{log: log, limit: rate.NewLimiter(attemptLogRate, attemptLogBurst)}
 }
 
-// settled writes down what became of an attempt: a failure that is tried again as a warning, an archived job as an error, a canceled one for
-// information, all else for debugging.
+// settled writes down what became of an attempt: a failure that is tried again as a warning, an
+// archived job as an error, a canceled one for information, all else for debugging.
 func (w *attemptLog) settled(j *job.Job, done job.Settled, set *job.Settlement, took time.Duration) {
 	ctx := context.Background()
 	level, text := slog.LevelDebug, "attempt ended"
@@ -49,8 +50,14 @@ func (w *attemptLog) settled(j *job.Job, done job.Settled, set *job.Settlement, 
 		w.skipped.Add(1)
 		return
 	}
-	attrs := []slog.Attr{slog.String("job_id", j.ID.String()), slog.String("type", j.Type), slog.String("queue", j.Queue), slog.Int("attempt", j.Attempt),
-		slog.String("state", string(done.State)), slog.Duration("took", took)}
+	attrs := []slog.Attr{
+		slog.String("job_id", j.ID.String()),
+		slog.String("type", j.Type),
+		slog.String("queue", j.Queue),
+		slog.Int("attempt", j.Attempt),
+		slog.String("state", string(done.State)),
+		slog.Duration("took", took),
+	}
 	if set.Error != nil {
 		attrs = append(attrs, slog.String("err", job.CleanText(set.Error.Message, maxLoggedError)))
 	}

@@ -9,14 +9,15 @@ import (
 )
 
 const (
-	// A pool stops taking tasks after so many failed claims or heartbeats in a row, the first of which began at least
-	// outageAfter ago: a restart of the database is shorter than that, or ends every attempt to claim.
+	// A pool stops taking tasks after so many failed claims or heartbeats in a row, the first of
+	// which began at least outageAfter ago: a restart of the database is shorter than that, or ends
+	// every attempt to claim.
 	outageFailures = 3
 	outageAfter    = 2 * time.Second
 )
 
-// outage knows whether the ledger answers. A pool whose claims are not answered must hold no tasks: another one may be able to
-// run them.
+// outage knows whether the ledger answers. A pool whose claims are not answered must hold no tasks:
+// another one may be able to run them.
 type outage struct {
 	troubled atomic.Bool // whether anything below is set; saves the lock where all is well
 
@@ -25,8 +26,9 @@ type outage struct {
 	failedClaims     int       // failed in a row
 	failedHeartbeats int       // failed in a row
 	out              bool
-	probe            bool          // the ledger answers heartbeats again: one task is taken, to see whether it answers claims
-	ended            chan struct{} // closed when out becomes true; nil: nobody waits for that
+	// The ledger answers heartbeats again: one task is taken, to see whether it answers claims.
+	probe bool
+	ended chan struct{} // closed when out becomes true; nil: nobody waits for that
 }
 
 // mayDequeue is how many tasks may be taken at once.
@@ -61,7 +63,8 @@ func (o *outage) claimed() bool {
 	return was
 }
 
-// claimFailed says that a claim which began at the given time was not answered. It reports whether an outage begins.
+// claimFailed says that a claim which began at the given time was not answered. It reports whether
+// an outage begins.
 func (o *outage) claimFailed(began time.Time) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -69,7 +72,8 @@ func (o *outage) claimFailed(began time.Time) bool {
 	return o.fail(began, o.probe || o.failedClaims >= outageFailures)
 }
 
-// heartbeat says whether a heartbeat that began at the given time reached the ledger. It reports whether an outage begins.
+// heartbeat says whether a heartbeat that began at the given time reached the ledger. It reports
+// whether an outage begins.
 func (o *outage) heartbeat(began time.Time, ok bool) bool {
 	if ok && !o.troubled.Load() {
 		return false

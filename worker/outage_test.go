@@ -35,10 +35,16 @@ func TestAPoolWithoutTheLedgerGivesItsTasksBack(t *testing.T) {
 			for i := range ids {
 				ids[i] = b.submit("ok")
 			}
-			testenv.Eventually(t, 30*time.Second, func() bool { return b.pool.Ready(t.Context()) != nil }, "the pool is not ready")
+			testenv.Eventually(
+				t,
+				30*time.Second,
+				func() bool { return b.pool.Ready(t.Context()) != nil },
+				"the pool is not ready",
+			)
 			client := b.client()
 			testenv.Eventually(t, 10*time.Second, func() bool {
-				return client.LLen(t.Context(), "asynq:{default}:active").Val() == 0 && client.LLen(t.Context(), "asynq:{default}:pending").Val() == 30
+				return client.LLen(t.Context(), "asynq:{default}:active").Val() == 0 &&
+					client.LLen(t.Context(), "asynq:{default}:pending").Val() == 30
 			}, "the tasks are back")
 			_, _ = b.another(func(*Config, *Deps) {})
 			for _, id := range ids {
@@ -46,9 +52,19 @@ func TestAPoolWithoutTheLedgerGivesItsTasksBack(t *testing.T) {
 					t.Errorf("%s after %d attempts, delivery %d", j.State, j.Attempt, j.Delivery)
 				}
 			}
-			testenv.Eventually(t, 10*time.Second, func() bool { return len(client.Keys(t.Context(), "asynq:{default}:t:*").Val()) == 0 }, "redis is clean")
+			testenv.Eventually(
+				t,
+				10*time.Second,
+				func() bool { return len(client.Keys(t.Context(), "asynq:{default}:t:*").Val()) == 0 },
+				"redis is clean",
+			)
 			lose(b.ledger, false)
-			testenv.Eventually(t, 20*time.Second, func() bool { return b.pool.Ready(t.Context()) == nil }, "the pool is ready again")
+			testenv.Eventually(
+				t,
+				20*time.Second,
+				func() bool { return b.pool.Ready(t.Context()) == nil },
+				"the pool is ready again",
+			)
 		})
 	}
 }
@@ -62,7 +78,12 @@ func TestAPoolGoesOnWhenTheLedgerIsBack(t *testing.T) {
 	for range 25 {
 		ids = append(ids, b.submit("ok"))
 	}
-	testenv.Eventually(t, 30*time.Second, func() bool { return b.pool.Ready(t.Context()) != nil }, "the pool is not ready")
+	testenv.Eventually(
+		t,
+		30*time.Second,
+		func() bool { return b.pool.Ready(t.Context()) != nil },
+		"the pool is not ready",
+	)
 	b.ledger.down.Store(false)
 	for _, id := range ids {
 		if j := b.finished(id); j.State != job.Completed || j.Attempt != 1 {
@@ -96,13 +117,21 @@ func TestAJobOfAnUnknownTypeWaitsForAWorkerThatKnowsIt(t *testing.T) {
 	b.start(b.carrier.Run)
 	id := b.submit("new")
 	client := b.client()
-	testenv.Eventually(t, 20*time.Second, func() bool { return client.ZCard(t.Context(), "asynq:{default}:retry").Val() == 1 }, "its task is put off")
-	if j := b.await(id, func(*job.Job) bool { return true }, ""); j.State != job.Pending || j.Attempt != 0 || j.Failures != 0 || j.Delivery != 1 {
+	testenv.Eventually(
+		t,
+		20*time.Second,
+		func() bool { return client.ZCard(t.Context(), "asynq:{default}:retry").Val() == 1 },
+		"its task is put off",
+	)
+	if j := b.await(id, func(*job.Job) bool { return true }, ""); j.State != job.Pending || j.Attempt != 0 ||
+		j.Failures != 0 ||
+		j.Delivery != 1 {
 		t.Errorf("meanwhile it is %s, attempt %d, %d failures, delivery %d", j.State, j.Attempt, j.Failures, j.Delivery)
 	}
 	b.handlers["new"] = ok
 	_, _ = b.another(func(*Config, *Deps) {})
-	// Each worker that does not know the type may meet the task once more before it gives way to those that do.
+	// Each worker that does not know the type may meet the task once more before it gives way to
+	// those that do.
 	testenv.Eventually(t, time.Minute, func() bool {
 		return b.await(id, func(*job.Job) bool { return true }, "").State.Finished()
 	}, "the job is finished")
@@ -174,7 +203,14 @@ func TestEachFailedAttemptIsOneLineOfTheLog(t *testing.T) {
 		{0, []string{strings.Repeat("x", 400)}},
 		{0, []string{"hunter2"}},
 	} {
-		testenv.Eventually(t, 5*time.Second, func() bool { return out.lines(c.words...) == c.want }, "%d lines with %q", c.want, c.words)
+		testenv.Eventually(
+			t,
+			5*time.Second,
+			func() bool { return out.lines(c.words...) == c.want },
+			"%d lines with %q",
+			c.want,
+			c.words,
+		)
 	}
 }
 
@@ -184,7 +220,12 @@ func TestAFloodOfFailuresWritesABoundedLog(t *testing.T) {
 	w := newAttemptLog(slog.New(slog.NewTextHandler(out, nil)))
 	j := &job.Job{ID: job.NewID(), Type: "x"}
 	for range 10 * attemptLogBurst {
-		w.settled(j, job.Settled{State: job.Archived}, &job.Settlement{Failed: true, Error: &job.AttemptError{Message: "no"}}, 0)
+		w.settled(
+			j,
+			job.Settled{State: job.Archived},
+			&job.Settlement{Failed: true, Error: &job.AttemptError{Message: "no"}},
+			0,
+		)
 	}
 	if n := out.lines("job archived"); n < attemptLogBurst || n > 3*attemptLogBurst {
 		t.Errorf("%d lines", n)
@@ -194,7 +235,8 @@ func TestAFloodOfFailuresWritesABoundedLog(t *testing.T) {
 	}
 }
 
-// A task whose key lost its message or type, or whose message cannot be read, takes no slot and stops no other.
+// A task whose key lost its message or type, or whose message cannot be read, takes no slot and
+// stops no other.
 func TestBrokenTasksStopNoOthers(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, map[string]Handler{"ok": ok})
@@ -207,7 +249,11 @@ func TestBrokenTasksStopNoOthers(t *testing.T) {
 	var all []*job.Job
 	for i := range 40 {
 		s := job.Submission{ID: job.NewID(), OwnerID: job.NewID(), Type: "ok", Queue: "default", Payload: []byte(`{}`),
-			Policy: job.Policy{MaxRetries: 2, Timeout: time.Minute, Backoff: job.Backoff{Kind: job.Fixed, Base: time.Millisecond, Max: time.Millisecond}}}
+			Policy: job.Policy{
+				MaxRetries: 2,
+				Timeout:    time.Minute,
+				Backoff:    job.Backoff{Kind: job.Fixed, Base: time.Millisecond, Max: time.Millisecond},
+			}}
 		made, err := b.ledger.CreateAll(ctx, []job.Submission{s})
 		if err != nil {
 			t.Fatal(err)
@@ -240,6 +286,10 @@ func TestBrokenTasksStopNoOthers(t *testing.T) {
 		}
 	}
 	testenv.Eventually(t, 10*time.Second, func() bool {
-		return client.LLen(ctx, "asynq:{default}:pending").Val()+client.ZCard(ctx, "asynq:{default}:scheduled").Val() == 0
+		return client.LLen(ctx, "asynq:{default}:pending").
+			Val()+
+			client.ZCard(ctx, "asynq:{default}:scheduled").
+				Val() ==
+			0
 	}, "nothing blocks the queue")
 }

@@ -1,5 +1,5 @@
-// Package worker is the pool: it takes a task from asynq, claims its job in the ledger, runs it and settles it. asynq decides where
-// and when; the ledger decides whether, and what came of it.
+// Package worker is the pool: it takes a task from asynq, claims its job in the ledger, runs it and
+// settles it. asynq decides where and when; the ledger decides whether, and what came of it.
 package worker
 
 import (
@@ -35,8 +35,8 @@ type ledger interface {
 // dispatcher sends a job that was handed back on its way again. It does not wait for Redis.
 type dispatcher interface{ Send(parcels ...job.Message) }
 
-// deploymentMark tells whether the Redis that tasks are taken from is this deployment's. A task of another deployment must not be dropped because
-// this ledger does not know its job.
+// deploymentMark tells whether the Redis that tasks are taken from is this deployment's. A task of
+// another deployment must not be dropped because this ledger does not know its job.
 type deploymentMark interface {
 	// Err answers what the last Check found, without asking Redis.
 	Err() error
@@ -96,7 +96,8 @@ type Pool struct {
 	running      *runningAttempts
 	progress     *progressReports
 	heartbeatNow chan struct{}
-	// base is the parent of every handler's context: it outlives Run's, and ends when the drain is over.
+	// base is the parent of every handler's context: it outlives Run's, and ends when the drain is
+	// over.
 	base         context.Context
 	endBase      context.CancelFunc
 	stopping     atomic.Bool
@@ -109,7 +110,9 @@ type Pool struct {
 
 // New makes a Pool; Run starts it.
 func New(cfg Config, deps Deps) (*Pool, error) {
-	if deps.Ledger == nil || deps.Dispatcher == nil || deps.Handler == nil || deps.Pipelined == nil || deps.Redis == nil || deps.Log == nil {
+	if deps.Ledger == nil || deps.Dispatcher == nil || deps.Handler == nil || deps.Pipelined == nil ||
+		deps.Redis == nil ||
+		deps.Log == nil {
 		return nil, errors.New("worker: a dependency is missing")
 	}
 	if cfg.ID.IsZero() || len(cfg.Queues) == 0 || cfg.Concurrency < 1 {
@@ -124,7 +127,15 @@ func New(cfg Config, deps Deps) (*Pool, error) {
 	if deps.Clock == nil {
 		deps.Clock = clock.New()
 	}
-	p := &Pool{cfg: cfg, deps: deps, log: deps.Log, notifier: asynqredis.NewQueueNotifier(), running: newRunningAttempts(), heartbeatNow: make(chan struct{}, 1), lostAttempts: map[job.AttemptKey]int{}}
+	p := &Pool{
+		cfg:          cfg,
+		deps:         deps,
+		log:          deps.Log,
+		notifier:     asynqredis.NewQueueNotifier(),
+		running:      newRunningAttempts(),
+		heartbeatNow: make(chan struct{}, 1),
+		lostAttempts: map[job.AttemptKey]int{},
+	}
 	p.base, p.endBase = context.WithCancel(context.Background())
 	p.progress = newProgressReports(deps.Ledger, deps.Log)
 	p.unknownTypes, p.attemptLog = newUnknownTypes(deps.Log), newAttemptLog(deps.Log)
@@ -139,19 +150,21 @@ func New(cfg Config, deps Deps) (*Pool, error) {
 	p.times = asynqredis.WithClock(p.dequeuer, deps.Clock)
 	p.server = asynq.NewServerFromRedisClient(p.times, asynq.Config{
 		Concurrency: cfg.Concurrency, Queues: cfg.Queues, RetryDelayFunc: retryDelay, IsFailure: isFailure,
-		TaskCheckInterval: time.Microsecond, DelayedTaskCheckInterval: asynqredis.ForwardInterval, // the notifier keeps Redis from being asked as often
+		TaskCheckInterval: time.Microsecond, DelayedTaskCheckInterval: asynqredis.ForwardInterval,
+		// the notifier keeps Redis from being asked as often
 		ShutdownTimeout: time.Second, // the pool has waited before
 		Logger:          asynqLog{p.log}, LogLevel: asynq.WarnLevel,
 	})
 	return p, nil
 }
 
-// Run works until ctx ends, then drains: no new tasks, the grace period for what runs, the rest handed back. It returns when everything is
-// settled or given up.
+// Run works until ctx ends, then drains: no new tasks, the grace period for what runs, the rest
+// handed back. It returns when everything is settled or given up.
 func (p *Pool) Run(ctx context.Context) error {
 	life, die := context.WithCancel(context.WithoutCancel(ctx))
 	defer die()
-	if err := p.firstHeartbeat(ctx); err != nil { // no claim before the heartbeat row is there: its jobs would look orphaned
+	// No claim before the heartbeat row is there: its jobs would look orphaned.
+	if err := p.firstHeartbeat(ctx); err != nil {
 		return err
 	}
 	var loops sync.WaitGroup
@@ -172,7 +185,8 @@ func (p *Pool) Run(ctx context.Context) error {
 	return nil
 }
 
-// drain stops taking tasks, gives back what was taken and not begun, waits, ends what is left, and lets asynq go.
+// drain stops taking tasks, gives back what was taken and not begun, waits, ends what is left, and
+// lets asynq go.
 func (p *Pool) drain(ctx context.Context) {
 	p.stopping.Store(true)
 	p.beatSoon()

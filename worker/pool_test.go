@@ -111,7 +111,10 @@ type bench struct {
 
 func newBench(t *testing.T, handlers map[string]Handler) *bench {
 	t.Helper()
-	s, err := store.Open(t.Context(), store.Config{URL: "sqlite:" + filepath.Join(t.TempDir(), "l.db"), Log: testenv.Logger(t)})
+	s, err := store.Open(
+		t.Context(),
+		store.Config{URL: "sqlite:" + filepath.Join(t.TempDir(), "l.db"), Log: testenv.Logger(t)},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,8 +141,16 @@ func newBench(t *testing.T, handlers map[string]Handler) *bench {
 func (b *bench) newPool(client redis.UniversalClient, change func(*Config, *Deps)) *Pool {
 	b.Helper()
 	cfg := Config{ID: job.NewID(), Queues: map[string]int{"default": 3, "low": 1}, Concurrency: 10,
-		Grace: 200 * time.Millisecond, CancelGrace: 300 * time.Millisecond, WakeUpChannel: asynqredis.WakeUpChannel, CancelChannel: asynqredis.CancelChannel}
-	deps := Deps{Ledger: b.ledger, Dispatcher: b.carrier, Handler: b.handle, Redis: client, Pipelined: client, Log: testenv.Logger(b.T)}
+		Grace: 200 * time.Millisecond, CancelGrace: 300 * time.Millisecond, WakeUpChannel: asynqredis.WakeUpChannel,
+		CancelChannel: asynqredis.CancelChannel}
+	deps := Deps{
+		Ledger:     b.ledger,
+		Dispatcher: b.carrier,
+		Handler:    b.handle,
+		Redis:      client,
+		Pipelined:  client,
+		Log:        testenv.Logger(b.T),
+	}
 	change(&cfg, &deps)
 	p, err := New(cfg, deps)
 	if err != nil {
@@ -148,7 +159,8 @@ func (b *bench) newPool(client redis.UniversalClient, change func(*Config, *Deps
 	return p
 }
 
-// another starts a second pool on the same ledger and Redis, changed as told, with a line to the ledger of its own.
+// another starts a second pool on the same ledger and Redis, changed as told, with a line to the
+// ledger of its own.
 func (b *bench) another(change func(*Config, *Deps)) (*Pool, *oneByOne) {
 	b.Helper()
 	client, err := redisx.Connect(b.url)
@@ -185,8 +197,18 @@ func (b *bench) handle(ctx context.Context, j *job.Job) (json.RawMessage, error)
 
 func (b *bench) submit(kind string, change ...func(*job.Submission)) job.ID {
 	b.Helper()
-	s := job.Submission{ID: job.NewID(), OwnerID: job.NewID(), Type: kind, Queue: "default", Payload: []byte(`{"n": 1.0}`),
-		Policy: job.Policy{MaxRetries: 2, Timeout: time.Minute, Backoff: job.Backoff{Kind: job.Fixed, Base: time.Millisecond, Max: time.Millisecond}}}
+	s := job.Submission{
+		ID:      job.NewID(),
+		OwnerID: job.NewID(),
+		Type:    kind,
+		Queue:   "default",
+		Payload: []byte(`{"n": 1.0}`),
+		Policy: job.Policy{
+			MaxRetries: 2,
+			Timeout:    time.Minute,
+			Backoff:    job.Backoff{Kind: job.Fixed, Base: time.Millisecond, Max: time.Millisecond},
+		},
+	}
 	for _, c := range change {
 		c(&s)
 	}
@@ -269,9 +291,12 @@ func TestEveryWayAHandlerCanEnd(t *testing.T) {
 		{"goexit", func(s *job.Submission) { s.MaxRetries = 0 }, job.Archived, 1, 1, "the handler ended its goroutine"},
 		{"after", nil, job.Completed, 2, 1, "busy"},
 		{"snooze", nil, job.Completed, 2, 0, ""},
-		{"until", func(s *job.Submission) { s.Timeout, s.MaxRetries = 100*time.Millisecond, 0 }, job.Archived, 1, 1, "timed out after 100ms"},
-		{"until", func(s *job.Submission) { s.Deadline = time.Now().Add(300 * time.Millisecond) }, job.Archived, 1, 1, "its deadline passed"},
-		{"ok", func(s *job.Submission) { s.Deadline = time.Now().Add(-time.Second) }, job.Archived, 1, 1, "its deadline passed"},
+		{"until", func(s *job.Submission) { s.Timeout, s.MaxRetries = 100*time.Millisecond, 0 }, job.Archived, 1, 1,
+			"timed out after 100ms"},
+		{"until", func(s *job.Submission) { s.Deadline = time.Now().Add(300 * time.Millisecond) }, job.Archived, 1, 1,
+			"its deadline passed"},
+		{"ok", func(s *job.Submission) { s.Deadline = time.Now().Add(-time.Second) }, job.Archived, 1, 1,
+			"its deadline passed"},
 	} {
 		t.Run(fmt.Sprint(c.kind, " ", c.state), func(t *testing.T) {
 			change := c.change
@@ -328,7 +353,12 @@ func TestACancelReachesARunningHandlerWithoutASignal(t *testing.T) {
 func TestAHandlerThatIgnoresItsContextIsLeftToItself(t *testing.T) {
 	t.Parallel()
 	release := make(chan struct{})
-	b := newBench(t, map[string]Handler{"stubborn": func(context.Context, *job.Job) (json.RawMessage, error) { <-release; return nil, nil }})
+	b := newBench(
+		t,
+		map[string]Handler{
+			"stubborn": func(context.Context, *job.Job) (json.RawMessage, error) { <-release; return nil, nil },
+		},
+	)
 	defer close(release)
 	j := b.finished(b.submit("stubborn", func(s *job.Submission) { s.Timeout, s.MaxRetries = 100*time.Millisecond, 0 }))
 	if j.State != job.Archived {
@@ -345,7 +375,13 @@ func TestAStoppingPoolHandsBackWhatDoesNotFinish(t *testing.T) {
 	b.stop()
 	j := b.await(id, func(j *job.Job) bool { return true }, "")
 	if j.State != job.Pending || j.Delivery != 2 || j.Failures != 0 || j.Interruptions != 1 {
-		t.Errorf("it is %s, delivery %d, %d failures, %d interruptions", j.State, j.Delivery, j.Failures, j.Interruptions)
+		t.Errorf(
+			"it is %s, delivery %d, %d failures, %d interruptions",
+			j.State,
+			j.Delivery,
+			j.Failures,
+			j.Interruptions,
+		)
 	}
 	workers, err := b.ledger.Workers(t.Context())
 	if err != nil || len(workers) != 0 {
@@ -377,7 +413,17 @@ func TestNoHeartbeatOutlivesAStoppedPool(t *testing.T) {
 func TestAStoppingPoolLetsHandlersFinish(t *testing.T) {
 	t.Parallel()
 	started, release := make(chan struct{}), make(chan struct{})
-	b := newBench(t, map[string]Handler{"slow": func(context.Context, *job.Job) (json.RawMessage, error) { close(started); <-release; return nil, nil }})
+	b := newBench(
+		t,
+		map[string]Handler{
+			"slow": func(context.Context, *job.Job) (json.RawMessage, error) {
+				close(started)
+				<-release
+				return nil,
+					nil
+			},
+		},
+	)
 	id := b.submit("slow")
 	<-started
 	b.pool.stopping.Store(true) // as drain does first
@@ -391,7 +437,12 @@ func TestAStoppingPoolLetsHandlersFinish(t *testing.T) {
 func TestAnOutcomeIsSentUntilTheLedgerHasIt(t *testing.T) {
 	t.Parallel()
 	var runs atomic.Int32
-	b := newBench(t, map[string]Handler{"ok": func(context.Context, *job.Job) (json.RawMessage, error) { runs.Add(1); return nil, nil }})
+	b := newBench(
+		t,
+		map[string]Handler{
+			"ok": func(context.Context, *job.Job) (json.RawMessage, error) { runs.Add(1); return nil, nil },
+		},
+	)
 	b.ledger.loseSettles.Store(3)
 	j := b.finished(b.submit("ok"))
 	testenv.Eventually(t, 5*time.Second, func() bool { return b.pool.Active() == 0 }, "the pool is at rest")
@@ -409,8 +460,13 @@ func TestNoErrorOfTheLedgerChangesAnOutcome(t *testing.T) {
 		return json.RawMessage(`1`), nil
 	}})
 	var refused atomic.Int32
-	errs := []error{errors.New("a bug"), &job.Error{Code: job.CodeUnavailable, Fault: job.FaultStatement}, &job.Error{Code: job.CodeUnavailable, Fault: job.FaultContent},
-		job.Unavailable("gone", nil), &job.Error{Code: job.CodeInvalid, Message: "wrong"}}
+	errs := []error{
+		errors.New("a bug"),
+		&job.Error{Code: job.CodeUnavailable, Fault: job.FaultStatement},
+		&job.Error{Code: job.CodeUnavailable, Fault: job.FaultContent},
+		job.Unavailable("gone", nil),
+		&job.Error{Code: job.CodeInvalid, Message: "wrong"},
+	}
 	r := refuser(func(*job.Settlement) error {
 		if n := int(refused.Add(1)); n <= len(errs) {
 			return errs[n-1]
@@ -424,10 +480,16 @@ func TestNoErrorOfTheLedgerChangesAnOutcome(t *testing.T) {
 	}
 }
 
-// A result that the ledger refuses, alone and for long, is left out: the job is what its handler said.
+// A result that the ledger refuses, alone and for long, is left out: the job is what its handler
+// said.
 func TestAResultThatTheLedgerRefusesIsLeftOut(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, map[string]Handler{"ok": func(context.Context, *job.Job) (json.RawMessage, error) { return json.RawMessage(`"poison"`), nil }})
+	b := newBench(
+		t,
+		map[string]Handler{
+			"ok": func(context.Context, *job.Job) (json.RawMessage, error) { return json.RawMessage(`"poison"`), nil },
+		},
+	)
 	r := refuser(func(s *job.Settlement) error {
 		if s.Result == nil {
 			return nil
@@ -441,7 +503,8 @@ func TestAResultThatTheLedgerRefusesIsLeftOut(t *testing.T) {
 		j = b.await(id, func(*job.Job) bool { return true }, "")
 		return j.State.Finished()
 	}, "it ends")
-	if took := j.FinishedAt.Sub(j.StartedAt); j.State != job.Completed || j.Result != nil || len(j.Errors) != 1 || took < refusalWindow {
+	if took := j.FinishedAt.Sub(j.StartedAt); j.State != job.Completed || j.Result != nil || len(j.Errors) != 1 ||
+		took < refusalWindow {
 		t.Errorf("it ended %s with %q after %v: %+v", j.State, j.Result, took, j.Errors)
 	}
 }
@@ -465,14 +528,24 @@ func TestAJobThatWasGivenToAnotherEndsHere(t *testing.T) {
 	j := b.await(id, func(j *job.Job) bool { return j.State == job.Active }, "the job runs")
 	// Somebody takes it back and claims it anew, as if this pool had been silent.
 	other := job.NewID()
-	if out, err := b.ledger.Store.Settle(t.Context(), []*job.Settlement{{JobID: id, Attempt: j.Attempt, WorkerID: b.pool.cfg.ID, State: job.Pending}}); err != nil || !out[0].Accepted {
+	if out, err := b.ledger.Store.Settle(t.Context(),
+		[]*job.Settlement{{JobID: id, Attempt: j.Attempt, WorkerID: b.pool.cfg.ID, State: job.Pending}}); err != nil ||
+		!out[0].Accepted {
 		t.Fatal(out, err)
 	}
-	if c, err := b.ledger.Store.Claim(t.Context(), []job.ClaimRequest{{JobID: id, Delivery: 2, WorkerID: other}}); err != nil || c[0].Decision != job.Run {
+	if c, err := b.ledger.Store.Claim(t.Context(),
+		[]job.ClaimRequest{{JobID: id, Delivery: 2, WorkerID: other}}); err != nil ||
+		c[0].Decision != job.Run {
 		t.Fatal(c, err)
 	}
-	testenv.Eventually(t, 10*time.Second, func() bool { return b.pool.Active() == 0 && b.pool.Late() == 1 }, "the handler ends and its outcome is refused")
-	if now := b.await(id, func(*job.Job) bool { return true }, ""); now.State != job.Active || now.Worker != other.String() {
+	testenv.Eventually(
+		t,
+		10*time.Second,
+		func() bool { return b.pool.Active() == 0 && b.pool.Late() == 1 },
+		"the handler ends and its outcome is refused",
+	)
+	if now := b.await(id, func(*job.Job) bool { return true }, ""); now.State != job.Active ||
+		now.Worker != other.String() {
 		t.Errorf("the new owner lost it: %+v", now)
 	}
 }

@@ -6,8 +6,9 @@ import (
 	"log/slog"
 )
 
-// listen receives wake-ups and hints that a cancel was asked for. Both only hasten what polling and the heartbeat find by themselves, so that a
-// subscription that is lost for a while costs time, not work. go-redis subscribes again by itself.
+// listen receives wake-ups and hints that a cancel was asked for. Both only hasten what polling and
+// the heartbeat find by themselves, so that a subscription that is lost for a while costs time, not
+// work. go-redis subscribes again by itself.
 func (p *Pool) listen(ctx context.Context) {
 	sub := p.deps.Redis.Subscribe(ctx, p.cfg.WakeUpChannel, p.cfg.CancelChannel)
 	defer sub.Close()
@@ -29,7 +30,8 @@ func (p *Pool) listen(ctx context.Context) {
 	}
 }
 
-// asynqLog writes asynq's log into ours. Its warnings are about single tasks that the ledger accounts for.
+// asynqLog writes asynq's log into ours. Its warnings are about single tasks that the ledger
+// accounts for.
 type asynqLog struct{ log *slog.Logger }
 
 func (l asynqLog) Debug(args ...any) { l.log.Debug("asynq", "text", fmt.Sprint(args...)) }

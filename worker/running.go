@@ -29,7 +29,8 @@ func newRunningAttempts() *runningAttempts {
 	return &runningAttempts{claiming: map[job.ID]int{}, attempts: map[job.AttemptKey]context.CancelCauseFunc{}}
 }
 
-// claim notes that an answer to a claim is awaited: the ledger may show the job as ours before we know it.
+// claim notes that an answer to a claim is awaited: the ledger may show the job as ours before we
+// know it.
 func (r *runningAttempts) claim(id job.ID) (done func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -13,26 +13,45 @@ import (
 const (
 	settlePause    = 100 * time.Millisecond
 	settlePauseMax = 2 * time.Second
-	// settleTimeout is how long a stopping pool tries to write outcomes down before it leaves them to the audit.
+	// settleTimeout is how long a stopping pool tries to write outcomes down before it leaves them
+	// to the audit.
 	settleTimeout = 5 * time.Second
-	// An outcome's content is blamed only after the ledger refused it alone this many times, over this long.
+	// An outcome's content is blamed only after the ledger refused it alone this many times, over
+	// this long.
 	maxRefusals   = 5
 	refusalWindow = 20 * time.Second
 )
 
-// settle writes the outcome down, sends a job that was handed back on its way, and answers asynq accordingly.
+// settle writes the outcome down, sends a job that was handed back on its way, and answers asynq
+// accordingly.
 func (p *Pool) settle(j *job.Job, e handlerResult, took time.Duration) error {
 	set := decide(j, e, p.deps.Clock.Now())
 	set.JobID, set.Attempt, set.Delivery, set.WorkerID = j.ID, j.Attempt, j.Delivery, p.cfg.ID
 	done, err := p.record(set)
 	if err != nil {
-		p.log.Error("outcome could not be written down, the job will run again", "job_id", j.ID, "attempt", j.Attempt, "err", err)
+		p.log.Error(
+			"outcome could not be written down, the job will run again",
+			"job_id",
+			j.ID,
+			"attempt",
+			j.Attempt,
+			"err",
+			err,
+		)
 		return requeueAfter(time.Second, "the outcome was not written down")
 	}
 	if !done.Accepted {
 		p.late.Add(1)
 		p.deps.Observer.Refused(j)
-		p.log.Warn("late outcome refused, somebody newer owns the job", "job_id", j.ID, "attempt", j.Attempt, "state", done.State)
+		p.log.Warn(
+			"late outcome refused, somebody newer owns the job",
+			"job_id",
+			j.ID,
+			"attempt",
+			j.Attempt,
+			"state",
+			done.State,
+		)
 		return nil
 	}
 	p.deps.Observer.Settled(j, string(done.State), took)
@@ -45,9 +64,10 @@ func (p *Pool) settle(j *job.Job, e handlerResult, took time.Duration) error {
 	return asynqResult(done, set)
 }
 
-// record asks until the ledger answers: the job has run, and its outcome is held here. An error of the ledger, whatever it is, says nothing of
-// the job, and never changes what the handler said. Where the ledger has refused the content of the outcome for long enough to prove it, the
-// outcome is written without that content.
+// record asks until the ledger answers: the job has run, and its outcome is held here. An error of
+// the ledger, whatever it is, says nothing of the job, and never changes what the handler said.
+// Where the ledger has refused the content of the outcome for long enough to prove it, the outcome
+// is written without that content.
 func (p *Pool) record(set *job.Settlement) (job.Settled, error) {
 	var proof refusal
 	told := false
@@ -58,11 +78,30 @@ func (p *Pool) record(set *job.Settlement) (job.Settled, error) {
 		}
 		if !told && job.FaultOf(err) != job.FaultNone {
 			told = true
-			p.log.Warn("the ledger refuses an outcome, it is held and tried again", "job_id", set.JobID, "attempt", set.Attempt, "state", set.State, "err", err)
+			p.log.Warn(
+				"the ledger refuses an outcome, it is held and tried again",
+				"job_id",
+				set.JobID,
+				"attempt",
+				set.Attempt,
+				"state",
+				set.State,
+				"err",
+				err,
+			)
 		}
 		if proof.add(err, time.Now()) && (set.Result != nil || set.Error != nil) {
-			p.log.Error("the ledger refuses what an outcome says, it is written without that", "job_id", set.JobID, "attempt", set.Attempt,
-				"state", set.State, "err", err)
+			p.log.Error(
+				"the ledger refuses what an outcome says, it is written without that",
+				"job_id",
+				set.JobID,
+				"attempt",
+				set.Attempt,
+				"state",
+				set.State,
+				"err",
+				err,
+			)
 			set = withoutContent(set)
 			continue
 		}
@@ -74,7 +113,8 @@ func (p *Pool) record(set *job.Settlement) (job.Settled, error) {
 	}
 }
 
-// refusal counts how often the ledger refused the content of one outcome, which it was asked to write alone.
+// refusal counts how often the ledger refused the content of one outcome, which it was asked to
+// write alone.
 type refusal struct {
 	first time.Time
 	times int
@@ -93,7 +133,8 @@ func (r *refusal) add(err error, now time.Time) (proven bool) {
 	return r.done
 }
 
-// withoutContent is an outcome that says the same of the job, without its result and with no words from outside.
+// withoutContent is an outcome that says the same of the job, without its result and with no words
+// from outside.
 func withoutContent(set *job.Settlement) *job.Settlement {
 	bare := *set
 	if set.Error != nil {
@@ -151,9 +192,18 @@ func failed(j *job.Job, e handlerResult, now time.Time) *job.Settlement {
 	if !j.Deadline.IsZero() && !now.Add(delay).Before(j.Deadline) {
 		return gaveUp(message+"; the next attempt would come after its deadline", e)
 	}
-	return &job.Settlement{State: job.Retry, Wait: delay, Failed: true, Error: &job.AttemptError{Message: message, Retryable: true, Stack: e.stack}}
+	return &job.Settlement{
+		State:  job.Retry,
+		Wait:   delay,
+		Failed: true,
+		Error:  &job.AttemptError{Message: message, Retryable: true, Stack: e.stack},
+	}
 }
 
 func gaveUp(message string, e handlerResult) *job.Settlement {
-	return &job.Settlement{State: job.Archived, Failed: true, Error: &job.AttemptError{Message: message, Stack: e.stack}}
+	return &job.Settlement{
+		State:  job.Archived,
+		Failed: true,
+		Error:  &job.AttemptError{Message: message, Stack: e.stack},
+	}
 }

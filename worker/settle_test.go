@@ -23,7 +23,8 @@ func TestARetryWaitsForTheLaterOfBackoffAndRetryAfter(t *testing.T) {
 		failures    int
 		least, most time.Duration
 	}{
-		{time.Second, 0, 8 * time.Second, 12 * time.Second}, // the endpoint says 1 s each time: the backoff grows all the same
+		{time.Second, 0, 8 * time.Second, 12 * time.Second},
+		// the endpoint says 1 s each time: the backoff grows all the same
 		{time.Second, 5, 256 * time.Second, 384 * time.Second},
 		{time.Minute, 0, time.Minute, 72 * time.Second},
 		{2 * time.Hour, 20, 2 * time.Hour, 144 * time.Minute}, // also beyond the backoff's longest
@@ -31,7 +32,15 @@ func TestARetryWaitsForTheLaterOfBackoffAndRetryAfter(t *testing.T) {
 		e := handlerResult{err: tasks.RetryAfter(errors.New("busy"), c.after)}
 		set := decide(retried(exponential, c.failures), e, now)
 		if wait := set.Wait; set.State != job.Retry || wait < c.least || wait > c.most {
-			t.Errorf("Retry-After %v after %d failures: %s in %v, want %v to %v", c.after, c.failures+1, set.State, wait, c.least, c.most)
+			t.Errorf(
+				"Retry-After %v after %d failures: %s in %v, want %v to %v",
+				c.after,
+				c.failures+1,
+				set.State,
+				wait,
+				c.least,
+				c.most,
+			)
 		}
 	}
 }
@@ -41,7 +50,11 @@ func TestJobsThatAreToldTheSameRetryAfterAreSpread(t *testing.T) {
 	now := time.Now()
 	seconds := map[time.Duration]int{}
 	for range 600 {
-		set := decide(retried(job.Backoff{Kind: job.Fixed}, 0), handlerResult{err: tasks.RetryAfter(errors.New("busy"), time.Minute)}, now)
+		set := decide(
+			retried(job.Backoff{Kind: job.Fixed}, 0),
+			handlerResult{err: tasks.RetryAfter(errors.New("busy"), time.Minute)},
+			now,
+		)
 		seconds[set.Wait.Truncate(time.Second)]++
 	}
 	for second, jobs := range seconds {
@@ -56,7 +69,8 @@ func TestAHandlerThatTimesOutMaySayWhenAndWhyToTryAgain(t *testing.T) {
 	now := time.Now()
 	unknown := tasks.RetryAfter(errors.New("the server has the message"), time.Hour)
 	set := decide(retried(job.Backoff{Kind: job.Fixed}, 0), handlerResult{err: unknown, cause: errTimeout}, now)
-	if set.State != job.Retry || set.Wait < time.Hour || set.Error.Message != "timed out after 1m0s: the server has the message" {
+	if set.State != job.Retry || set.Wait < time.Hour ||
+		set.Error.Message != "timed out after 1m0s: the server has the message" {
 		t.Errorf("%s in %v: %q", set.State, set.Wait, set.Error.Message)
 	}
 	set = decide(retried(job.Backoff{Kind: job.Fixed}, 0), handlerResult{err: unknown, cause: errStopping}, now)

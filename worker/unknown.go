@@ -8,14 +8,15 @@ import (
 )
 
 const (
-	// unknownTypeDelay is how long a task is put off whose type this worker does not know: another worker may know it.
+	// unknownTypeDelay is how long a task is put off whose type this worker does not know: another
+	// worker may know it.
 	unknownTypeDelay = 10 * time.Second
 	// unknownTypeLogInterval is how often a type is logged that this worker does not know.
 	unknownTypeLogInterval = time.Minute
 	// maxUnknownTypes bounds how many types are counted apart.
 	maxUnknownTypes = 1000
-	// yieldFor is how long a worker that met an unknown type lets the others move due retries to the
-	// queue first: a worker that knows the type then takes it.
+	// yieldFor is how long a worker that met an unknown type lets the others move due retries to
+	// the queue first: a worker that knows the type then takes it.
 	yieldFor = 30 * time.Second
 )
 
@@ -55,8 +56,17 @@ func (u *unknownTypes) add(taskType, queue string) {
 	if now.Sub(t.logged) < unknownTypeLogInterval {
 		return
 	}
-	u.log.Warn("this worker does not know a task type; its tasks wait for a worker that does", "type", taskType, "queue", queue, "tasks", t.tasks,
-		"again_in", unknownTypeDelay)
+	u.log.Warn(
+		"this worker does not know a task type; its tasks wait for a worker that does",
+		"type",
+		taskType,
+		"queue",
+		queue,
+		"tasks",
+		t.tasks,
+		"again_in",
+		unknownTypeDelay,
+	)
 	t.tasks, t.logged = 0, now
 }
 

@@ -1,4 +1,5 @@
-// Command asynq is a process of bare asynq for the benchmark, with nothing else in it that would take memory.
+// Command asynq is a process of bare asynq for the benchmark, with nothing else in it that would
+// take memory.
 package main
 
 import (

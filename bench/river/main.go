@@ -1,5 +1,6 @@
-// Command river is River at the same work as the benchmark's other systems: a client and a worker in one process, which the benchmark starts for
-// each measurement. It reads an order, prepares, says that it is ready, waits for one more line, works, and answers with what it took.
+// Command river is River at the same work as the benchmark's other systems: a client and a worker
+// in one process, which the benchmark starts for each measurement. It reads an order, prepares,
+// says that it is ready, waits for one more line, works, and answers with what it took.
 package main
 
 import (
@@ -171,7 +172,12 @@ func (p *play) fill(ctx context.Context) error {
 	if _, err := p.pool.Exec(ctx, "VACUUM ANALYZE river_job"); err != nil {
 		return err
 	}
-	p.done, _ = p.client.SubscribeConfig(&river.SubscribeConfig{ChanSize: p.Jobs, Kinds: []river.EventKind{river.EventKindJobCompleted, river.EventKindJobFailed}})
+	p.done, _ = p.client.SubscribeConfig(
+		&river.SubscribeConfig{
+			ChanSize: p.Jobs,
+			Kinds:    []river.EventKind{river.EventKindJobCompleted, river.EventKindJobFailed},
+		},
+	)
 	return p.warm(ctx)
 }
 

@@ -1,8 +1,8 @@
 //go:build clocks
 
 // Package clock runs a deployment of real processes whose clocks differ and jump: two APIs, two
-// workers, PostgreSQL and Redis, each by a clock of its own. `make clocks` runs it; the programs are
-// built with another package time, which takes some minutes the first time.
+// workers, PostgreSQL and Redis, each by a clock of its own. `make clocks` runs it; the programs
+// are built with another package time, which takes some minutes the first time.
 package clock
 
 import (
@@ -30,8 +30,8 @@ import (
 	"github.com/waybill/waybill/store"
 )
 
-// late is what a start may be late by on a machine that is busy with other things. What was measured
-// is logged; the rule is two seconds.
+// late is what a start may be late by on a machine that is busy with other things. What was
+// measured is logged; the rule is two seconds.
 const late = 20 * time.Second
 
 // deployment is what all parts of one test share.
@@ -71,8 +71,15 @@ func deploy(t *testing.T) *deployment {
 	t.Cleanup(func() { _ = d.sql.Close(context.Background()) })
 	key := make([]byte, 32)
 	_, _ = rand.Read(key) // never fails
-	d.env = append(os.Environ(), "DATABASE_URL="+database, "REDIS_URL="+d.redis.Redis(), "WAYBILL_REGISTRATION=open", "WAYBILL_CONCURRENCY=16",
-		"WAYBILL_JWT_KEYS=k:"+base64.StdEncoding.EncodeToString(key), "WAYBILL_LOG_LEVEL=warn")
+	d.env = append(
+		os.Environ(),
+		"DATABASE_URL="+database,
+		"REDIS_URL="+d.redis.Redis(),
+		"WAYBILL_REGISTRATION=open",
+		"WAYBILL_CONCURRENCY=16",
+		"WAYBILL_JWT_KEYS=k:"+base64.StdEncoding.EncodeToString(key),
+		"WAYBILL_LOG_LEVEL=warn",
+	)
 	return d
 }
 
@@ -80,7 +87,18 @@ func (d *deployment) build() {
 	d.Helper()
 	overlay, err := shift.Overlay(d.TempDir())
 	d.must(err)
-	cmd := exec.Command("go", "build", "-overlay", overlay, "-tags", "nomsgpack,nosqlite", "-o", d.bin+string(filepath.Separator), "./cmd/api", "./cmd/worker")
+	cmd := exec.Command(
+		"go",
+		"build",
+		"-overlay",
+		overlay,
+		"-tags",
+		"nomsgpack,nosqlite",
+		"-o",
+		d.bin+string(filepath.Separator),
+		"./cmd/api",
+		"./cmd/worker",
+	)
 	cmd.Dir = filepath.Join("..", "..")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		d.Fatalf("%v\n%s", err, out)
@@ -99,7 +117,9 @@ func (d *deployment) start(program string, ahead time.Duration, env ...string) *
 	p := &process{clock: filepath.Join(d.TempDir(), "clock"), cmd: exec.Command(filepath.Join(d.bin, program))}
 	d.must(shift.Set(p.clock, ahead))
 	log := &bytes.Buffer{}
-	p.cmd.Env, p.cmd.Stdout, p.cmd.Stderr = append(append(slices.Clone(d.env), shift.Variable+"="+p.clock), env...), log, log
+	p.cmd.Env, p.cmd.Stdout, p.cmd.Stderr = append(
+		append(slices.Clone(d.env), shift.Variable+"="+p.clock),
+		env...), log, log
 	d.must(p.cmd.Start())
 	d.Cleanup(func() {
 		_ = p.cmd.Process.Kill()
@@ -126,7 +146,12 @@ func (d *deployment) startWorker(ahead time.Duration) *process {
 	d.Helper()
 	n := d.number("SELECT count(*) FROM workers")
 	p := d.start("worker", ahead, "WAYBILL_METRICS_ADDR=127.0.0.1:0")
-	testenv.Eventually(d, 2*time.Minute, func() bool { return d.number("SELECT count(*) FROM workers") > n }, "a worker beats")
+	testenv.Eventually(
+		d,
+		2*time.Minute,
+		func() bool { return d.number("SELECT count(*) FROM workers") > n },
+		"a worker beats",
+	)
 	return p
 }
 
@@ -169,11 +194,18 @@ func (d *deployment) want(status int, a *api, method, path, body string) map[str
 func (d *deployment) signIn(a *api) {
 	d.Helper()
 	d.token = ""
-	out := d.want(200, a, "POST", "/v1/auth/login", `{"email":"ann@example.com","password":"correct horse battery staple"}`)
+	out := d.want(
+		200,
+		a,
+		"POST",
+		"/v1/auth/login",
+		`{"email":"ann@example.com","password":"correct horse battery staple"}`,
+	)
 	d.token, d.refresh = out["access_token"].(string), out["refresh_token"].(string)
 }
 
-// round submits jobs of each kind to both APIs, waits until they are finished, and checks when each began.
+// round submits jobs of each kind to both APIs, waits until they are finished, and checks when each
+// began.
 func (d *deployment) round(name string) {
 	d.Helper()
 	const each = 10
@@ -184,22 +216,35 @@ func (d *deployment) round(name string) {
 		for kind, rest := range map[string]string{
 			"immediate": `"type":"debug.echo","payload":{}`, "delayed": `"type":"debug.echo","payload":{},"delay":"2s"`,
 			"retried": `"type":"debug.fail","payload":{"times":1},"backoff":{"kind":"fixed","base":"2s"}`,
-			"planned": fmt.Sprintf(`"type":"debug.echo","payload":{},"run_at":"%s"`, time.UnixMicro(int64(at*1e6)).UTC().Format(time.RFC3339Nano)),
+			"planned": fmt.Sprintf(`"type":"debug.echo","payload":{},"run_at":"%s"`,
+				time.UnixMicro(int64(at*1e6)).UTC().Format(time.RFC3339Nano)),
 		} {
 			ids[kind] = append(ids[kind], d.want(202, a, "POST", "/v1/jobs", "{"+rest+"}")["id"].(string))
 		}
 	}
 	all := slices.Concat(ids["immediate"], ids["delayed"], ids["retried"], ids["planned"])
 	testenv.Eventually(d, 3*time.Minute, func() bool {
-		return d.number("SELECT count(*) FROM outcomes WHERE state = 'completed' AND id = ANY ($1::uuid[])", all) == float64(len(all))
+		return d.number(
+			"SELECT count(*) FROM outcomes WHERE state = 'completed' AND id = ANY ($1::uuid[])",
+			all,
+		) == float64(
+			len(all),
+		)
 	}, "%s: all jobs are completed", name)
 	for kind, due := range map[string]string{
 		"immediate": "s.created_at", "delayed": "s.created_at + interval '2 seconds'", "planned": "o.run_at",
-		"retried": "(SELECT max(at) FROM job_errors e WHERE e.job_id = o.id) + interval '1.6 seconds'", // 2 s, spread by a fifth at most
+		"retried": "(SELECT max(at) FROM job_errors e WHERE e.job_id = o.id) + interval '1.6 seconds'",
+		// 2 s, spread by a fifth at most
 	} {
 		from := " FROM outcomes o JOIN submissions s ON s.id = o.id WHERE o.id = ANY ($1::uuid[])"
 		after := "extract(epoch FROM o.started_at - (" + due + "))"
-		least, most := d.number("SELECT min("+after+")"+from, ids[kind]), d.number("SELECT max("+after+")"+from, ids[kind])
+		least, most := d.number(
+			"SELECT min("+after+")"+from,
+			ids[kind],
+		), d.number(
+			"SELECT max("+after+")"+from,
+			ids[kind],
+		)
 		median := d.number("SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY "+after+")"+from, ids[kind])
 		d.Logf("%s: %s jobs began %.3f to %.3f s after their time, median %.3f s", name, kind, least, most, median)
 		if least < 0 || most > late.Seconds() {
@@ -213,7 +258,13 @@ func TestNoClockButTheLedgersDecides(t *testing.T) {
 	d.a, d.b = d.startAPI(10*time.Minute), d.startAPI(-10*time.Minute)
 	first := d.startWorker(-10 * time.Minute)
 	second := d.startWorker(10 * time.Minute)
-	d.want(201, d.a, "POST", "/v1/auth/register", `{"email":"ann@example.com","password":"correct horse battery staple"}`)
+	d.want(
+		201,
+		d.a,
+		"POST",
+		"/v1/auth/register",
+		`{"email":"ann@example.com","password":"correct horse battery staple"}`,
+	)
 
 	for _, from := range []*api{d.a, d.b} {
 		d.signIn(from)
@@ -241,36 +292,58 @@ func TestNoClockButTheLedgersDecides(t *testing.T) {
 	for _, to := range []time.Duration{10 * time.Minute, 5 * time.Second, -10 * time.Minute} {
 		d.redis.Set(-to)
 		d.ledger.Set(to)
-		time.Sleep(2 * time.Second) // the processes measure once a second; a token of just before a step is of the future
+		// The processes measure once a second; a token of just before a step is of the future.
+		time.Sleep(2 * time.Second)
 		d.signIn(d.a)
 		d.round(fmt.Sprintf("after the ledger stepped to %v", to))
 	}
 
-	s := d.want(201, d.b, "POST", "/v1/schedules", `{"name":"often","every":"1s","job":{"type":"debug.echo","payload":{}}}`)
+	s := d.want(
+		201,
+		d.b,
+		"POST",
+		"/v1/schedules",
+		`{"name":"often","every":"1s","job":{"type":"debug.echo","payload":{}}}`,
+	)
 	testenv.Eventually(t, time.Minute, func() bool {
 		return d.number("SELECT count(*) FROM schedule_ticks WHERE schedule_id = $1", s["id"]) >= 5
 	}, "five ticks")
-	if n := d.number("SELECT count(*) FROM schedule_ticks t WHERE job_id IS NULL OR decided_at < planned_at OR planned_at NOT BETWEEN now() - interval '2 minutes' AND now()"); n != 0 {
+	if n := d.number("SELECT count(*) FROM schedule_ticks t WHERE job_id IS NULL OR decided_at < planned_at OR " +
+		"planned_at NOT BETWEEN now() - interval '2 minutes' AND now()"); n != 0 {
 		t.Errorf("%v ticks were not decided by the ledger's clock, or have no job", n)
 	}
 	d.want(200, d.b, "POST", "/v1/schedules/"+s["id"].(string)+"/pause", `{}`)
 
 	var running []string
 	for range 12 {
-		running = append(running, d.want(202, d.a, "POST", "/v1/jobs", `{"type":"debug.sleep","payload":{"duration":"20s"}}`)["id"].(string))
+		running = append(
+			running,
+			d.want(202, d.a, "POST", "/v1/jobs", `{"type":"debug.sleep","payload":{"duration":"20s"}}`)["id"].(string),
+		)
 	}
 	testenv.Eventually(t, time.Minute, func() bool {
-		return d.number("SELECT count(DISTINCT worker_id) FROM open_jobs WHERE state = 'active' AND id = ANY ($1::uuid[])", running) == 2
+		return d.number(
+			"SELECT count(DISTINCT worker_id) FROM open_jobs WHERE state = 'active' AND id = ANY ($1::uuid[])",
+			running,
+		) == 2
 	}, "both workers run some")
 	d.must(second.cmd.Process.Kill())
 	d.ledger.Set(-20 * time.Minute) // ten minutes back
 	began := time.Now()
 	testenv.Eventually(t, time.Minute, func() bool {
 		return d.number("SELECT count(*) FROM jobs WHERE interruptions > 0 AND id = ANY ($1::uuid[])", running) > 0 &&
-			d.number("SELECT count(DISTINCT worker_id) FROM open_jobs WHERE state = 'active' AND id = ANY ($1::uuid[])", running) <= 1
+			d.number(
+				"SELECT count(DISTINCT worker_id) FROM open_jobs WHERE state = 'active' AND id = ANY ($1::uuid[])",
+				running,
+			) <= 1
 	}, "the dead worker's jobs are taken back")
 	t.Logf("the dead worker's jobs were taken back after %v", time.Since(began))
 	testenv.Eventually(t, 3*time.Minute, func() bool {
-		return d.number("SELECT count(*) FROM outcomes WHERE state = 'completed' AND id = ANY ($1::uuid[])", running) == float64(len(running))
+		return d.number(
+			"SELECT count(*) FROM outcomes WHERE state = 'completed' AND id = ANY ($1::uuid[])",
+			running,
+		) == float64(
+			len(running),
+		)
 	}, "and run elsewhere")
 }

@@ -5,7 +5,8 @@ import (
 	"syscall"
 )
 
-// mostMemory is far more than a worker needs, and little enough that it alone suffers from a handler that hoards.
+// mostMemory is far more than a worker needs, and little enough that it alone suffers from a
+// handler that hoards.
 const mostMemory = 768 << 20
 
 // limitMemory stands for the limit that a container has.

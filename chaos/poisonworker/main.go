@@ -1,5 +1,6 @@
-// Command poisonworker is the API or the worker of Waybill (its one argument says which) with task types that no deployment should have:
-// they kill their process, block for ever, or fail with what no database takes. It is what the fault runs feed poison to.
+// Command poisonworker is the API or the worker of Waybill (its one argument says which) with task
+// types that no deployment should have: they kill their process, block for ever, or fail with what
+// no database takes. It is what the fault runs feed poison to.
 package main
 
 import (

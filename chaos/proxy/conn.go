@@ -65,7 +65,8 @@ func (c *conn) put(to chan parcel, data []byte) {
 	}
 }
 
-// read takes messages until the connection ends. What was read before is still delivered, unless it was cut.
+// read takes messages until the connection ends. What was read before is still delivered, unless it
+// was cut.
 func (c *conn) read(from net.Conn, next func(*bufio.Reader) error) {
 	r := bufio.NewReaderSize(from, 64<<10)
 	for {

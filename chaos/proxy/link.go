@@ -1,6 +1,7 @@
-// Package proxy stands on the line between a process and a server, and breaks it as told: late, cut, silent, refused, or at the very
-// moment when a named statement or command passes. It understands just enough of Redis's and PostgreSQL's protocols to know that moment.
-// For tests only.
+// Package proxy stands on the line between a process and a server, and breaks it as told: late,
+// cut, silent, refused, or at the very moment when a named statement or command passes. It
+// understands just enough of Redis's and PostgreSQL's protocols to know that moment. For tests
+// only.
 package proxy
 
 import (
@@ -41,8 +42,8 @@ type Hook func(Event) Verdict
 // Protocol finds the messages in a stream of bytes.
 type Protocol func(decide func(Event) Verdict) session
 
-// session is one connection's view of a protocol. Each reads one whole message, and answers what to pass on: nothing, where it
-// was swallowed. back is for the client in place of the server.
+// session is one connection's view of a protocol. Each reads one whole message, and answers what to
+// pass on: nothing, where it was swallowed. back is for the client in place of the server.
 type session interface {
 	fromClient(r *bufio.Reader) (forward, back []byte, err error)
 	fromServer(r *bufio.Reader) (forward []byte, err error)
@@ -144,7 +145,14 @@ func (l *Link) serve(client net.Conn) {
 		_ = client.Close()
 		return
 	}
-	c := &conn{link: l, client: client, server: server, done: make(chan struct{}), toClient: make(chan parcel, 4096), toServer: make(chan parcel, 4096)}
+	c := &conn{
+		link:     l,
+		client:   client,
+		server:   server,
+		done:     make(chan struct{}),
+		toClient: make(chan parcel, 4096),
+		toServer: make(chan parcel, 4096),
+	}
 	if !l.add(c) {
 		c.close()
 		return

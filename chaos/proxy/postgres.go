@@ -9,10 +9,13 @@ import (
 	"sync"
 )
 
-// Postgres understands version 3 of PostgreSQL's protocol (https://www.postgresql.org/docs/15/protocol-message-formats.html), without TLS.
-// What the server says is passed on by whole answers, up to ReadyForQuery: by then a statement outside a transaction is committed.
+// Postgres understands version 3 of PostgreSQL's protocol
+// (https://www.postgresql.org/docs/15/protocol-message-formats.html), without TLS. What the server
+// says is passed on by whole answers, up to ReadyForQuery: by then a statement outside a
+// transaction is committed.
 func Postgres(decide func(Event) Verdict) session {
-	return &pgSession{decide: decide, sql: map[string]string{}, waiting: [][]string{nil}} // the first answer is that to the start-up
+	// The first answer is that to the start-up.
+	return &pgSession{decide: decide, sql: map[string]string{}, waiting: [][]string{nil}}
 }
 
 type pgSession struct {

@@ -11,7 +11,8 @@ import (
 	"sync"
 )
 
-// Redis understands RESP, versions 2 and 3 (https://redis.io/docs/latest/develop/reference/protocol-spec/).
+// Redis understands RESP, versions 2 and 3
+// (https://redis.io/docs/latest/develop/reference/protocol-spec/).
 func Redis(decide func(Event) Verdict) session { return &redisSession{decide: decide} }
 
 // redisSession lines up what was asked, since replies come in that order.
@@ -161,7 +162,8 @@ func readBody(r *bufio.Reader, head []byte) ([]byte, error) {
 	return append(head, body...), err
 }
 
-// signature is a command with the kinds of its keys, so that each step that talks to Redis has a name of its own.
+// signature is a command with the kinds of its keys, so that each step that talks to Redis has a
+// name of its own.
 func signature(words []string) (what, key string) {
 	name := strings.ToUpper(words[0])
 	keys := words[1:min(2, len(words))]
@@ -181,7 +183,8 @@ func signature(words []string) (what, key string) {
 	return strings.TrimSpace(name + " " + strings.Join(kinds, ",")), key
 }
 
-// keyKind is "pending" of asynq:{default}:pending, "t" of asynq:{default}:t:…, "queues" of asynq:queues; empty for what is no key of ours.
+// keyKind is "pending" of asynq:{default}:pending, "t" of asynq:{default}:t:…, "queues" of
+// asynq:queues; empty for what is no key of ours.
 func keyKind(key string) string {
 	if open, end := strings.IndexByte(key, '{'), strings.IndexByte(key, '}'); open >= 0 && end > open {
 		key = key[:open] + key[end+1:]
@@ -193,11 +196,28 @@ func keyKind(key string) string {
 	return parts[1]
 }
 
-// WritesRedis reports whether a command, by its signature, writes: what a replica or a full server refuses.
+// WritesRedis reports whether a command, by its signature, writes: what a replica or a full server
+// refuses.
 func WritesRedis(what string) bool {
 	name, _, _ := strings.Cut(what, " ")
 	switch name {
-	case "EVAL", "EVALSHA", "SET", "SETNX", "DEL", "SADD", "SREM", "ZADD", "ZREM", "LREM", "LPUSH", "RPUSH", "HSET", "EXPIRE", "PEXPIRE", "INCR", "FLUSHALL":
+	case "EVAL",
+		"EVALSHA",
+		"SET",
+		"SETNX",
+		"DEL",
+		"SADD",
+		"SREM",
+		"ZADD",
+		"ZREM",
+		"LREM",
+		"LPUSH",
+		"RPUSH",
+		"HSET",
+		"EXPIRE",
+		"PEXPIRE",
+		"INCR",
+		"FLUSHALL":
 		return true
 	}
 	return false

@@ -9,13 +9,14 @@ import (
 func TestACommandIsKnownByTheKindsOfItsKeys(t *testing.T) {
 	t.Parallel()
 	for want, words := range map[string]string{
-		"EVALSHA t,pending":                   "evalsha sha 2 asynq:{default}:t:01a2.1 asynq:{default}:pending arg",
-		"EVALSHA pending,paused,active,lease": "EVALSHA sha 4 asynq:{low}:pending asynq:{low}:paused asynq:{low}:active asynq:{low}:lease",
-		"EVALSHA watermark,t":                 "EVALSHA sha 3 waybill:{default}:watermark asynq:{default}:t:a asynq:{default}:t:b x",
-		"GET watermark":                       "GET waybill:{default}:watermark",
-		"SADD queues":                         "SADD asynq:queues default",
-		"PING":                                "PING",
-		"CLIENT":                              "CLIENT SETINFO lib-name",
+		"EVALSHA t,pending": "evalsha sha 2 asynq:{default}:t:01a2.1 asynq:{default}:pending arg",
+		"EVALSHA pending,paused,active,lease": "EVALSHA sha 4 asynq:{low}:pending asynq:{low}:paused " +
+			"asynq:{low}:active asynq:{low}:lease",
+		"EVALSHA watermark,t": "EVALSHA sha 3 waybill:{default}:watermark asynq:{default}:t:a asynq:{default}:t:b x",
+		"GET watermark":       "GET waybill:{default}:watermark",
+		"SADD queues":         "SADD asynq:queues default",
+		"PING":                "PING",
+		"CLIENT":              "CLIENT SETINFO lib-name",
 	} {
 		if got, _ := signature(strings.Fields(words)); got != want {
 			t.Errorf("%s: got %q, want %q", words, got, want)
@@ -42,7 +43,8 @@ func TestLocalRepliesWaitForTheirTurn(t *testing.T) {
 	if push, err := s.fromServer(replies); err != nil || string(push) != ">2\r\n$1\r\nx\r\n$1\r\ny\r\n" {
 		t.Fatalf("a push stands outside the line: %q, %v", push, err)
 	}
-	if reply, err := s.fromServer(replies); err != nil || string(reply) != "*2\r\n$-1\r\n%1\r\n+k\r\n:1\r\n-READONLY no\r\n" {
+	if reply, err := s.fromServer(replies); err != nil ||
+		string(reply) != "*2\r\n$-1\r\n%1\r\n+k\r\n:1\r\n-READONLY no\r\n" {
 		t.Fatalf("got %q, %v", reply, err)
 	}
 }

@@ -1,4 +1,5 @@
-// Command api is the HTTP half of a deployment of Waybill. It is configured by its environment: see docs/configuration.md.
+// Command api is the HTTP half of a deployment of Waybill. It is configured by its environment: see
+// docs/configuration.md.
 package main
 
 import (

@@ -1,5 +1,5 @@
-// Command worker is the half of a deployment of Waybill that runs jobs; start as many as it takes. It is configured by its
-// environment: see docs/configuration.md.
+// Command worker is the half of a deployment of Waybill that runs jobs; start as many as it takes.
+// It is configured by its environment: see docs/configuration.md.
 package main
 
 import (

@@ -1,5 +1,5 @@
-// Package check holds the files for Grafana to Grafana's own published schema. It is a module of its own, so that these types are no dependency
-// of Waybill: `make manifests`.
+// Package check holds the files for Grafana to Grafana's own published schema. It is a module of
+// its own, so that these types are no dependency of Waybill: `make manifests`.
 package check
 
 import (
@@ -51,7 +51,8 @@ func TestGrafanaKnowsEveryFieldOfTheAlerts(t *testing.T) {
 	for _, g := range file.Groups {
 		for _, r := range g.Rules {
 			rules++
-			r["folderUID"], r["ruleGroup"], r["orgID"] = g.Folder, g.Name, g.OrgID // a file says once what the API says of each rule
+			// A file says once what the API says of each rule.
+			r["folderUID"], r["ruleGroup"], r["orgID"] = g.Folder, g.Name, g.OrgID
 			text, err := json.Marshal(r)
 			if err != nil {
 				t.Fatal(err)

@@ -1,4 +1,5 @@
-// Command generate writes the files of package dashboards. It is run in that folder, by go generate.
+// Command generate writes the files of package dashboards. It is run in that folder, by go
+// generate.
 package main
 
 import (

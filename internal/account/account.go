@@ -1,5 +1,6 @@
-// Package account is the vocabulary of who is calling: users, roles, principals, keys. Like internal/job it knows nobody
-// but internal/job, so that store, auth and api can share its terms without sharing code.
+// Package account is the vocabulary of who is calling: users, roles, principals, keys. Like
+// internal/job it knows nobody but internal/job, so that store, auth and api can share its terms
+// without sharing code.
 package account
 
 import (
@@ -34,7 +35,8 @@ func (r Role) rank() int {
 	return 0
 }
 
-// Includes reports whether r may do what needed may; an unknown role may do nothing and is included in nothing.
+// Includes reports whether r may do what needed may; an unknown role may do nothing and is included
+// in nothing.
 func (r Role) Includes(needed Role) bool {
 	mine, least := r.rank(), needed.rank()
 	return least > 0 && mine >= least
@@ -73,7 +75,8 @@ type User struct {
 	DisabledAt   time.Time // zero: enabled
 	// ValidAfter: sign-ins that were made before it are refused (password change, disabling).
 	ValidAfter time.Time
-	// PasswordChangeRequired: an administrator set the password, and it opens nothing but the way to another one.
+	// PasswordChangeRequired: an administrator set the password, and it opens nothing but the way
+	// to another one.
 	PasswordChangeRequired bool
 }
 
@@ -82,12 +85,15 @@ type Principal struct {
 	UserID job.ID
 	Email  string
 	Role   Role
-	// KeyID is set where an API key was used; then Scopes are all that it may do. Account routes (passwords, keys) take no key.
+	// KeyID is set where an API key was used; then Scopes are all that it may do. Account routes
+	// (passwords, keys) take no key.
 	KeyID  job.ID
 	Scopes []Scope
-	// SignInID is the sign-in (a refresh family or a browser session) that the request came with; zero for API keys.
+	// SignInID is the sign-in (a refresh family or a browser session) that the request came with;
+	// zero for API keys.
 	SignInID job.ID
-	// PasswordChangeRequired: routes other than the one that changes the password are refused. It is never set for API keys.
+	// PasswordChangeRequired: routes other than the one that changes the password are refused. It
+	// is never set for API keys.
 	PasswordChangeRequired bool
 }
 

@@ -17,15 +17,17 @@ type Change struct {
 	RequireChange bool
 }
 
-// Actor is who asks for a change of an account. He was looked up before, perhaps seconds ago; the transaction that makes
-// the change looks him up again and fails with job.CodeUnauthenticated or job.CodeForbidden where he may not any more.
+// Actor is who asks for a change of an account. He was looked up before, perhaps seconds ago; the
+// transaction that makes the change looks him up again and fails with job.CodeUnauthenticated or
+// job.CodeForbidden where he may not any more.
 type Actor struct {
 	UserID   job.ID // zero: the command line or a stranger, for whom nothing is looked up
 	Role     Role   // the least role that he needs; empty: any
 	SignInID job.ID // the sign-in that he came with, which must still be open; zero: none
 }
 
-// Request is a change of an account: who asks, and the audit entry that is committed together with it.
+// Request is a change of an account: who asks, and the audit entry that is committed together with
+// it.
 type Request struct {
 	Actor Actor
 	Entry AuditEntry

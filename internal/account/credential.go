@@ -6,8 +6,9 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// Family is one sign-in that is kept alive by refresh tokens. It is one row for its whole life, and names the one refresh
-// token that is good at the moment: a family with two live tokens cannot be written down. A family that is revoked is gone.
+// Family is one sign-in that is kept alive by refresh tokens. It is one row for its whole life, and
+// names the one refresh token that is good at the moment: a family with two live tokens cannot be
+// written down. A family that is revoked is gone.
 type Family struct {
 	ID        job.ID
 	UserID    job.ID
@@ -15,7 +16,8 @@ type Family struct {
 	TokenHash []byte // SHA-256 of the one that is good
 	CreatedAt time.Time
 	ExpiresAt time.Time // moves with each rotation
-	// LastUsedAt is when it was rotated last; zero: not yet. IP and UserAgent are of that moment, or of the sign-in.
+	// LastUsedAt is when it was rotated last; zero: not yet. IP and UserAgent are of that moment,
+	// or of the sign-in.
 	LastUsedAt time.Time
 	IP         string
 	UserAgent  string
@@ -58,8 +60,8 @@ type Session struct {
 	UserAgent string
 }
 
-// Rotated is what became of a Rotation. User is whose family it is; nil: the token had been used before, and the family is
-// revoked for it.
+// Rotated is what became of a Rotation. User is whose family it is; nil: the token had been used
+// before, and the family is revoked for it.
 type Rotated struct {
 	Family *Family
 	User   *User
@@ -88,7 +90,8 @@ type SignIn struct {
 type SignInFilter struct {
 	UserID job.ID
 	At     time.Time // what has expired at this time is left out
-	// CreatedAfter and SeenAfter leave out families that are too old, and browser sessions that are idle.
+	// CreatedAfter and SeenAfter leave out families that are too old, and browser sessions that are
+	// idle.
 	CreatedAfter time.Time
 	SeenAfter    time.Time
 	Before       job.ID // the last id of the page before

@@ -16,8 +16,8 @@ import (
 	"github.com/waybill/waybill/store"
 )
 
-// EnsureAdmin makes an administrator with this e-mail where there is none, and an API key for him where key does not hold. It answers the
-// key that does. For `waybill dev`.
+// EnsureAdmin makes an administrator with this e-mail where there is none, and an API key for him
+// where key does not hold. It answers the key that does. For `waybill dev`.
 func (a *App) EnsureAdmin(ctx context.Context, email, password, key string) (string, error) {
 	if _, err := a.auth.Authenticate(ctx, []string{"Bearer " + key}); err == nil {
 		return key, nil
@@ -51,7 +51,12 @@ func CreateAdmin(ctx context.Context, s *store.Store, email, password string) (*
 }
 
 // SetPassword gives an account another password and ends its sign-ins, for the command line.
-func SetPassword(ctx context.Context, s *store.Store, email, password string, requireChange bool) (*account.User, error) {
+func SetPassword(
+	ctx context.Context,
+	s *store.Store,
+	email, password string,
+	requireChange bool,
+) (*account.User, error) {
 	who, err := offlineAuth(s)
 	if err != nil {
 		return nil, err
@@ -64,7 +69,10 @@ func offlineAuth(s *store.Store) (*auth.Service, error) {
 	throwaway := make([]byte, config.MinKey) // signs nothing: no token is made here
 	_, _ = rand.Read(throwaway)
 	log := obs.Logger(os.Stderr, slog.LevelWarn, "text")
-	return auth.New(auth.Config{Keys: []auth.SigningKey{{ID: "none", Secret: throwaway}}}, auth.Deps{Ledger: s, Log: log, LedgerNow: s.Clock().Now})
+	return auth.New(
+		auth.Config{Keys: []auth.SigningKey{{ID: "none", Secret: throwaway}}},
+		auth.Deps{Ledger: s, Log: log, LedgerNow: s.Clock().Now},
+	)
 }
 
 // OpenStore opens the ledger alone, for commands that need nothing else and change no jobs.
@@ -73,7 +81,15 @@ func OpenStore(ctx context.Context, cfg config.Config) (*store.Store, error) {
 }
 
 func openStore(ctx context.Context, cfg config.Config, o store.Observer) (*store.Store, error) {
-	s, err := store.Open(ctx, store.Config{URL: cfg.DatabaseURL.Reveal(), MaxConns: 4, Log: obs.Logger(os.Stderr, slog.LevelWarn, "text"), Observer: o})
+	s, err := store.Open(
+		ctx,
+		store.Config{
+			URL:      cfg.DatabaseURL.Reveal(),
+			MaxConns: 4,
+			Log:      obs.Logger(os.Stderr, slog.LevelWarn, "text"),
+			Observer: o,
+		},
+	)
 	if err != nil {
 		return nil, plainly(err)
 	}

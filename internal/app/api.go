@@ -20,12 +20,20 @@ func ServeAPI(a *App, o Options) error {
 		return err
 	}
 	h, err := api.New(api.Config{
-		Version: Version(), PublicURL: string(a.cfg.PublicURL), Queues: a.cfg.Queues.Names(), PrometheusURL: string(a.cfg.PrometheusURL),
-		MaxBody: a.cfg.MaxBody, MaxBatchBody: a.cfg.MaxBatchBody, BodyMemory: max(a.cfg.BodyMemory, a.cfg.MaxBody+1, a.cfg.MaxBatchBody+1), MaxWaiters: a.cfg.MaxWaiting,
+		Version: Version(), PublicURL: string(a.cfg.PublicURL), Queues: a.cfg.Queues.Names(),
+		PrometheusURL: string(a.cfg.PrometheusURL),
+		MaxBody:       a.cfg.MaxBody, MaxBatchBody: a.cfg.MaxBatchBody,
+		BodyMemory: max(a.cfg.BodyMemory, a.cfg.MaxBody+1, a.cfg.MaxBatchBody+1), MaxWaiters: a.cfg.MaxWaiting,
 		TrustedProxies: a.cfg.TrustedProxies, CORSOrigins: a.cfg.CORSOrigins,
 		Quota: api.QuotaConfig{RatePerSecond: a.cfg.RatePerSecond, MaxOpen: a.cfg.MaxOpenJobs},
-	}, api.Deps{Auth: a.auth, Accounts: a.auth, Jobs: a.ledger, Dispatcher: a.dispatcher, Audit: a.auth, Sessions: a.auth, Steering: a.ledger,
-		Queues: &queueCounts{ledger: a.ledger, stats: asynqredis.NewStats(a.redis, a.store.Clock()), queues: a.cfg.Queues.Names(), log: a.log}, Inspector: a.dispatcher, Redis: a.redis,
+	}, api.Deps{Auth: a.auth, Accounts: a.auth, Jobs: a.ledger, Dispatcher: a.dispatcher, Audit: a.auth,
+		Sessions: a.auth, Steering: a.ledger,
+		Queues: &queueCounts{
+			ledger: a.ledger,
+			stats:  asynqredis.NewStats(a.redis, a.store.Clock()),
+			queues: a.cfg.Queues.Names(),
+			log:    a.log,
+		}, Inspector: a.dispatcher, Redis: a.redis,
 		Schedules: a.schedules, ScheduleLedger: a.ledger, Tasks: a.tasks, Ready: a.ready(),
 		WebhookSecrets: func(owner job.ID) ([]string, error) {
 			return builtin.WebhookSecrets(taskConfig(a.cfg).HTTP, tasks.ID(owner))
@@ -39,8 +47,16 @@ func ServeAPI(a *App, o Options) error {
 	if o.Wrap != nil {
 		server.Handler = o.Wrap(server.Handler)
 	}
-	a.add("http", serve(server, a.listener, peer.Limits{Conns: a.cfg.PeerConns, Unfinished: a.cfg.PeerRequests, Total: a.cfg.MaxConns,
-		Proxies: a.cfg.TrustedProxies}, httpGrace))
+	a.add(
+		"http",
+		serve(
+			server,
+			a.listener,
+			peer.Limits{Conns: a.cfg.PeerConns, Unfinished: a.cfg.PeerRequests, Total: a.cfg.MaxConns,
+				Proxies: a.cfg.TrustedProxies},
+			httpGrace,
+		),
+	)
 	return nil
 }
 
@@ -57,12 +73,22 @@ func (a *App) newAuth() (*auth.Service, error) {
 		}
 		deps.Mailer = m
 	}
-	return auth.New(auth.Config{Keys: keys, Issuer: string(a.cfg.PublicURL), Open: a.cfg.RegistrationOpen(), SignInTTL: a.cfg.SignInTTL,
-		AuditRetention: a.cfg.AuditRetention, PublicURL: string(a.cfg.PublicURL)}, deps)
+	return auth.New(
+		auth.Config{
+			Keys:           keys,
+			Issuer:         string(a.cfg.PublicURL),
+			Open:           a.cfg.RegistrationOpen(),
+			SignInTTL:      a.cfg.SignInTTL,
+			AuditRetention: a.cfg.AuditRetention,
+			PublicURL:      string(a.cfg.PublicURL),
+		},
+		deps,
+	)
 }
 
-// ready names what an API needs: a ledger that can be written to. That Redis answers is not among it: without it jobs are accepted all the same. That it is another deployment's
-// is, since somebody has to mend that.
+// ready names what an API needs: a ledger that can be written to. That Redis answers is not among
+// it: without it jobs are accepted all the same. That it is another deployment's is, since somebody
+// has to mend that.
 func (a *App) ready() []api.Check {
 	return []api.Check{
 		{Name: "ledger", Ready: a.store.Ready},

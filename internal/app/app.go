@@ -1,5 +1,6 @@
-// Package app builds a process of Waybill: an API, a worker, or both in one. It hands the real things to those who only declare what
-// they need, starts everything in order, and stops it in reverse.
+// Package app builds a process of Waybill: an API, a worker, or both in one. It hands the real
+// things to those who only declare what they need, starts everything in order, and stops it in
+// reverse.
 package app
 
 import (
@@ -52,8 +53,9 @@ type App struct {
 	watched    net.Listener // where a worker without an API is watched; nil elsewhere
 }
 
-// Component adds to a process what belongs to it. It is named by who builds the process, so that the linker leaves it out of the others: a quarter of a
-// worker's program is the API that it does not serve.
+// Component adds to a process what belongs to it. It is named by who builds the process, so that
+// the linker leaves it out of the others: a quarter of a worker's program is the API that it does
+// not serve.
 type Component func(*App, Options) error
 
 // Options say what the process is.
@@ -62,13 +64,13 @@ type Options struct {
 	Worker  bool
 	Migrate bool         // apply missing migrations instead of refusing to start
 	Listen  net.Listener // for the API; nil: cfg.Addr is opened
-	// OwnRedis says that this process started its Redis itself, private to this data folder: its settings are not checked, and it follows the
-	// ledger, whoever had it before.
+	// OwnRedis says that this process started its Redis itself, private to this data folder: its
+	// settings are not checked, and it follows the ledger, whoever had it before.
 	OwnRedis bool
 	// Wrap stands before the API's handler; nil: nothing does.
 	Wrap func(http.Handler) http.Handler
-	// Types are offered beside the built-in ones. A process that runs jobs needs them with their handlers,
-	// here or from Setup; one that takes submissions needs their definitions.
+	// Types are offered beside the built-in ones. A process that runs jobs needs them with their
+	// handlers, here or from Setup; one that takes submissions needs their definitions.
 	Types []tasks.Type
 	// Middleware wraps the handlers of all types; the first is the outermost.
 	Middleware []tasks.Middleware
@@ -76,8 +78,9 @@ type Options struct {
 	Setup func(context.Context, *Env) error
 }
 
-// New builds the process. Everything that can be wrong is found here: a taken port, a database that cannot be reached or is not migrated, a
-// Redis that would destroy tasks. What was opened is closed again if it fails.
+// New builds the process. Everything that can be wrong is found here: a taken port, a database that
+// cannot be reached or is not migrated, a Redis that would destroy tasks. What was opened is closed
+// again if it fails.
 func New(ctx context.Context, cfg config.Config, o Options, log logger) (a *App, err error) {
 	a = &App{cfg: cfg, log: log, listener: o.Listen}
 	defer func() {
@@ -129,7 +132,8 @@ func (a *App) open(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	a.telemetry.expect(a.tasks, a.cfg.Queues.Names(), o.Worker)
-	if a.dispatcher, err = dispatch.New(dispatch.Config{Private: a.private, Mark: a.mark, Clock: a.store.Clock()}, a.redis, a.log); err != nil {
+	if a.dispatcher, err = dispatch.New(dispatch.Config{Private: a.private, Mark: a.mark, Clock: a.store.Clock()},
+		a.redis, a.log); err != nil {
 		return err
 	}
 	a.ledger = newInstrumentedLedger(a.store, cache.NewJobs(a.redis, a.private, a.log), a.telemetry)
@@ -141,11 +145,12 @@ func (a *App) open(ctx context.Context, o Options) (err error) {
 	return err
 }
 
-// checkRedis refuses a Redis that cannot be used as it is set up, would destroy tasks, or is another deployment's. One that does not answer is
-// waited for.
+// checkRedis refuses a Redis that cannot be used as it is set up, would destroy tasks, or is
+// another deployment's. One that does not answer is waited for.
 func (a *App) checkRedis(ctx context.Context, o Options) error {
 	if !o.OwnRedis {
-		if err := redisx.CheckSettings(ctx, a.redis, a.log, asynqredis.WakeUpChannel, asynqredis.CancelChannel); err != nil {
+		if err := redisx.CheckSettings(ctx, a.redis, a.log, asynqredis.WakeUpChannel,
+			asynqredis.CancelChannel); err != nil {
 			return err
 		}
 	}
@@ -169,8 +174,11 @@ func (a *App) checkRedis(ctx context.Context, o Options) error {
 }
 
 func (a *App) openStore(ctx context.Context, o Options) (err error) {
-	a.store, err = store.Open(ctx, store.Config{URL: a.cfg.DatabaseURL.Reveal(), MaxConns: a.cfg.DatabaseMaxConns, Log: a.log,
-		Observer: a.telemetry.jobs})
+	a.store, err = store.Open(
+		ctx,
+		store.Config{URL: a.cfg.DatabaseURL.Reveal(), MaxConns: a.cfg.DatabaseMaxConns, Log: a.log,
+			Observer: a.telemetry.jobs},
+	)
 	if err != nil {
 		return plainly(err)
 	}
@@ -190,11 +198,16 @@ func (a *App) openStore(ctx context.Context, o Options) (err error) {
 	return plainly(a.store.Check(ctx))
 }
 
-// plainly shows why a database cannot be used, and which setting names it: whoever starts a process may know both.
+// plainly shows why a database cannot be used, and which setting names it: whoever starts a process
+// may know both.
 func plainly(err error) error {
 	var e *job.Error
 	switch {
-	case err == nil, errors.Is(err, store.ErrPending), errors.Is(err, store.ErrUnknown), errors.Is(err, store.ErrEdited), errors.Is(err, store.ErrLocked):
+	case err == nil,
+		errors.Is(err, store.ErrPending),
+		errors.Is(err, store.ErrUnknown),
+		errors.Is(err, store.ErrEdited),
+		errors.Is(err, store.ErrLocked):
 		return err
 	case errors.As(err, &e) && e.Err != nil:
 		err = e.Err
@@ -202,7 +215,8 @@ func plainly(err error) error {
 	return fmt.Errorf("the database cannot be used (DATABASE_URL): %s", oneLine(err))
 }
 
-// oneLine is what err says, without the line breaks of lists and without what it says twice: pgx names each try to connect.
+// oneLine is what err says, without the line breaks of lists and without what it says twice: pgx
+// names each try to connect.
 func oneLine(err error) string {
 	var lines []string
 	for line := range strings.Lines(err.Error()) {
@@ -274,13 +288,21 @@ func taskConfig(c config.Config) builtin.Config {
 	}
 	return builtin.Config{
 		HTTP: builtin.HTTPConfig{Secret: c.WebhookSecret.Reveal(), Allow: c.HTTPAllow, Version: Version()},
-		SMTP: builtin.SMTPConfig{Addr: c.SMTPAddr, Username: c.SMTPUsername, Password: c.SMTPPassword.Reveal(), From: c.SMTPFrom,
-			HELO: c.SMTPHELO, TLS: c.SMTPTLS, CAFile: c.SMTPCAFile},
+		SMTP: builtin.SMTPConfig{
+			Addr:     c.SMTPAddr,
+			Username: c.SMTPUsername,
+			Password: c.SMTPPassword.Reveal(),
+			From:     c.SMTPFrom,
+			HELO:     c.SMTPHELO,
+			TLS:      c.SMTPTLS,
+			CAFile:   c.SMTPCAFile,
+		},
 		Command: command,
 	}
 }
 
-// version is set by the build where there is no repository to read it from: -ldflags "-X github.com/waybill/waybill/internal/app.version=v1.2.3".
+// version is set by the build where there is no repository to read it from: -ldflags "-X
+// github.com/waybill/waybill/internal/app.version=v1.2.3".
 var version string
 
 // Version is what the build was told, or the module's, as Go recorded it.

@@ -27,7 +27,8 @@ import (
 	"github.com/waybill/waybill/tasks"
 )
 
-// bench is a deployment on a test's table: its processes are built as the commands build them, and reached as clients reach them.
+// bench is a deployment on a test's table: its processes are built as the commands build them, and
+// reached as clients reach them.
 type bench struct {
 	*testing.T
 	cfg     config.Config
@@ -41,10 +42,13 @@ type bench struct {
 	sql     func() *pgx.Conn
 }
 
-// newBench makes a deployment on a database and Redis of its own and starts its API. environ overrides what suits most tests.
+// newBench makes a deployment on a database and Redis of its own and starts its API. environ
+// overrides what suits most tests.
 func newBench(t *testing.T, environ ...string) *bench {
 	t.Helper()
-	b := newIdleBench(t, append([]string{"DATABASE_URL=" + testenv.Postgres(t), "REDIS_URL=" + testenv.Redis(t).URL}, environ...)...)
+	b := newIdleBench(
+		t,
+		append([]string{"DATABASE_URL=" + testenv.Postgres(t), "REDIS_URL=" + testenv.Redis(t).URL}, environ...)...)
 	b.startAPI(app.Options{API: app.ServeAPI})
 	return b
 }
@@ -54,8 +58,11 @@ func newIdleBench(t *testing.T, environ ...string) *bench {
 	t.Helper()
 	b := &bench{T: t, key: make([]byte, 32), journal: &journal{}, secrets: new([]string)}
 	_, _ = rand.Read(b.key)
-	all := append([]string{"WAYBILL_JWT_KEYS=test:" + base64.StdEncoding.EncodeToString(b.key), "WAYBILL_REGISTRATION=open",
-		"WAYBILL_METRICS_ADDR=127.0.0.1:0", "WAYBILL_CONCURRENCY=16", "WAYBILL_SHUTDOWN_GRACE=5s", "WAYBILL_CANCEL_GRACE=1s"}, environ...)
+	all := append(
+		[]string{"WAYBILL_JWT_KEYS=test:" + base64.StdEncoding.EncodeToString(b.key), "WAYBILL_REGISTRATION=open",
+			"WAYBILL_METRICS_ADDR=127.0.0.1:0", "WAYBILL_CONCURRENCY=16", "WAYBILL_SHUTDOWN_GRACE=5s",
+			"WAYBILL_CANCEL_GRACE=1s"},
+		environ...)
 	var err error
 	if b.cfg, err = config.Parse(all, "DATABASE_URL", "REDIS_URL"); err != nil {
 		t.Fatal(err)
@@ -101,7 +108,12 @@ type process struct {
 func (b *bench) build(o app.Options) *process {
 	b.Helper()
 	o.Types = b.types
-	a, err := app.New(b.Context(), b.cfg, o, slog.New(slog.NewTextHandler(b.journal, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	a, err := app.New(
+		b.Context(),
+		b.cfg,
+		o,
+		slog.New(slog.NewTextHandler(b.journal, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -248,7 +260,10 @@ func (b *bench) becomes(id string, s job.State) (v view) {
 // ledger opens the ledger beside the processes.
 func (b *bench) ledger() *store.Store {
 	b.Helper()
-	s, err := store.Open(b.Context(), store.Config{URL: b.cfg.DatabaseURL.Reveal(), MaxConns: 2, Log: slog.New(slog.DiscardHandler)})
+	s, err := store.Open(
+		b.Context(),
+		store.Config{URL: b.cfg.DatabaseURL.Reveal(), MaxConns: 2, Log: slog.New(slog.DiscardHandler)},
+	)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -256,8 +271,8 @@ func (b *bench) ledger() *store.Store {
 	return s
 }
 
-// census is everything in the ledger that a request may change, but for what is counted and noted of every request: two are the same
-// text if nothing was changed between them.
+// census is everything in the ledger that a request may change, but for what is counted and noted
+// of every request: two are the same text if nothing was changed between them.
 func (b *bench) census() string {
 	b.Helper()
 	conn := b.sql()
@@ -265,14 +280,17 @@ func (b *bench) census() string {
 	for _, table := range []string{"jobs", "job_labels", "users", "refresh_families", "queues", "schedules"} {
 		var n int
 		var sum string
-		err := conn.QueryRow(b.Context(), `SELECT count(*), md5(coalesce(string_agg(t::text, E'\n' ORDER BY t::text), '')) FROM `+table+` t`).Scan(&n, &sum)
+		err := conn.QueryRow(b.Context(),
+			`SELECT count(*), md5(coalesce(string_agg(t::text, E'\n' ORDER BY t::text), '')) FROM `+table+` t`).
+			Scan(&n, &sum)
 		if err != nil {
 			b.Fatal(err)
 		}
 		fmt.Fprintf(&out, "%s: %d rows, %s\n", table, n, sum)
 	}
 	var keys, sessions int
-	if err := conn.QueryRow(b.Context(), `SELECT (SELECT count(*) FROM api_keys), (SELECT count(*) FROM sessions)`).Scan(&keys, &sessions); err != nil {
+	if err := conn.QueryRow(b.Context(),
+		`SELECT (SELECT count(*) FROM api_keys), (SELECT count(*) FROM sessions)`).Scan(&keys, &sessions); err != nil {
 		b.Fatal(err)
 	}
 	fmt.Fprintf(&out, "api_keys: %d rows\nsessions: %d rows\n", keys, sessions)
@@ -288,7 +306,8 @@ func (b *bench) count(sql string, args ...any) (n int) {
 	return n
 }
 
-// connect opens a connection to the ledger's database for the test itself, which asks from one goroutine at a time.
+// connect opens a connection to the ledger's database for the test itself, which asks from one
+// goroutine at a time.
 func (b *bench) connect() *pgx.Conn {
 	conn, err := pgx.Connect(context.Background(), b.cfg.DatabaseURL.Reveal())
 	if err != nil {
@@ -316,8 +335,8 @@ func (j *journal) String() string {
 	return j.text.String()
 }
 
-// checkJournal runs last: no secret that the test used may stand in the log, and no request may have ended in a panic. Of a test that failed it
-// shows the end.
+// checkJournal runs last: no secret that the test used may stand in the log, and no request may
+// have ended in a panic. Of a test that failed it shows the end.
 func (b *bench) checkJournal() {
 	text := b.journal.String()
 	for _, secret := range *b.secrets {

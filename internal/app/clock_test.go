@@ -22,7 +22,8 @@ func byClock(t *testing.T, ledger, redis time.Duration) (*bench, *testenv.Clock)
 	return b, of
 }
 
-// within checks a time that something took, by the ledger's clock. What may be late is so on a busy machine.
+// within checks a time that something took, by the ledger's clock. What may be late is so on a busy
+// machine.
 func within(t *testing.T, what string, took, least time.Duration) {
 	t.Helper()
 	if took < least || took > least+20*time.Second {
@@ -44,8 +45,14 @@ func TestJobsRunOnTimeWhateverTheClocksShow(t *testing.T) {
 			at := ledgerNow().Add(3 * time.Second).Truncate(time.Microsecond)
 			now := b.submit(`{"type":"debug.echo","payload":{}}`)
 			delayed := b.submit(`{"type":"debug.echo","payload":{},"delay":"3s"}`)
-			planned := b.submit(`{"type":"debug.echo","payload":{},"run_at":"` + at.UTC().Format(time.RFC3339Nano) + `"}`)
-			failing := b.submit(`{"type":"debug.fail","payload":{"times":1},"backoff":{"kind":"fixed","base":"2s"},"deadline":"` + in(time.Minute) + `"}`)
+			planned := b.submit(
+				`{"type":"debug.echo","payload":{},"run_at":"` + at.UTC().Format(time.RFC3339Nano) + `"}`,
+			)
+			failing := b.submit(
+				`{"type":"debug.fail","payload":{"times":1},"backoff":{"kind":"fixed","base":"2s"},"deadline":"` + in(
+					time.Minute,
+				) + `"}`,
+			)
 			b.ask(ask{method: "POST", path: "/v1/jobs", as: b.admin.key,
 				body: `{"type":"debug.echo","payload":{},"deadline":"` + in(-30*time.Second) + `"}`}).want(b, 422)
 
@@ -62,7 +69,8 @@ func TestJobsRunOnTimeWhateverTheClocksShow(t *testing.T) {
 			if v.State != job.Completed || len(v.Errors) != 1 {
 				t.Fatalf("the job that fails once ended %s: %+v", v.State, v.Errors)
 			}
-			within(t, "the retry", v.StartedAt.Sub(v.Errors[0].At), 1600*time.Millisecond) // a delay of 2 s is spread by a fifth at most
+			// A delay of 2 s is spread by a fifth at most.
+			within(t, "the retry", v.StartedAt.Sub(v.Errors[0].At), 1600*time.Millisecond)
 		})
 	}
 }
@@ -72,7 +80,11 @@ func TestTheLedgersClockMayStepWhileJobsRun(t *testing.T) {
 	b, clock := byClock(t, 0, 0)
 	for _, to := range []time.Duration{10 * time.Minute, 0, -10 * time.Minute, 5 * time.Second, 0} {
 		clock.Set(to)
-		immediate, delayed := b.submit(`{"type":"debug.echo","payload":{}}`), b.submit(`{"type":"debug.echo","payload":{},"delay":"2s"}`)
+		immediate, delayed := b.submit(
+			`{"type":"debug.echo","payload":{}}`,
+		), b.submit(
+			`{"type":"debug.echo","payload":{},"delay":"2s"}`,
+		)
 		v := b.finished(immediate)
 		within(t, fmt.Sprintf("with the clock at %v, an immediate job", to), v.StartedAt.Sub(v.CreatedAt), 0)
 		v = b.finished(delayed)
@@ -93,10 +105,12 @@ func TestSchedulesTickByTheLedgersClock(t *testing.T) {
 	testenv.Eventually(t, time.Minute, func() bool {
 		return b.count("SELECT count(*) FROM schedule_ticks WHERE schedule_id = $1", s.ID) >= 5
 	}, "five ticks are decided")
-	if n := b.count("SELECT count(*) FROM schedule_ticks WHERE schedule_id = $1 AND (job_id IS NULL OR decided_at < planned_at)", s.ID); n != 0 {
+	if n := b.count("SELECT count(*) FROM schedule_ticks WHERE schedule_id = $1 AND (job_id IS NULL OR decided_at < "+
+		"planned_at)", s.ID); n != 0 {
 		t.Errorf("%d ticks have no job or were decided before their time", n)
 	}
-	if n := b.count("SELECT count(*) FROM (SELECT job_id FROM schedule_ticks GROUP BY job_id HAVING count(*) > 1) d"); n != 0 {
+	if n := b.count("SELECT count(*) FROM (SELECT job_id FROM schedule_ticks GROUP BY job_id HAVING count(*) > 1) " +
+		"d"); n != 0 {
 		t.Errorf("%d jobs belong to more than one tick", n)
 	}
 	if n := b.count(`SELECT count(*) FROM schedule_ticks WHERE schedule_id = $1 AND planned_at NOT BETWEEN now() - interval '2 minutes' AND now()`, s.ID); n != 0 {

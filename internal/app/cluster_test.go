@@ -38,7 +38,13 @@ func TestNoJobIsLostWhenAMasterOfAClusterDies(t *testing.T) {
 	t.Parallel()
 	servers := testenv.Cluster(t)
 	master := servers.MasterOf("asynq:{default}:pending")
-	surviveFailover(t, servers, servers.URL, master, func() { servers.AwaitFailover("asynq:{default}:pending", master) })
+	surviveFailover(
+		t,
+		servers,
+		servers.URL,
+		master,
+		func() { servers.AwaitFailover("asynq:{default}:pending", master) },
+	)
 }
 
 func TestNoJobIsLostWhenSentinelsReplaceTheMaster(t *testing.T) {
@@ -48,7 +54,8 @@ func TestNoJobIsLostWhenSentinelsReplaceTheMaster(t *testing.T) {
 	surviveFailover(t, servers, servers.URL, master, func() { servers.AwaitFailover(master) })
 }
 
-// surviveFailover submits jobs without a pause while the master dies and another takes its place, and holds every one of them to the promise.
+// surviveFailover submits jobs without a pause while the master dies and another takes its place,
+// and holds every one of them to the promise.
 func surviveFailover(t *testing.T, servers road, redisURL, master string, promoted func()) {
 	d := newDeployment(t, redisURL)
 	load := d.submitUntil(t)
@@ -62,10 +69,21 @@ func surviveFailover(t *testing.T, servers road, redisURL, master string, promot
 	for _, id := range ids {
 		j := d.job(t, id, time.Minute)
 		if want := j.expectedFailures(); j.State != "completed" || j.Failures != want {
-			t.Errorf("job %s (%s): %s after %d failures, want completed after %d", id, j.Type, j.State, j.Failures, want)
+			t.Errorf(
+				"job %s (%s): %s after %d failures, want completed after %d",
+				id,
+				j.Type,
+				j.State,
+				j.Failures,
+				want,
+			)
 		}
 	}
-	t.Logf("%d jobs, the last of them finished %v after the master died", len(ids), time.Since(killed).Round(time.Millisecond))
+	t.Logf(
+		"%d jobs, the last of them finished %v after the master died",
+		len(ids),
+		time.Since(killed).Round(time.Millisecond),
+	)
 	d.monitor(t)
 	servers.Start(master)
 	testenv.EventuallyNoError(t, time.Minute, d.clean, "ledger and Redis do not agree")
@@ -83,7 +101,9 @@ func newDeployment(t *testing.T, redisURL string) *deployment {
 	secret := make([]byte, 32)
 	_, _ = rand.Read(secret)
 	cfg, err := config.Parse([]string{"DATABASE_URL=" + testenv.Postgres(t), "REDIS_URL=" + redisURL,
-		"WAYBILL_JWT_KEYS=test:" + base64.StdEncoding.EncodeToString(secret), "WAYBILL_CONCURRENCY=16", "WAYBILL_SHUTDOWN_GRACE=5s"})
+		"WAYBILL_JWT_KEYS=test:" + base64.StdEncoding.EncodeToString(
+			secret,
+		), "WAYBILL_CONCURRENCY=16", "WAYBILL_SHUTDOWN_GRACE=5s"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +111,12 @@ func newDeployment(t *testing.T, redisURL string) *deployment {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, err := app.New(t.Context(), cfg, app.Options{API: app.ServeAPI, Worker: true, Migrate: true, Listen: listener}, testenv.Logger(t))
+	a, err := app.New(
+		t.Context(),
+		cfg,
+		app.Options{API: app.ServeAPI, Worker: true, Migrate: true, Listen: listener},
+		testenv.Logger(t),
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,7 +149,8 @@ func (d *deployment) monitor(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = resp.Body.Close()
-	for _, path := range []string{"/monitor/", "/monitor/api/queues", "/monitor/api/queues/default/completed_tasks", "/monitor/api/servers", "/monitor/api/redis_info"} {
+	for _, path := range []string{"/monitor/", "/monitor/api/queues", "/monitor/api/queues/default/completed_tasks",
+		"/monitor/api/servers", "/monitor/api/redis_info"} {
 		testenv.EventuallyNoError(t, 10*time.Second, func() error {
 			resp, err := browser.Get(d.url + path)
 			if err != nil {
@@ -204,7 +230,8 @@ func (d *deployment) clean() error {
 	return err
 }
 
-// load is a few clients that submit one job after another; every answer but a 2xx is an error, since Redis is not needed for one.
+// load is a few clients that submit one job after another; every answer but a 2xx is an error,
+// since Redis is not needed for one.
 type load struct {
 	end      chan struct{}
 	clients  sync.WaitGroup
@@ -258,7 +285,13 @@ func (l *load) submit(ctx context.Context, d *deployment, body string) {
 func (l *load) await(t *testing.T, n int64) {
 	t.Helper()
 	target := l.accepted.Load() + n
-	testenv.Eventually(t, time.Minute, func() bool { return l.accepted.Load() >= target }, "%d more jobs were not accepted", n)
+	testenv.Eventually(
+		t,
+		time.Minute,
+		func() bool { return l.accepted.Load() >= target },
+		"%d more jobs were not accepted",
+		n,
+	)
 }
 
 func (l *load) halt() {

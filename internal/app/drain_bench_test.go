@@ -17,8 +17,9 @@ import (
 	"github.com/waybill/waybill/store"
 )
 
-// BenchmarkDrain is a worker that empties a queue of jobs that do nothing: each is claimed and settled in PostgreSQL. An operation is one job.
-// "cpu-us/job" is the CPU time of this process alone: neither PostgreSQL's nor Redis's.
+// BenchmarkDrain is a worker that empties a queue of jobs that do nothing: each is claimed and
+// settled in PostgreSQL. An operation is one job. "cpu-us/job" is the CPU time of this process
+// alone: neither PostgreSQL's nor Redis's.
 func BenchmarkDrain(b *testing.B) {
 	for _, slots := range []int{16, 64, 256, 1024} {
 		b.Run(fmt.Sprint("slots=", slots), func(b *testing.B) { benchmarkDrain(b, slots) })
@@ -75,8 +76,18 @@ func fill(b *testing.B, cfg config.Config, s *store.Store, n int) {
 	for left := n; left > 0; left -= job.MaxBatch {
 		subs := make([]job.Submission, min(left, job.MaxBatch))
 		for i := range subs {
-			subs[i] = job.Submission{ID: job.NewID(), OwnerID: job.ID{1}, Type: "debug.echo", Queue: "default", Payload: json.RawMessage(`{"n":1}`),
-				Policy: job.Policy{MaxRetries: 3, Timeout: time.Minute, Backoff: job.Backoff{Kind: job.Fixed, Base: time.Second, Max: time.Second}}}
+			subs[i] = job.Submission{
+				ID:      job.NewID(),
+				OwnerID: job.ID{1},
+				Type:    "debug.echo",
+				Queue:   "default",
+				Payload: json.RawMessage(`{"n":1}`),
+				Policy: job.Policy{
+					MaxRetries: 3,
+					Timeout:    time.Minute,
+					Backoff:    job.Backoff{Kind: job.Fixed, Base: time.Second, Max: time.Second},
+				},
+			}
 		}
 		made, err := s.CreateAll(b.Context(), subs)
 		if err != nil {

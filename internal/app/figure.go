@@ -17,8 +17,8 @@ const (
 	redisTimeout  = time.Second
 )
 
-// queueCounts counts jobs for all who ask at once: no request counts for itself, and however many jobs there are, counting takes no more
-// than a twentieth of one database connection's time.
+// queueCounts counts jobs for all who ask at once: no request counts for itself, and however many
+// jobs there are, counting takes no more than a twentieth of one database connection's time.
 type queueCounts struct {
 	ledger *instrumentedLedger
 	stats  *asynqredis.Stats
@@ -34,7 +34,8 @@ type queueCounts struct {
 // Queues reads the pauses, which are never old.
 func (f *queueCounts) Queues(ctx context.Context) ([]job.Queue, error) { return f.ledger.Queues(ctx) }
 
-// QueueFigures answers what was counted last. Who comes when that is too old counts; who comes meanwhile gets the old ones, if there are any.
+// QueueFigures answers what was counted last. Who comes when that is too old counts; who comes
+// meanwhile gets the old ones, if there are any.
 func (f *queueCounts) QueueFigures(ctx context.Context) (*api.QueueFigures, error) {
 	last, fresh := f.known()
 	if fresh {
@@ -97,8 +98,15 @@ func (f *queueCounts) redis(ctx context.Context) map[string]api.RedisQueue {
 	}
 	out := make(map[string]api.RedisQueue, len(list))
 	for _, q := range list {
-		out[q.Queue] = api.RedisQueue{Pending: q.Pending, Active: q.Active, Scheduled: q.Scheduled, Retry: q.Retry, Archived: q.Archived,
-			Completed: q.Completed, Paused: q.Paused}
+		out[q.Queue] = api.RedisQueue{
+			Pending:   q.Pending,
+			Active:    q.Active,
+			Scheduled: q.Scheduled,
+			Retry:     q.Retry,
+			Archived:  q.Archived,
+			Completed: q.Completed,
+			Paused:    q.Paused,
+		}
 	}
 	return out
 }

@@ -28,7 +28,12 @@ func newFigures(t *testing.T) *queueCounts {
 	}
 	nobody := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1", MaxRetries: -1, DialerRetries: 1})
 	t.Cleanup(func() { _ = nobody.Close() })
-	return &queueCounts{ledger: &instrumentedLedger{Store: s}, stats: asynqredis.NewStats(nobody, clock.New()), queues: []string{"default"}, log: log}
+	return &queueCounts{
+		ledger: &instrumentedLedger{Store: s},
+		stats:  asynqredis.NewStats(nobody, clock.New()),
+		queues: []string{"default"},
+		log:    log,
+	}
 }
 
 func TestFiguresAreCountedOnceForAllWhoAsk(t *testing.T) {

@@ -64,7 +64,13 @@ func Fsck(ctx context.Context, cfg config.Config, o FsckOptions) (found []reconc
 }
 
 // ownMark answers the deployment's mark in a Redis that is this deployment's, or is made so.
-func ownMark(ctx context.Context, cfg config.Config, s *store.Store, client redis.UniversalClient, takeOver bool) (*redisx.DeploymentMark, error) {
+func ownMark(
+	ctx context.Context,
+	cfg config.Config,
+	s *store.Store,
+	client redis.UniversalClient,
+	takeOver bool,
+) (*redisx.DeploymentMark, error) {
 	id, err := s.Deployment(ctx)
 	if err != nil {
 		return nil, plainly(err)

@@ -18,7 +18,8 @@ const (
 	healthText    = 1 << 10         // bytes shown of an answer
 )
 
-// healthcheck answers whether the process that runs with the same environment is ready. Containers ask it: theirs hold no shell and no curl.
+// healthcheck answers whether the process that runs with the same environment is ready. Containers
+// ask it: theirs hold no shell and no curl.
 func healthcheck(ctx context.Context, cfg config.Config, o Options) error {
 	addr := cfg.MetricsAddr
 	if o.API != nil {
@@ -47,7 +48,8 @@ func askReady(ctx context.Context, addr string) error {
 	return fmt.Errorf("%s: %s", resp.Status, strings.TrimSpace(string(text)))
 }
 
-// local is where a listener on addr is reached from this machine: one on every address is reached at loopback.
+// local is where a listener on addr is reached from this machine: one on every address is reached
+// at loopback.
 func local(addr string) string {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {

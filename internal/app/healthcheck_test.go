@@ -23,7 +23,8 @@ func TestHealthcheckFollowsReadyz(t *testing.T) {
 		for name, o := range map[string]struct {
 			Options
 			cfg config.Config
-		}{"api": {Options{API: ServeAPI}, config.Config{Addr: addr}}, "worker": {Options{Worker: true}, config.Config{MetricsAddr: addr}}} {
+		}{"api": {Options{API: ServeAPI}, config.Config{Addr: addr}},
+			"worker": {Options{Worker: true}, config.Config{MetricsAddr: addr}}} {
 			err := healthcheck(t.Context(), o.cfg, o.Options)
 			if (err == nil) != healthy {
 				t.Errorf("%s answering %d: got %v", name, status, err)
@@ -47,7 +48,8 @@ func TestHealthcheckFailsWhereNobodyListens(t *testing.T) {
 
 func TestAListenerOnEveryAddressIsReachedAtLoopback(t *testing.T) {
 	t.Parallel()
-	for addr, want := range map[string]string{":8080": "localhost:8080", "0.0.0.0:1": "localhost:1", "[::]:1": "localhost:1", "10.1.2.3:1": "10.1.2.3:1",
+	for addr, want := range map[string]string{":8080": "localhost:8080", "0.0.0.0:1": "localhost:1",
+		"[::]:1": "localhost:1", "10.1.2.3:1": "10.1.2.3:1",
 		"api.internal:1": "api.internal:1", "[::1]:1": "[::1]:1"} {
 		if got := local(addr); got != want {
 			t.Errorf("%s: got %s, want %s", addr, got, want)

@@ -5,7 +5,8 @@ import (
 	"io"
 )
 
-// answer deals with what stands behind the program's name and needs no configuration. healthcheck does, so it is left to Main.
+// answer deals with what stands behind the program's name and needs no configuration. healthcheck
+// does, so it is left to Main.
 func answer(args []string, o Options, out, errs io.Writer) (code int, answered bool) {
 	switch {
 	case len(args) == 0 || len(args) == 1 && args[0] == "healthcheck":
@@ -17,7 +18,11 @@ func answer(args []string, o Options, out, errs io.Writer) (code int, answered b
 		fmt.Fprintln(out, o.name(), Version())
 		return 0, true
 	}
-	fmt.Fprintf(errs, "%s takes no arguments but healthcheck, --version and --help; the environment configures it\n", o.name())
+	fmt.Fprintf(
+		errs,
+		"%s takes no arguments but healthcheck, --version and --help; the environment configures it\n",
+		o.name(),
+	)
 	return 2, true
 }
 
@@ -29,7 +34,8 @@ func (o Options) name() string {
 }
 
 func usage(o Options) string {
-	does, needs := "Takes jobs over HTTP and writes them down. Start as many as you like.", "DATABASE_URL, REDIS_URL, WAYBILL_JWT_KEYS"
+	does, needs := "Takes jobs over HTTP and writes them down. Start as many as you like.",
+		"DATABASE_URL, REDIS_URL, WAYBILL_JWT_KEYS"
 	if o.API == nil {
 		does, needs = "Runs jobs and schedules. Start as many as it takes.", "DATABASE_URL, REDIS_URL"
 	}

@@ -28,9 +28,19 @@ func TestHelpNeedsNoConfigurationAndWhatIsNotKnownIsRefused(t *testing.T) {
 		} {
 			var out, errs bytes.Buffer
 			code, answered := answer(strings.Fields(args), o, &out, &errs)
-			if code != want.code || answered != want.answered || !strings.Contains(out.String(), want.out) || !strings.Contains(errs.String(), want.errs) ||
-				(want.errs == "") != (errs.Len() == 0) || (want.out == "") != (out.Len() == 0) {
-				t.Errorf("%s %s: code %d, answered %v\n%s%s", o.name(), args, code, answered, out.String(), errs.String())
+			if code != want.code || answered != want.answered || !strings.Contains(out.String(), want.out) ||
+				!strings.Contains(errs.String(), want.errs) ||
+				(want.errs == "") != (errs.Len() == 0) ||
+				(want.out == "") != (out.Len() == 0) {
+				t.Errorf(
+					"%s %s: code %d, answered %v\n%s%s",
+					o.name(),
+					args,
+					code,
+					answered,
+					out.String(),
+					errs.String(),
+				)
 			}
 		}
 	}

@@ -22,15 +22,51 @@ func TestABatchIsTakenWholeOrNotAtAll(t *testing.T) {
 	spoilt := many(1000)
 	spoilt[617] = `{"type":"debug.echo","payload":{},"queue":"no-such"}`
 	b.try([]input{
-		{"empty", batch("[]"), 422, "no jobs"}, {"empty lines", lines("\n\n"), 422, "no jobs"}, {"no lines", lines(""), 422, "no jobs"},
-		{"one over the limit", batch(array(many(job.MaxBatch + 1))), 422, strconv.Itoa(job.MaxBatch)}, {"one line over the limit",
+		{
+			"empty",
+			batch("[]"),
+			422,
+			"no jobs",
+		}, {"empty lines", lines("\n\n"), 422, "no jobs"}, {"no lines", lines(""), 422, "no jobs"},
+		{
+			"one over the limit",
+			batch(array(many(job.MaxBatch + 1))),
+			422,
+			strconv.Itoa(job.MaxBatch),
+		}, {"one line over the limit",
 			lines(strings.Join(many(job.MaxBatch+1), "\n")), 422, strconv.Itoa(job.MaxBatch)},
-		{"one bad of 1,000", batch(array(spoilt)), 422, `"/617/queue"`}, {"one bad line of 1,000", lines(strings.Join(spoilt, "\n")), 422, `"/617/queue"`},
-		{"a null within", batch("[" + echo + ",null]"), 422, `"/1"`}, {"a list within", batch("[" + echo + ",[" + echo + "]]"), 422, `"/1"`},
-		{"a text within", batch("[" + echo + `,"x"]`), 422, `"/1"`}, {"cut off", batch("[" + echo + ","), 400, ""}, {"a cut line", lines(echo + "\n" + echo[:10]), 400,
+		{
+			"one bad of 1,000",
+			batch(array(spoilt)),
+			422,
+			`"/617/queue"`,
+		}, {"one bad line of 1,000", lines(strings.Join(spoilt, "\n")), 422, `"/617/queue"`},
+		{
+			"a null within",
+			batch("[" + echo + ",null]"),
+			422,
+			`"/1"`,
+		}, {"a list within", batch("[" + echo + ",[" + echo + "]]"), 422, `"/1"`},
+		{
+			"a text within",
+			batch("[" + echo + `,"x"]`),
+			422,
+			`"/1"`,
+		}, {"cut off", batch("[" + echo + ","), 400, ""}, {"a cut line", lines(echo + "\n" + echo[:10]), 400,
 			""}, {"two on a line", lines(echo + echo), 400, ""},
-		{"an object", batch(echo), 400, ""}, {"lines as JSON", batch(echo + "\n" + echo), 400, ""}, {"JSON as lines", lines("[" + echo + "]"), 422, `"/0"`},
-		{"the last of them bad", batch(array(append(many(999), `{"type":"no.such","payload":{}}`))), 422, `"/999/type"`},
+		{
+			"an object",
+			batch(echo),
+			400,
+			"",
+		}, {"lines as JSON", batch(echo + "\n" + echo), 400, ""},
+		{"JSON as lines", lines("[" + echo + "]"), 422, `"/0"`},
+		{
+			"the last of them bad",
+			batch(array(append(many(999), `{"type":"no.such","payload":{}}`))),
+			422,
+			`"/999/type"`,
+		},
 	})
 	if n := b.count(`SELECT count(*) FROM jobs`); n != 0 {
 		t.Errorf("%d jobs are stored", n)
@@ -65,13 +101,34 @@ func TestAnIdempotencyKeyMakesOneJob(t *testing.T) {
 		}
 	})
 	if len(ids) != 1 || fresh != 1 || b.count(`SELECT count(*) FROM jobs`) != 1 {
-		t.Errorf("%d jobs answered, %d of them as new; stored %d", len(ids), fresh, b.count(`SELECT count(*) FROM jobs`))
+		t.Errorf(
+			"%d jobs answered, %d of them as new; stored %d",
+			len(ids),
+			fresh,
+			b.count(`SELECT count(*) FROM jobs`),
+		)
 	}
 	b.try([]input{
 		{"another body", keyed(ann, "/v1/jobs", "once", with(`"queue":"low"`)), 422, "idempotency_reuse"},
 		{"the same in other bytes", keyed(ann, "/v1/jobs", "once", echo+" "), 422, "idempotency_reuse"},
-		{"two keys", ask{method: "POST", path: "/v1/jobs", as: ann.access, head: []string{"Idempotency-Key: a", "Idempotency-Key: b"}, body: echo}, 400, ""},
-		{"an empty key", keyed(ann, "/v1/jobs", "", echo), 400, ""}, {"a key with spaces", keyed(ann, "/v1/jobs", "a b", echo), 400, ""}, {"a key of 256", keyed(ann,
+		{
+			"two keys",
+			ask{
+				method: "POST",
+				path:   "/v1/jobs",
+				as:     ann.access,
+				head:   []string{"Idempotency-Key: a", "Idempotency-Key: b"},
+				body:   echo,
+			},
+			400,
+			"",
+		},
+		{
+			"an empty key",
+			keyed(ann, "/v1/jobs", "", echo),
+			400,
+			"",
+		}, {"a key with spaces", keyed(ann, "/v1/jobs", "a b", echo), 400, ""}, {"a key of 256", keyed(ann,
 			"/v1/jobs", strings.Repeat("k", 256), echo), 400, ""},
 		{"a key in Latin-1", keyed(ann, "/v1/jobs", "\xe9", echo), 400, ""},
 		{"a bad body", keyed(ann, "/v1/jobs", "bad", with(`"queue":"no-such"`)), 422, "/queue"},
@@ -87,7 +144,12 @@ func TestAnIdempotencyKeyMakesOneJob(t *testing.T) {
 		t.Errorf("a batch again: %s, at first %s", again.body, first.body)
 	}
 	b.try([]input{{"another batch", keyed(ann, "/v1/jobs/batch", "many", "["+echo+"]"), 422, "idempotency_reuse"},
-		{"a longer batch", keyed(ann, "/v1/jobs/batch", "many", "["+echo+","+echo+","+echo+"]"), 422, "idempotency_reuse"}})
+		{
+			"a longer batch",
+			keyed(ann, "/v1/jobs/batch", "many", "["+echo+","+echo+","+echo+"]"),
+			422,
+			"idempotency_reuse",
+		}})
 	if n := b.count(`SELECT count(*) FROM jobs`); n != 5 {
 		t.Errorf("%d jobs are stored, want 5", n)
 	}

@@ -46,21 +46,26 @@ func TestWhoProvesNothingGetsNothing(t *testing.T) {
 		"in a header of proxies":       {"Proxy-Authorization: Bearer " + good},
 		"in a cookie":                  {"Cookie: access_token=" + good + "; waybill=" + good},
 		"in somebody else's header":    {"X-Api-Key: " + good, "X-Auth-Token: " + good},
-		"who he says he is":            {"X-User-ID: admin", "X-Remote-User: admin@example.com", "X-Forwarded-User: admin"},
+		"who he says he is": {"X-User-ID: admin", "X-Remote-User: admin@example.com",
+			"X-Forwarded-User: admin"},
 	} {
 		t.Run(name, func(t *testing.T) { b.in(t).refusesCaller(ask{head: head}) })
 	}
 	t.Run("in the query string", func(t *testing.T) {
-		b.in(t).refusesCaller(ask{path: "/v1/me?access_token=" + good + "&token=" + good + "&Authorization=Bearer%20" + good})
+		b.in(t).
+			refusesCaller(ask{path: "/v1/me?access_token=" + good + "&token=" + good + "&Authorization=Bearer%20" +
+				good})
 	})
-	b.ask(ask{path: "/v1/me", head: line("bEARER   " + good)}).want(b, 200) // the scheme's case and the spaces mean nothing
+	// The scheme's case and the spaces mean nothing.
+	b.ask(ask{path: "/v1/me", head: line("bEARER   " + good)}).want(b, 200)
 }
 
 // refusesCaller holds that nobody is let in, on a road that reads and one that writes.
 func (b *bench) refusesCaller(a ask) {
 	b.Helper()
 	before := b.census()
-	for _, to := range []ask{{path: "/v1/me"}, {method: "POST", path: "/v1/jobs", body: `{"type":"debug.echo","payload":{}}`}} {
+	for _, to := range []ask{{path: "/v1/me"},
+		{method: "POST", path: "/v1/jobs", body: `{"type":"debug.echo","payload":{}}`}} {
 		to.as, to.head = a.as, a.head
 		if a.path != "" && to.method == "" {
 			to.path = a.path
@@ -127,7 +132,8 @@ func TestTokensThatAreNotOursAreRefused(t *testing.T) {
 	parts := strings.Split(good, ".")
 	header, claims := decodePart(t, parts[0]), decodePart(t, parts[1])
 	ours, unsigned := hs(sha256.New, b.key), func(string) []byte { return nil }
-	b.ask(ask{path: "/v1/me", as: forge(header, claims, ours)}).want(b, 200) // so that each forgery below fails for its own reason
+	// So that each forgery below fails for its own reason.
+	b.ask(ask{path: "/v1/me", as: forge(header, claims, ours)}).want(b, 200)
 	now := time.Now().Unix()
 	tokens := map[string]string{
 		"alg HS384":                  forge(changed(header, "alg", "HS384"), claims, hs(sha512.New384, b.key)),
@@ -159,29 +165,45 @@ func TestTokensThatAreNotOursAreRefused(t *testing.T) {
 		"iss missing":                forge(header, changed(claims, "iss", nil), ours),
 		"a foreign aud":              forge(header, changed(claims, "aud", "elsewhere"), ours),
 		"aud missing":                forge(header, changed(claims, "aud", nil), ours),
-		"sub of nobody":              forge(header, changed(claims, "sub", "01890000-0000-7000-8000-000000000000"), ours),
-		"sub missing":                forge(header, changed(claims, "sub", nil), ours),
-		"sub with SQL":               forge(header, changed(claims, "sub", "' OR ''='"), ours),
-		"typ of an id token":         forge(changed(header, "typ", "JWT"), claims, ours),
-		"typ missing":                forge(changed(header, "typ", nil), claims, ours),
-		"kid missing":                forge(changed(header, "kid", nil), claims, ours),
-		"kid unknown":                forge(changed(header, "kid", "other"), claims, ours),
-		"kid a path":                 forge(changed(header, "kid", "../../../../dev/null"), claims, hs(sha256.New, nil)),
-		"kid with SQL":               forge(changed(header, "kid", "x' UNION SELECT 'key"), claims, hs(sha256.New, []byte("key"))),
-		"kid a list":                 forge(changed(header, "kid", []string{"test"}), claims, ours),
-		"jku":                        forge(changed(header, "jku", "https://evil.example/keys"), claims, ours),
-		"jwk":                        forge(changed(header, "jwk", map[string]string{"kty": "oct", "k": "AAAA"}), claims, ours),
-		"x5u":                        forge(changed(header, "x5u", "https://evil.example/cert"), claims, ours),
-		"crit":                       forge(changed(header, "crit", []string{"exp"}), claims, ours),
-		"b64 false":                  forge(changed(header, "b64", false), claims, ours),
-		"the refresh token":          b.admin.refresh,
-		"a part that is no base64":   parts[0] + ".!!!." + parts[2],
-		"empty parts":                "..",
-		"dots":                       strings.Repeat(".", 4000),
-		"many dots":                  strings.Repeat(".", 60_000),
-		"a long token":               strings.Repeat("a", 30_000) + "." + strings.Repeat("a", 30_000) + ".a",
-		"JWE in five parts":          "a.b.c.d.e",
-		"NUL":                        good + "\\u0000",
+		"sub of nobody": forge(
+			header,
+			changed(claims, "sub", "01890000-0000-7000-8000-000000000000"),
+			ours,
+		),
+		"sub missing":        forge(header, changed(claims, "sub", nil), ours),
+		"sub with SQL":       forge(header, changed(claims, "sub", "' OR ''='"), ours),
+		"typ of an id token": forge(changed(header, "typ", "JWT"), claims, ours),
+		"typ missing":        forge(changed(header, "typ", nil), claims, ours),
+		"kid missing":        forge(changed(header, "kid", nil), claims, ours),
+		"kid unknown":        forge(changed(header, "kid", "other"), claims, ours),
+		"kid a path": forge(
+			changed(header, "kid", "../../../../dev/null"),
+			claims,
+			hs(sha256.New, nil),
+		),
+		"kid with SQL": forge(
+			changed(header, "kid", "x' UNION SELECT 'key"),
+			claims,
+			hs(sha256.New, []byte("key")),
+		),
+		"kid a list": forge(changed(header, "kid", []string{"test"}), claims, ours),
+		"jku":        forge(changed(header, "jku", "https://evil.example/keys"), claims, ours),
+		"jwk": forge(
+			changed(header, "jwk", map[string]string{"kty": "oct", "k": "AAAA"}),
+			claims,
+			ours,
+		),
+		"x5u":                      forge(changed(header, "x5u", "https://evil.example/cert"), claims, ours),
+		"crit":                     forge(changed(header, "crit", []string{"exp"}), claims, ours),
+		"b64 false":                forge(changed(header, "b64", false), claims, ours),
+		"the refresh token":        b.admin.refresh,
+		"a part that is no base64": parts[0] + ".!!!." + parts[2],
+		"empty parts":              "..",
+		"dots":                     strings.Repeat(".", 4000),
+		"many dots":                strings.Repeat(".", 60_000),
+		"a long token":             strings.Repeat("a", 30_000) + "." + strings.Repeat("a", 30_000) + ".a",
+		"JWE in five parts":        "a.b.c.d.e",
+		"NUL":                      good + "\\u0000",
 	}
 	for _, alg := range []string{"none", "None", "NONE", "nOnE", "", " none"} {
 		tokens["alg "+alg+", unsigned"] = forge(changed(header, "alg", alg), claims, unsigned)
@@ -258,16 +280,29 @@ func TestAPIKeysThatAreNotGoodAreRefused(t *testing.T) {
 	})
 	t.Run("expired", func(t *testing.T) {
 		b := b.in(t)
-		_, key := newKey(`{"name":"short lived","expires_at":"` + time.Now().Add(time.Second).UTC().Format(time.RFC3339Nano) + `"}`)
+		_, key := newKey(
+			`{"name":"short lived","expires_at":"` + time.Now().Add(time.Second).UTC().Format(time.RFC3339Nano) + `"}`,
+		)
 		b.ask(ask{path: "/v1/me", as: key}).want(b, 200)
-		testenv.Eventually(t, 5*time.Second, func() bool { return b.ask(ask{path: "/v1/me", as: key}).status != 200 }, "the key does not expire")
+		testenv.Eventually(
+			t,
+			5*time.Second,
+			func() bool { return b.ask(ask{path: "/v1/me", as: key}).status != 200 },
+			"the key does not expire",
+		)
 		b.refusesCaller(ask{as: key})
 	})
 	t.Run("of a user who was disabled", func(t *testing.T) {
 		b := b.in(t)
 		_, key := newKey(`{"name":"left behind"}`)
-		b.ask(ask{method: "PATCH", path: "/v1/users/" + ann.ID, as: b.token(b.admin), body: `{"disabled":true}`}).want(b, 200)
-		testenv.Eventually(t, 5*time.Second, func() bool { return b.ask(ask{path: "/v1/me", as: key}).status == 401 }, "the key still opens")
+		b.ask(ask{method: "PATCH", path: "/v1/users/" + ann.ID, as: b.token(b.admin), body: `{"disabled":true}`}).
+			want(b, 200)
+		testenv.Eventually(
+			t,
+			5*time.Second,
+			func() bool { return b.ask(ask{path: "/v1/me", as: key}).status == 401 },
+			"the key still opens",
+		)
 		b.refusesCaller(ask{as: key})
 		b.refusesCaller(ask{as: ann.access})
 	})

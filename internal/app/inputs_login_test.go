@@ -30,7 +30,8 @@ func TestAFailedLoginDoesNotTellWhoHasAnAccount(t *testing.T) {
 	var known, unknown []time.Duration
 	bodies := map[string]bool{}
 	for i := range tries {
-		for who, took := range map[string]*[]time.Duration{ann.Email: &known, fmt.Sprintf("nobody%d@example.com", i): &unknown} {
+		for who, took := range map[string]*[]time.Duration{ann.Email: &known,
+			fmt.Sprintf("nobody%d@example.com", i): &unknown} {
 			r := b.login(who, "not the password").want(b, 401)
 			*took = append(*took, r.took)
 			var p problem
@@ -108,8 +109,10 @@ func TestARefreshTokenIsGoodOnce(t *testing.T) {
 		b := b.in(t)
 		_, first := b.signIn(ann.Email, ann.password)
 		second := next(first)
-		b.ask(ask{method: "POST", path: "/v1/auth/logout", body: fmt.Sprintf(`{"refresh_token":%q}`, second)}).want(b, 204)
-		b.ask(ask{method: "POST", path: "/v1/auth/logout", body: fmt.Sprintf(`{"refresh_token":%q}`, second)}).want(b, 204)
+		b.ask(ask{method: "POST", path: "/v1/auth/logout", body: fmt.Sprintf(`{"refresh_token":%q}`, second)}).
+			want(b, 204)
+		b.ask(ask{method: "POST", path: "/v1/auth/logout", body: fmt.Sprintf(`{"refresh_token":%q}`, second)}).
+			want(b, 204)
 		b.refresh(second).want(b, 401)
 	})
 	t.Run("not after the password changed", func(t *testing.T) {
@@ -121,8 +124,9 @@ func TestARefreshTokenIsGoodOnce(t *testing.T) {
 		b.login(ann.Email, ann.password).want(b, 401)
 		b.login(ann.Email, "another password").want(b, 200)
 	})
-	for name, token := range map[string]string{"junk": "junk", "an access token": b.token(b.admin), "an API key": b.admin.key,
-		"cut off": b.admin.refresh[:len(b.admin.refresh)-1]} {
+	for name, token := range map[string]string{"junk": "junk", "an access token": b.token(b.admin),
+		"an API key": b.admin.key,
+		"cut off":    b.admin.refresh[:len(b.admin.refresh)-1]} {
 		t.Run(name, func(t *testing.T) { b.in(t).refresh(token).want(b.in(t), 401) })
 	}
 	b.refresh(strings.Repeat("a", 500_000)).want(b, 413)
@@ -167,11 +171,13 @@ func TestPasswordsAreCheckedBeforeTheyAreHashedAndKeptExactly(t *testing.T) {
 	if took := time.Since(before); took > 5*time.Second {
 		t.Errorf("a megabyte took %v", took)
 	}
-	for i, password := range []string{"  outer spaces  ", "tabs\tand\nlines\n", "pässwörter", "pa\u0308sswo\u0308rter", "😀😀😀😀😀😀😀😀", `"quotes\" and \\`, long[:1024]} {
+	for i, password := range []string{"  outer spaces  ", "tabs\tand\nlines\n", "pässwörter", "pa\u0308sswo\u0308rter",
+		"😀😀😀😀😀😀😀😀", `"quotes\" and \\`, long[:1024]} {
 		email := fmt.Sprintf("exact%d@example.com", i)
 		b.register(email, password).want(b, 201)
 		b.login(email, password).want(b, 200)
-		for _, near := range []string{strings.TrimSpace(password), password + " ", strings.ToUpper(password), "pässwörter", "pa\u0308sswo\u0308rter"} {
+		for _, near := range []string{strings.TrimSpace(password), password + " ", strings.ToUpper(password),
+			"pässwörter", "pa\u0308sswo\u0308rter"} {
 			if near != password && len(near) <= 1024 {
 				b.login(email, near).want(b, 401)
 			}
@@ -225,18 +231,22 @@ func TestWhatStrangersSayOfThemselvesIsIgnored(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	ann := b.join("ann", "user")
-	r := b.login(ann.Email, ann.password, "X-Forwarded-For: 6.6.6.6", "X-Real-IP: 6.6.6.6", "Forwarded: for=6.6.6.6", "CF-Connecting-IP: 6.6.6.6",
-		"True-Client-IP: 6.6.6.6", "X-Request-ID: mine", "X-Forwarded-Host: evil.example", "X-Forwarded-Proto: https").want(b, 200)
+	r := b.login(ann.Email, ann.password, "X-Forwarded-For: 6.6.6.6", "X-Real-IP: 6.6.6.6", "Forwarded: for=6.6.6.6",
+		"CF-Connecting-IP: 6.6.6.6",
+		"True-Client-IP: 6.6.6.6", "X-Request-ID: mine", "X-Forwarded-Host: evil.example", "X-Forwarded-Proto: https").
+		want(b, 200)
 	if r.header.Get("X-Request-Id") == "mine" {
 		t.Error("a stranger names our requests")
 	}
 	if n := b.count(`SELECT count(*) FROM audit_log WHERE ip <> '127.0.0.1' AND ip <> ''`); n != 0 {
 		t.Errorf("%d entries of the audit log believe a stranger", n)
 	}
-	if n := b.count(`SELECT count(*) FROM audit_log WHERE ip = '127.0.0.1' AND request_id = $1`, r.header.Get("X-Request-Id")); n != 1 {
+	if n := b.count(`SELECT count(*) FROM audit_log WHERE ip = '127.0.0.1' AND request_id = $1`,
+		r.header.Get("X-Request-Id")); n != 1 {
 		t.Errorf("%d entries for the request", n)
 	}
-	for _, head := range []string{"X-User-ID: " + b.admin.ID, "X-Role: admin", "X-HTTP-Method-Override: DELETE", "X-Original-URL: /v1/users",
+	for _, head := range []string{"X-User-ID: " + b.admin.ID, "X-Role: admin", "X-HTTP-Method-Override: DELETE",
+		"X-Original-URL: /v1/users",
 		"X-Rewrite-URL: /v1/users"} {
 		var me person
 		b.read(b.ask(ask{path: "/v1/me", as: ann.access, head: []string{head}}).want(b, 200), &me)

@@ -17,8 +17,8 @@ import (
 	"github.com/waybill/waybill/internal/app"
 )
 
-// TestMain puts a name server of our own before every test of this package: it knows the names below, and nobody else's. And it keeps the
-// outages that tests make from filling standard error.
+// TestMain puts a name server of our own before every test of this package: it knows the names
+// below, and nobody else's. And it keeps the outages that tests make from filling standard error.
 func TestMain(m *testing.M) {
 	app.SetRedisLogger(slog.New(slog.DiscardHandler))
 	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
@@ -29,11 +29,18 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// addresses are the names that lead into private networks. Of several addresses, each answer names one after the other first.
+// addresses are the names that lead into private networks. Of several addresses, each answer names
+// one after the other first.
 func addresses() map[string][]string {
 	return map[string][]string{
-		"loopback.test": {"127.0.0.1"}, "loopback6.test": {"::1"}, "both.test": {"127.0.0.1", "::1"}, "mapped.test": {"::ffff:127.0.0.1"}, "private.test": {"10.0.0.1"},
-		"shared.test": {"100.64.0.1"}, "metadata.test": {"169.254.169.254"}, "unique.test": {"fd00::1"}, "zero.test": {"0.0.0.0"}, "changing.test": {"192.168.0.1",
+		"loopback.test": {
+			"127.0.0.1",
+		}, "loopback6.test": {"::1"}, "both.test": {"127.0.0.1", "::1"}, "mapped.test": {"::ffff:127.0.0.1"},
+		"private.test": {"10.0.0.1"},
+		"shared.test": {
+			"100.64.0.1",
+		}, "metadata.test": {"169.254.169.254"}, "unique.test": {"fd00::1"}, "zero.test": {"0.0.0.0"},
+		"changing.test": {"192.168.0.1",
 			"127.0.0.1"},
 		"127-0-0-1.nip.test": {"127.0.0.1"},
 	}
@@ -79,7 +86,10 @@ func answerName(text []byte, turn int) ([]byte, error) {
 		case q.Type == dnsmessage.TypeA && a.Is4():
 			m.Answers = append(m.Answers, dnsmessage.Resource{Header: head, Body: &dnsmessage.AResource{A: a.As4()}})
 		case q.Type == dnsmessage.TypeAAAA && a.Is6():
-			m.Answers = append(m.Answers, dnsmessage.Resource{Header: head, Body: &dnsmessage.AAAAResource{AAAA: a.As16()}})
+			m.Answers = append(
+				m.Answers,
+				dnsmessage.Resource{Header: head, Body: &dnsmessage.AAAAResource{AAAA: a.As16()}},
+			)
 		}
 	}
 	return m.Pack()

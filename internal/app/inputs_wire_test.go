@@ -15,7 +15,8 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// ask is a request as it goes over the wire: what it says is neither checked nor escaped on the way, so that anything can be asked.
+// ask is a request as it goes over the wire: what it says is neither checked nor escaped on the
+// way, so that anything can be asked.
 type ask struct {
 	method string   // GET
 	path   string   // all that stands between the method and the version
@@ -110,8 +111,11 @@ func send(addr, method, text string) (r reply, err error) {
 	return reply{resp.StatusCode, resp.Header, string(body), time.Since(began)}, err
 }
 
-// ours are pieces of text that no answer to a stranger may have in it: of stack traces, of SQL, of what we stand on.
-var ours = regexp.MustCompile(`goroutine \d|\.go:\d|panic|runtime error|SQLSTATE|(?i:select |insert into|update "|pgx|bun:|pq:|redis:|dial tcp|connection refused)|127\.0\.0\.1|/tmp/|/root/|0x[0-9a-f]{8}`)
+// ours are pieces of text that no answer to a stranger may have in it: of stack traces, of SQL, of
+// what we stand on.
+var ours = regexp.MustCompile(
+	`goroutine \d|\.go:\d|panic|runtime error|SQLSTATE|(?i:select |insert into|update "|pgx|bun:|pq:|redis:|dial tcp|connection refused)|127\.0\.0\.1|/tmp/|/root/|0x[0-9a-f]{8}`,
+)
 
 // problem is the body of every error.
 type problem struct {
@@ -125,10 +129,12 @@ type problem struct {
 	Errors    []job.FieldError `json:"errors"`
 }
 
-// checkReply holds what is true of every answer: never a 500, each error a whole problem that tells nothing of our insides.
+// checkReply holds what is true of every answer: never a 500, each error a whole problem that tells
+// nothing of our insides.
 func (b *bench) checkReply(r reply) {
 	b.Helper()
-	if r.status >= 500 && r.status != http.StatusServiceUnavailable && r.status != http.StatusNotImplemented && r.status != http.StatusHTTPVersionNotSupported {
+	if r.status >= 500 && r.status != http.StatusServiceUnavailable && r.status != http.StatusNotImplemented &&
+		r.status != http.StatusHTTPVersionNotSupported {
 		b.Errorf("%d: %s", r.status, r.body)
 	}
 	if r.status < 400 {
@@ -153,9 +159,11 @@ func (b *bench) checkReply(r reply) {
 	}
 }
 
-// saidByServer is true of what net/http answers by itself to what is no HTTP at all, before the API sees it.
+// saidByServer is true of what net/http answers by itself to what is no HTTP at all, before the API
+// sees it.
 func saidByServer(r reply) bool {
-	return r.header.Get("X-Request-Id") == "" && strings.HasPrefix(r.header.Get("Content-Type"), "text/plain") && len(r.body) < 100
+	return r.header.Get("X-Request-Id") == "" && strings.HasPrefix(r.header.Get("Content-Type"), "text/plain") &&
+		len(r.body) < 100
 }
 
 func checkProblem(t testing.TB, r reply) {
@@ -167,8 +175,10 @@ func checkProblem(t testing.TB, r reply) {
 		t.Errorf("%v in %s", err, r.body)
 		return
 	}
-	if p.Status != r.status || p.Title == "" || p.Code == "" || p.RequestID == "" || p.RequestID != r.header.Get("X-Request-Id") || !strings.HasPrefix(p.Type,
-		"/docs#problem-") {
+	if p.Status != r.status || p.Title == "" || p.Code == "" || p.RequestID == "" ||
+		p.RequestID != r.header.Get("X-Request-Id") ||
+		!strings.HasPrefix(p.Type,
+			"/docs#problem-") {
 		t.Errorf("not a whole problem: %s", r.body)
 	}
 	for _, e := range p.Errors {

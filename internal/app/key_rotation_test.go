@@ -12,8 +12,8 @@ import (
 	"github.com/waybill/waybill/internal/testenv"
 )
 
-// Two API processes are restarted one after the other, as docs/security.md says. At no moment is a token of the one refused by
-// the other.
+// Two API processes are restarted one after the other, as docs/security.md says. At no moment is a
+// token of the one refused by the other.
 func TestSigningKeysAreChangedWithoutATokenBeingRefused(t *testing.T) {
 	t.Parallel()
 	b := newIdleBench(t, "DATABASE_URL="+testenv.Postgres(t), "REDIS_URL="+testenv.Redis(t).URL)
@@ -93,7 +93,14 @@ func (b *bench) at(addr string, a ask) reply {
 
 func (b *bench) tokenAt(addr string, p *person) string {
 	b.Helper()
-	r := b.at(addr, ask{method: "POST", path: "/v1/auth/login", body: fmt.Sprintf(`{"email":%q,"password":%q}`, p.Email, p.password)})
+	r := b.at(
+		addr,
+		ask{
+			method: "POST",
+			path:   "/v1/auth/login",
+			body:   fmt.Sprintf(`{"email":%q,"password":%q}`, p.Email, p.password),
+		},
+	)
 	var tokens struct {
 		AccessToken string `json:"access_token"`
 	}

@@ -11,9 +11,10 @@ import (
 	"github.com/waybill/waybill/store"
 )
 
-// instrumentedLedger is the store as every part of a process sees it: the hot writes of concurrent callers are committed together, reads of finished jobs go
-// past a cache, and waiting for a job costs no query of its own. What it does to jobs is counted by the store's Observer and by the worker's,
-// and traced here, so that there is no way around the metrics.
+// instrumentedLedger is the store as every part of a process sees it: the hot writes of concurrent
+// callers are committed together, reads of finished jobs go past a cache, and waiting for a job
+// costs no query of its own. What it does to jobs is counted by the store's Observer and by the
+// worker's, and traced here, so that there is no way around the metrics.
 type instrumentedLedger struct {
 	*store.Store
 	creates *batch.Batcher[job.Submission, job.Created]
@@ -33,7 +34,8 @@ func newInstrumentedLedger(s *store.Store, c *cache.Jobs, w *telemetry) *instrum
 	return l
 }
 
-// Create writes one job down together with those of other callers. The job is in the trace of its request.
+// Create writes one job down together with those of other callers. The job is in the trace of its
+// request.
 func (l *instrumentedLedger) Create(ctx context.Context, s job.Submission) (job.Created, error) {
 	s.Traceparent = obs.Traceparent(ctx)
 	ctx, end := l.spans.Ledger(ctx, "create", 1)
@@ -129,7 +131,8 @@ func (l *instrumentedLedger) drain() {
 	l.settles.Wait()
 }
 
-// purgeLoop deletes what is older than the retention: finished jobs, and heartbeat rows of the dead.
+// purgeLoop deletes what is older than the retention: finished jobs, and heartbeat rows of the
+// dead.
 func (l *instrumentedLedger) purgeLoop(keep time.Duration, log logger) func(context.Context) error {
 	return every(purgeEvery, func(ctx context.Context) error {
 		now, err := l.Now(ctx)

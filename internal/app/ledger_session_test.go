@@ -18,7 +18,8 @@ import (
 	"github.com/waybill/waybill/store"
 )
 
-// Both processes name a pooler that keeps no sessions when they start, rather than fail in odd ways later.
+// Both processes name a pooler that keeps no sessions when they start, rather than fail in odd ways
+// later.
 func TestAPoolerInTransactionModeStopsTheStart(t *testing.T) {
 	t.Parallel()
 	database := testenv.Postgres(t)
@@ -41,7 +42,8 @@ func TestAPoolerInTransactionModeStopsTheStart(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if _, err := app.OpenStore(t.Context(), b.cfg); !errors.Is(err, store.ErrNoSessions) && (err == nil || !strings.Contains(err.Error(), "pool_mode")) {
+	if _, err := app.OpenStore(t.Context(), b.cfg); !errors.Is(err, store.ErrNoSessions) &&
+		(err == nil || !strings.Contains(err.Error(), "pool_mode")) {
 		t.Errorf("waybill migrate: %v", err)
 	}
 }
@@ -57,18 +59,28 @@ func (b *bench) migrate() {
 // Everything runs through PgBouncer in session mode as it does without.
 func TestAWholeDeploymentRunsThroughPgBouncer(t *testing.T) {
 	t.Parallel()
-	b, c := tallied(t, "DATABASE_URL="+testenv.PgBouncer(t, testenv.Postgres(t), "pool_mode = session"), "REDIS_URL="+testenv.Redis(t).URL)
+	b, c := tallied(
+		t,
+		"DATABASE_URL="+testenv.PgBouncer(t, testenv.Postgres(t), "pool_mode = session"),
+		"REDIS_URL="+testenv.Redis(t).URL,
+	)
 	b.startAPI(app.Options{API: app.ServeAPI, Worker: true})
 	ids := b.submitMany(200, "")
 	b.drained(len(ids), time.Minute)
 	c.check(t, ids)
 }
 
-// While the database is read-only, API and worker are not ready; afterwards both write again by themselves.
+// While the database is read-only, API and worker are not ready; afterwards both write again by
+// themselves.
 func TestReadinessFollowsAReadOnlyDatabase(t *testing.T) {
 	t.Parallel()
 	database := testenv.Postgres(t)
-	b, c := tallied(t, "DATABASE_URL="+database, "REDIS_URL="+testenv.Redis(t).URL, fmt.Sprintf("WAYBILL_METRICS_ADDR=127.0.0.1:%d", testenv.FreePort(t)))
+	b, c := tallied(
+		t,
+		"DATABASE_URL="+database,
+		"REDIS_URL="+testenv.Redis(t).URL,
+		fmt.Sprintf("WAYBILL_METRICS_ADDR=127.0.0.1:%d", testenv.FreePort(t)),
+	)
 	b.startAPI(app.Options{API: app.ServeAPI})
 	b.startWorker()
 	before := b.submitMany(20, "")
@@ -76,7 +88,13 @@ func TestReadinessFollowsAReadOnlyDatabase(t *testing.T) {
 	ready := func(want int) {
 		t.Helper()
 		for _, addr := range []string{b.addr, b.cfg.MetricsAddr} {
-			testenv.EventuallyNoError(t, 30*time.Second, func() error { return readyIs(t.Context(), addr, want) }, "%s", addr)
+			testenv.EventuallyNoError(
+				t,
+				30*time.Second,
+				func() error { return readyIs(t.Context(), addr, want) },
+				"%s",
+				addr,
+			)
 		}
 	}
 	ready(http.StatusOK)
@@ -86,10 +104,16 @@ func TestReadinessFollowsAReadOnlyDatabase(t *testing.T) {
 	}
 	conn, name := b.connect(), strings.TrimPrefix(u.Path, "/")
 	execute(t, conn, "ALTER DATABASE "+name+" SET default_transaction_read_only = on")
-	execute(t, conn, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
+	execute(
+		t,
+		conn,
+		"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> "+
+			"pg_backend_pid()",
+	)
 	ready(http.StatusServiceUnavailable)
 	for range 10 {
-		b.ask(ask{method: "POST", path: "/v1/jobs", as: b.admin.key, body: `{"type":"test.tally","payload":{"n":1}}`}).want(b, http.StatusServiceUnavailable)
+		b.ask(ask{method: "POST", path: "/v1/jobs", as: b.admin.key, body: `{"type":"test.tally","payload":{"n":1}}`}).
+			want(b, http.StatusServiceUnavailable)
 	}
 	execute(t, conn, "ALTER DATABASE "+name+" RESET default_transaction_read_only")
 	ready(http.StatusOK)

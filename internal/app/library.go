@@ -8,8 +8,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// SetRedisLogger sends what the Redis client would print on standard error by itself to the log, at debug level: whatever matters comes back as an
-// error too. It holds for the whole process, so that only programs call it.
+// SetRedisLogger sends what the Redis client would print on standard error by itself to the log, at
+// debug level: whatever matters comes back as an error too. It holds for the whole process, so that
+// only programs call it.
 func SetRedisLogger(log *slog.Logger) { redis.SetLogger(redisLogger{log}) }
 
 type redisLogger struct{ log logger }

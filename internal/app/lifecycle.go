@@ -16,7 +16,8 @@ import (
 
 type logger = *slog.Logger
 
-// service is a part of a process that runs until its context ends, and then until it has put everything away.
+// service is a part of a process that runs until its context ends, and then until it has put
+// everything away.
 type service struct {
 	name string
 	run  func(ctx context.Context) error
@@ -26,8 +27,8 @@ type service struct {
 // stopLogInterval is how often a stopping process says what it waits for.
 const stopLogInterval = 2 * time.Second
 
-// runAll starts services in order and stops them in reverse, each only when the one before it in that order is gone. It stops when ctx ends or
-// one of them returns, and answers the first error.
+// runAll starts services in order and stops them in reverse, each only when the one before it in
+// that order is gone. It stops when ctx ends or one of them returns, and answers the first error.
 func runAll(ctx context.Context, log logger, services []service) error {
 	ended := make(chan error, len(services))
 	stops := make([]func(), len(services))
@@ -89,7 +90,8 @@ func wrapNamed(name string, err error) error {
 	return nil
 }
 
-// guarded turns a panic into an error: one broken loop stops the process in order, it does not tear it down.
+// guarded turns a panic into an error: one broken loop stops the process in order, it does not tear
+// it down.
 func guarded(ctx context.Context, run func(context.Context) error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -111,10 +113,12 @@ func every(interval time.Duration, pass func(context.Context) error, log logger)
 	}
 }
 
-// silentGrace is how long a stopping server waits for a peer that neither sends the rest of its request nor takes its answer.
+// silentGrace is how long a stopping server waits for a peer that neither sends the rest of its
+// request nor takes its answer.
 const silentGrace = 2 * time.Second
 
-// serve answers HTTP on a listener that is open already, so that a taken port was found before anything started.
+// serve answers HTTP on a listener that is open already, so that a taken port was found before
+// anything started.
 func serve(s *http.Server, l net.Listener, limits peer.Limits, grace time.Duration) func(context.Context) error {
 	return func(ctx context.Context) error {
 		guard := peer.Protect(s, l, limits)

@@ -14,12 +14,13 @@ import (
 	"github.com/waybill/waybill/internal/obs"
 )
 
-// apiMemory is the memory beyond which an API process collects garbage more often. What requests hold at most is a third of it: the
-// rest is for what is worked on. It keeps a process under attack below 400 MiB.
+// apiMemory is the memory beyond which an API process collects garbage more often. What requests
+// hold at most is a third of it: the rest is for what is worked on. It keeps a process under attack
+// below 400 MiB.
 const apiMemory = 340 << 20
 
-// Main runs a process from start to exit code: configuration, signals, and one clear line on standard
-// error for what keeps it from starting. A second signal ends it at once.
+// Main runs a process from start to exit code: configuration, signals, and one clear line on
+// standard error for what keeps it from starting. A second signal ends it at once.
 func Main(load func() (config.Config, error), o Options) int {
 	if code, answered := answer(os.Args[1:], o, os.Stdout, os.Stderr); answered {
 		return code
@@ -42,7 +43,8 @@ type Process struct {
 	Load    func() (config.Config, error)
 	Options Options
 	Err     io.Writer // for the log, and for what keeps it from starting
-	// Own says that it is the whole process: it may set the memory limit and the log of the Redis library.
+	// Own says that it is the whole process: it may set the memory limit and the log of the Redis
+	// library.
 	Own bool
 }
 
@@ -76,8 +78,10 @@ func (p Process) Run(ctx context.Context) int {
 }
 
 func (p Process) limitMemory() {
-	debug.FreeOSMemory()                                                                                 // building takes three times the memory that running does
-	isAPI, isSet := p.Options.API != nil && !p.Options.Worker, debug.SetMemoryLimit(-1) != math.MaxInt64 // by GOMEMLIMIT
+	// Building takes three times the memory that running does.
+	debug.FreeOSMemory()
+	// By GOMEMLIMIT.
+	isAPI, isSet := p.Options.API != nil && !p.Options.Worker, debug.SetMemoryLimit(-1) != math.MaxInt64
 	if isAPI && !isSet {
 		debug.SetMemoryLimit(apiMemory)
 	}
@@ -97,7 +101,8 @@ func (p Process) Healthcheck(ctx context.Context) int {
 	return 0
 }
 
-// Signals is a context that ends with the first SIGINT or SIGTERM; the second one ends the process as usual.
+// Signals is a context that ends with the first SIGINT or SIGTERM; the second one ends the process
+// as usual.
 func Signals(parent context.Context) (context.Context, context.CancelFunc) {
 	ctx, stop := signal.NotifyContext(parent, os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)

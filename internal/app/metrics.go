@@ -13,14 +13,15 @@ import (
 	"github.com/waybill/waybill/internal/redisx"
 )
 
-// duty is the lease on exporting the deployment's figures. The ledger and Redis each keep one: the figures of either are exported while it
-// answers, whatever happens to the other.
+// duty is the lease on exporting the deployment's figures. The ledger and Redis each keep one: the
+// figures of either are exported while it answers, whatever happens to the other.
 const (
 	leaseName  = "figures"
 	redisLease = "waybill:lease:" + leaseName
 )
 
-// addMetrics registers what this process knows by itself, and joins those who take turns at exporting the figures of the whole deployment.
+// addMetrics registers what this process knows by itself, and joins those who take turns at
+// exporting the figures of the whole deployment.
 func (a *App) addMetrics() {
 	r := a.telemetry.registry
 	obs.Pools(r, "waybill_database_pool", "the database", a.databasePool)
@@ -66,28 +67,65 @@ func (a *App) redisPool() obs.Pool {
 func (a *App) addDispatchMetrics(r prometheus.Registerer) {
 	lag := new(obs.Lag)
 	a.add("dispatch lag", lag.Run(func() (joined, left int64) {
-		left = a.dispatcher.Sent() + a.dispatcher.Missed() // read first: what leaves meanwhile makes the lag longer, never negative
+		// Read first: what leaves meanwhile makes the lag longer, never negative.
+		left = a.dispatcher.Sent() + a.dispatcher.Missed()
 		return left + int64(a.dispatcher.Waiting()), left
 	}))
-	obs.Gauge(r, "waybill_dispatch_lag_seconds", "For how long the oldest recorded job of this process has waited to be sent to Redis.",
-		func() float64 { return lag.Behind(time.Now()).Seconds() })
-	obs.Gauge(r, "waybill_dispatch_waiting_jobs", "Recorded jobs of this process that wait to be sent to Redis.", func() float64 { return float64(a.dispatcher.Waiting()) })
-	obs.Gauge(r, "waybill_dispatch_stopped", "1 while sending has stopped because Redis nears its memory limit.", func() float64 {
-		if a.dispatcher.Full() {
-			return 1
-		}
-		return 0
-	})
-	obs.Count(r, "waybill_dispatch_sent_total", "Deliveries that Redis took, those it knew included.", a.dispatcher.Sent)
-	obs.Count(r, "waybill_dispatch_missed_total", "Deliveries that the fast path left to the audit.", a.dispatcher.Missed)
+	obs.Gauge(
+		r,
+		"waybill_dispatch_lag_seconds",
+		"For how long the oldest recorded job of this process has waited to be sent to Redis.",
+		func() float64 { return lag.Behind(time.Now()).Seconds() },
+	)
+	obs.Gauge(
+		r,
+		"waybill_dispatch_waiting_jobs",
+		"Recorded jobs of this process that wait to be sent to Redis.",
+		func() float64 { return float64(a.dispatcher.Waiting()) },
+	)
+	obs.Gauge(
+		r,
+		"waybill_dispatch_stopped",
+		"1 while sending has stopped because Redis nears its memory limit.",
+		func() float64 {
+			if a.dispatcher.Full() {
+				return 1
+			}
+			return 0
+		},
+	)
+	obs.Count(
+		r,
+		"waybill_dispatch_sent_total",
+		"Deliveries that Redis took, those it knew included.",
+		a.dispatcher.Sent,
+	)
+	obs.Count(
+		r,
+		"waybill_dispatch_missed_total",
+		"Deliveries that the fast path left to the audit.",
+		a.dispatcher.Missed,
+	)
 }
 
 // addWorkerMetrics registers what only a worker knows.
 func (a *App) addWorkerMetrics(slots int) {
-	obs.Gauge(a.telemetry.registry, "waybill_worker_slots", "Jobs that this process can run at once.", func() float64 { return float64(slots) })
+	obs.Gauge(
+		a.telemetry.registry,
+		"waybill_worker_slots",
+		"Jobs that this process can run at once.",
+		func() float64 { return float64(slots) },
+	)
 	obs.ReconcilerMetrics(a.telemetry.registry, func() obs.Reconciler {
 		s := a.reconciler.Stats()
-		return obs.Reconciler{Resent: s.Resent, Divergent: s.Divergent, Adopted: s.Adopted, Passes: s.Passes, Since: s.Since, Horizon: s.Lag}
+		return obs.Reconciler{
+			Resent:    s.Resent,
+			Divergent: s.Divergent,
+			Adopted:   s.Adopted,
+			Passes:    s.Passes,
+			Since:     s.Since,
+			Horizon:   s.Lag,
+		}
 	})
 }
 
@@ -116,7 +154,8 @@ func (a *App) ledgerFigures(ctx context.Context) (_ []prometheus.Metric, err err
 	return append(f.Metrics(), obs.ScheduleLag(next, now)), nil
 }
 
-// memoryInterval is how often the memory of each queue is estimated, which costs Redis more than counting.
+// memoryInterval is how often the memory of each queue is estimated, which costs Redis more than
+// counting.
 const memoryInterval = time.Minute
 
 // redisStats reads what Redis knows of the whole deployment.
@@ -156,6 +195,21 @@ func (f *redisStats) queue(q asynqredis.QueueStats) obs.AsynqQueue {
 	if !known {
 		bytes = -1
 	}
-	return obs.AsynqQueue{Queue: q.Queue, Size: q.Size(), Processed: q.Processed, Failed: q.Failed, Paused: q.Paused, Latency: q.Latency, Bytes: bytes,
-		Tasks: map[string]int64{"pending": q.Pending, "active": q.Active, "scheduled": q.Scheduled, "retry": q.Retry, "archived": q.Archived, "completed": q.Completed}}
+	return obs.AsynqQueue{
+		Queue:     q.Queue,
+		Size:      q.Size(),
+		Processed: q.Processed,
+		Failed:    q.Failed,
+		Paused:    q.Paused,
+		Latency:   q.Latency,
+		Bytes:     bytes,
+		Tasks: map[string]int64{
+			"pending":   q.Pending,
+			"active":    q.Active,
+			"scheduled": q.Scheduled,
+			"retry":     q.Retry,
+			"archived":  q.Archived,
+			"completed": q.Completed,
+		},
+	}
 }

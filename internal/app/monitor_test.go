@@ -33,12 +33,16 @@ func (b *bench) browser(p *person) *tab {
 	c := client(b)
 	c.Jar = jar
 	t := &tab{b: b, http: c}
-	res, err := c.PostForm("http://"+b.addr+"/login", url.Values{"email": {p.Email}, "password": {p.password}, "next": {"/monitor/"}})
+	res, err := c.PostForm(
+		"http://"+b.addr+"/login",
+		url.Values{"email": {p.Email}, "password": {p.password}, "next": {"/monitor/"}},
+	)
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer res.Body.Close()
-	if page, err := io.ReadAll(res.Body); err != nil || res.Request.URL.Path != "/monitor/" || !strings.Contains(string(page), p.Email) {
+	if page, err := io.ReadAll(res.Body); err != nil || res.Request.URL.Path != "/monitor/" ||
+		!strings.Contains(string(page), p.Email) {
 		b.Fatalf("signing in leads %s to %s: %.500s %v", p.Email, res.Request.URL, page, err)
 	}
 	return t
@@ -107,7 +111,10 @@ func TestWhatOperatorsDoInTheMonitorReachesTheLedgerAndRedisFollows(t *testing.T
 		t.Errorf("after a run it is %+v", v)
 	}
 	tab.do("POST", "queues/default/retry_tasks/"+id+".2:archive", "", 204, nil)
-	if v := b.becomes(id, job.Archived); !strings.Contains(fmt.Sprint(v.Errors), "archived by olga@example.com in the monitor false}") {
+	if v := b.becomes(id, job.Archived); !strings.Contains(
+		fmt.Sprint(v.Errors),
+		"archived by olga@example.com in the monitor false}",
+	) {
 		t.Errorf("archived, its errors are %v", v.Errors)
 	}
 	tab.shows("default", "archived", id+".2")
@@ -146,8 +153,14 @@ func TestAllTasksOfAListAreDoneWithTheirJobs(t *testing.T) {
 	for range n {
 		jobs = append(jobs, `{"type":"debug.echo","payload":{},"delay":"1h"}`)
 	}
-	b.ask(ask{method: "POST", path: "/v1/jobs/batch", as: b.admin.key, body: "[" + strings.Join(jobs, ",") + "]"}).want(b, 202)
-	testenv.Eventually(b, 20*time.Second, func() bool { return len(tab.tasks("default", "scheduled")) == n }, "not all tasks are in Redis")
+	b.ask(ask{method: "POST", path: "/v1/jobs/batch", as: b.admin.key, body: "[" + strings.Join(jobs, ",") + "]"}).
+		want(b, 202)
+	testenv.Eventually(
+		b,
+		20*time.Second,
+		func() bool { return len(tab.tasks("default", "scheduled")) == n },
+		"not all tasks are in Redis",
+	)
 	var answer struct{ Deleted, Archived int }
 	tab.do("POST", "queues/default/scheduled_tasks:archive_all", "", 200, &answer)
 	if states := b.count(`SELECT count(*) FROM jobs WHERE state = 'archived'`); answer.Archived != n || states != n {
@@ -158,8 +171,14 @@ func TestAllTasksOfAListAreDoneWithTheirJobs(t *testing.T) {
 		t.Errorf("answered %+v, archived are %d", answer, states)
 	}
 	tab.shows("default", "archived")
-	b.ask(ask{method: "POST", path: "/v1/jobs/batch", as: b.admin.key, body: "[" + strings.Join(jobs, ",") + "]"}).want(b, 202)
-	testenv.Eventually(b, 20*time.Second, func() bool { return len(tab.tasks("default", "scheduled")) == n }, "not all tasks are in Redis")
+	b.ask(ask{method: "POST", path: "/v1/jobs/batch", as: b.admin.key, body: "[" + strings.Join(jobs, ",") + "]"}).
+		want(b, 202)
+	testenv.Eventually(
+		b,
+		20*time.Second,
+		func() bool { return len(tab.tasks("default", "scheduled")) == n },
+		"not all tasks are in Redis",
+	)
 	tab.do("DELETE", "queues/default/scheduled_tasks:delete_all", "", 200, &answer)
 	if states := b.count(`SELECT count(*) FROM jobs WHERE state = 'canceled'`); answer.Deleted != n || states != n {
 		t.Errorf("answered %+v, canceled are %d", answer, states)
@@ -173,7 +192,12 @@ func TestMetricsCountWhatOperatorsDoInTheMonitor(t *testing.T) {
 	tab := b.browser(b.join("olga", "operator"))
 	const body = `{"type":"debug.echo","payload":{},"delay":"1h"}`
 	ids := []string{b.submit(body), b.submit(body), b.submit(body), b.submit(body), b.submit(body)}
-	testenv.Eventually(b, 20*time.Second, func() bool { return len(tab.tasks("default", "scheduled")) == len(ids) }, "not all tasks are in Redis")
+	testenv.Eventually(
+		b,
+		20*time.Second,
+		func() bool { return len(tab.tasks("default", "scheduled")) == len(ids) },
+		"not all tasks are in Redis",
+	)
 
 	tab.do("POST", "queues/default/scheduled_tasks/"+ids[0]+".1:archive", "", 204, nil)
 	tab.do("DELETE", "queues/default/scheduled_tasks/"+ids[1]+".1", "", 204, nil)
@@ -187,9 +211,16 @@ func TestMetricsCountWhatOperatorsDoInTheMonitor(t *testing.T) {
 		`waybill_jobs_settled_total{outcome="canceled",queue="default",type="debug.echo"} 1`,
 		`waybill_jobs_reopened_total{queue="default",type="debug.echo"} 1`,
 	} {
-		testenv.Eventually(t, 20*time.Second, func() bool { return strings.Contains(scrape(t, "http://"+b.addr), line+"\n") }, "the metrics lack %s", line)
+		testenv.Eventually(
+			t,
+			20*time.Second,
+			func() bool { return strings.Contains(scrape(t, "http://"+b.addr), line+"\n") },
+			"the metrics lack %s",
+			line,
+		)
 	}
-	if open := b.count(`SELECT count(*) FROM jobs WHERE state NOT IN ('completed', 'archived', 'canceled')`); open != 5+1-3-1 {
+	if open := b.count(`SELECT count(*) FROM jobs WHERE state NOT IN ('completed', 'archived', 'canceled')`); open != 5+
+		1-3-1 {
 		t.Errorf("the ledger has %d open jobs, the metrics say 2", open)
 	}
 }
@@ -206,7 +237,9 @@ func TestTheMonitorSaysOfTasksWhatTheirJobsSay(t *testing.T) {
 		Timeout  int    `json:"timeout_seconds"`
 		Error    string `json:"error_message"`
 	}
-	id := b.submit(`{"type":"debug.fail","payload":{"message":"no"},"max_retries":3,"timeout":"30s","backoff":{"kind":"fixed","base":"1h","max":"1h"}}`)
+	id := b.submit(
+		`{"type":"debug.fail","payload":{"message":"no"},"max_retries":3,"timeout":"30s","backoff":{"kind":"fixed","base":"1h","max":"1h"}}`,
+	)
 	b.becomes(id, job.Retry)
 	tab.shows("default", "retry", id+".1")
 	var list struct{ Tasks []task }
@@ -235,8 +268,13 @@ func TestTheMonitorListsSchedules(t *testing.T) {
 	b := newBench(t)
 	tab := b.browser(b.join("vera", "viewer"))
 	var made struct{ ID string }
-	b.ask(ask{method: "POST", path: "/v1/schedules", as: b.admin.key, body: `{"name":"nightly","cron":"0 3 * * *","timezone":"Europe/Berlin","job":{"type":"debug.echo","payload":{"a":1},"queue":"low"}}`}).want(b, 201).decode(b, &made)
-	b.ask(ask{method: "POST", path: "/v1/schedules", as: b.admin.key, body: `{"name":"calls","every":"1h","job":{"type":"http.request","payload":{"url":"https://example.com","headers":{"X-Key":"TOPSECRET"}}}}`}).want(b, 201)
+	b.ask(ask{method: "POST", path: "/v1/schedules", as: b.admin.key,
+		body: `{"name":"nightly","cron":"0 3 * * *","timezone":"Europe/Berlin","job":{"type":"debug.echo","payload":{"a":1},"queue":"low"}}`}).
+		want(b, 201).
+		decode(b, &made)
+	b.ask(ask{method: "POST", path: "/v1/schedules", as: b.admin.key,
+		body: `{"name":"calls","every":"1h","job":{"type":"http.request","payload":{"url":"https://example.com","headers":{"X-Key":"TOPSECRET"}}}}`}).
+		want(b, 201)
 	b.ask(ask{method: "POST", path: "/v1/schedules/" + made.ID + "/trigger", as: b.admin.key}).want(b, 202)
 	var answer struct {
 		Entries []struct {
@@ -257,7 +295,10 @@ func TestTheMonitorListsSchedules(t *testing.T) {
 		t.Fatalf("the monitor lists %+v", answer.Entries)
 	}
 	calls, nightly := answer.Entries[0], answer.Entries[1]
-	if nightly.ID != made.ID || nightly.Spec != "0 3 * * * Europe/Berlin" || nightly.Type != "debug.echo" || !strings.Contains(nightly.Payload, made.ID) || nightly.Next == "" || nightly.Prev == "" {
+	if nightly.ID != made.ID || nightly.Spec != "0 3 * * * Europe/Berlin" || nightly.Type != "debug.echo" ||
+		!strings.Contains(nightly.Payload, made.ID) ||
+		nightly.Next == "" ||
+		nightly.Prev == "" {
 		t.Errorf("nightly: %+v", nightly)
 	}
 	if calls.Spec != "@every 1h0m0s" || strings.Contains(calls.Payload, "TOPSECRET") || calls.Prev != "" {
@@ -276,7 +317,8 @@ func TestAViewerReadsTheMonitorAndChangesNothing(t *testing.T) {
 	id := b.submit(`{"type":"debug.echo","payload":{},"delay":"1h"}`)
 	tab.shows("default", "scheduled", id+".1")
 	before := b.census()
-	for _, order := range []string{"POST queues/default/scheduled_tasks/" + id + ".1:run", "DELETE queues/default/scheduled_tasks/" + id + ".1",
+	for _, order := range []string{"POST queues/default/scheduled_tasks/" + id + ".1:run",
+		"DELETE queues/default/scheduled_tasks/" + id + ".1",
 		"DELETE queues/default/scheduled_tasks:delete_all", "POST queues/default:pause", "DELETE queues/default"} {
 		method, path, _ := strings.Cut(order, " ")
 		tab.do(method, path, "", 403, nil)
@@ -321,19 +363,31 @@ func TestAPauseOutlivesAnEmptyRedis(t *testing.T) {
 	b.startAPI(app.Options{API: app.ServeAPI})
 	b.startWorker()
 	olga := b.join("olga", "operator")
-	b.ask(ask{method: "POST", path: "/v1/queues/low/pause", as: b.token(olga), body: `{"reason":"the mail server is down"}`}).want(b, 200)
+	b.ask(ask{method: "POST", path: "/v1/queues/low/pause", as: b.token(olga),
+		body: `{"reason":"the mail server is down"}`}).
+		want(b, 200)
 	b.browser(olga).do("POST", "queues/critical:pause", "", 204, nil)
 	c := r.Client(t)
 	if err := c.FlushAll(t.Context()).Err(); err != nil {
 		t.Fatal(err)
 	}
 	for _, queue := range []string{"low", "critical"} {
-		testenv.Eventually(t, 20*time.Second, func() bool { return c.Exists(t.Context(), "asynq:{"+queue+"}:paused").Val() == 1 }, "%s is not paused again", queue)
+		testenv.Eventually(
+			t,
+			20*time.Second,
+			func() bool { return c.Exists(t.Context(), "asynq:{"+queue+"}:paused").Val() == 1 },
+			"%s is not paused again",
+			queue,
+		)
 	}
 	id := b.submit(`{"type":"debug.echo","queue":"low","payload":{}}`)
 	testenv.Eventually(t, 20*time.Second, func() bool {
 		q := b.queue("low")
-		return q.Paused && q.PausedBy == "olga@example.com" && q.PauseReason == "the mail server is down" && q.Pending == 1 && q.Workers == 1 && q.Redis != nil && q.Redis.Paused
+		return q.Paused && q.PausedBy == "olga@example.com" && q.PauseReason == "the mail server is down" &&
+			q.Pending == 1 &&
+			q.Workers == 1 &&
+			q.Redis != nil &&
+			q.Redis.Paused
 	}, "the queue is not as it should be: %+v", b.queue("low"))
 	if v := b.job(id); v.State != job.Pending {
 		t.Errorf("a job of a paused queue is %s", v.State)
@@ -354,9 +408,15 @@ func TestAResumeThatRedisDidNotHearHoldsAllTheSame(t *testing.T) {
 	b.ask(ask{method: "POST", path: "/v1/queues/low/pause", as: b.token(b.admin), body: `{"reason":"x"}`}).want(b, 200)
 	id := b.submit(`{"type":"debug.echo","queue":"low","payload":{}}`)
 	r.Stop()
-	time.Sleep(time.Second - time.Duration(time.Now().Nanosecond())) // asynq notes pauses to the second, and this one must be older
+	// Asynq notes pauses to the second, and this one must be older.
+	time.Sleep(time.Second - time.Duration(time.Now().Nanosecond()))
 	b.ask(ask{method: "POST", path: "/v1/queues/low/resume", as: b.token(b.admin)}).want(b, 200)
-	testenv.Eventually(t, 20*time.Second, func() bool { return b.queue("low").Redis == nil }, "Redis is down, and its figures are not null")
+	testenv.Eventually(
+		t,
+		20*time.Second,
+		func() bool { return b.queue("low").Redis == nil },
+		"Redis is down, and its figures are not null",
+	)
 	r.Start()
 	b.becomes(id, job.Completed)
 	if b.queue("low").Paused {
@@ -371,7 +431,8 @@ func TestTasksOfOthersAreSteeredInRedisAlone(t *testing.T) {
 	b.startAPI(app.Options{API: app.ServeAPI})
 	tab := b.browser(b.join("olga", "operator"))
 	foreign := asynq.NewClientFromRedisClient(r.Client(t))
-	if _, err := foreign.EnqueueContext(t.Context(), asynq.NewTask("mail", nil), asynq.Queue("mail"), asynq.TaskID("m:1")); err != nil {
+	if _, err := foreign.EnqueueContext(t.Context(), asynq.NewTask("mail", nil), asynq.Queue("mail"),
+		asynq.TaskID("m:1")); err != nil {
 		t.Fatal(err)
 	}
 	tab.do("POST", "queues/mail/pending_tasks/m:1:archive", "", 204, nil)

@@ -20,7 +20,12 @@ func TestJobsAreTakenWhileRedisIsGoneAndRunWhenItIsBack(t *testing.T) {
 	b.drained(10, 20*time.Second)
 	redis.Stop()
 	during := b.submitMany(50, "")
-	testenv.Eventually(t, 10*time.Second, func() bool { return strings.Contains(b.journal.String(), "sending failed") }, "nobody notices")
+	testenv.Eventually(
+		t,
+		10*time.Second,
+		func() bool { return strings.Contains(b.journal.String(), "sending failed") },
+		"nobody notices",
+	)
 	during = append(during, b.submitMany(50, "")...)
 	if len(during) != 100 {
 		t.Fatalf("%d of 100 were accepted", len(during))
@@ -40,7 +45,12 @@ func TestNothingThatWaitsIsLostWithRedis(t *testing.T) {
 	b.startAPI(app.Options{API: app.ServeAPI})
 	var made struct{ Data []view }
 	item := `{"type":"test.tally","payload":{"n":1}}`
-	b.read(b.ask(ask{method: "POST", path: "/v1/jobs/batch", as: b.admin.key, body: "[" + item + strings.Repeat(","+item, 1999) + "]"}).want(b, 202), &made)
+	b.read(
+		b.ask(ask{method: "POST", path: "/v1/jobs/batch", as: b.admin.key, body: "[" + item +
+			strings.Repeat(","+item, 1999) + "]"}).
+			want(b, 202),
+		&made,
+	)
 	client := redis.Client(t)
 	testenv.EventuallyNoError(t, 20*time.Second, func() error {
 		n, err := client.LLen(t.Context(), "asynq:{default}:pending").Result()
@@ -61,7 +71,8 @@ func TestNothingThatWaitsIsLostWithRedis(t *testing.T) {
 	c.check(t, ids)
 }
 
-// pg_dump, a slow VACUUM or an application may keep a transaction open beside Waybill, as the same role, for hours.
+// pg_dump, a slow VACUUM or an application may keep a transaction open beside Waybill, as the same
+// role, for hours.
 func TestAForeignTransactionKeepsNothingFromBeingSentAgain(t *testing.T) {
 	t.Parallel()
 	redis := testenv.Redis(t)
@@ -97,19 +108,42 @@ func TestWithoutPostgreSQLNothingIsPromisedAndWithItAllGoesOn(t *testing.T) {
 	known := b.submit(with(`"delay":"1h"`))
 	pg.Stop(testenv.Fast)
 	routes := []ask{
-		{method: "POST", path: "/v1/jobs", body: echo}, {method: "POST", path: "/v1/jobs/batch", body: "[" + echo + "]"}, {path: "/v1/jobs"}, {path: "/v1/jobs/" + known},
-		{path: "/v1/jobs/" + known + "?wait=1s"}, {method: "POST", path: "/v1/jobs/" + known + "/cancel", media: "-"}, {method: "POST",
+		{
+			method: "POST",
+			path:   "/v1/jobs",
+			body:   echo,
+		}, {method: "POST", path: "/v1/jobs/batch", body: "[" + echo + "]"}, {path: "/v1/jobs"},
+		{path: "/v1/jobs/" + known},
+		{
+			path: "/v1/jobs/" + known + "?wait=1s",
+		}, {method: "POST", path: "/v1/jobs/" + known + "/cancel", media: "-"}, {method: "POST",
 			path: "/v1/jobs/" + known + "/retry", media: "-"},
-		{path: "/v1/queues"}, {method: "POST", path: "/v1/queues/low/pause", body: `{"reason":"a test"}`}, {method: "POST", path: "/v1/queues/low/resume", media: "-"},
-		{path: "/v1/schedules"}, {path: "/v1/me"}, {path: "/v1/users"}, {path: "/v1/audit"}, {path: "/v1/api-keys"}, {method: "POST", path: "/v1/api-keys",
+		{
+			path: "/v1/queues",
+		}, {method: "POST", path: "/v1/queues/low/pause", body: `{"reason":"a test"}`},
+		{method: "POST", path: "/v1/queues/low/resume", media: "-"},
+		{
+			path: "/v1/schedules",
+		}, {path: "/v1/me"}, {path: "/v1/users"}, {path: "/v1/audit"}, {path: "/v1/api-keys"},
+		{method: "POST", path: "/v1/api-keys",
 			body: `{"name":"k"}`},
 		{method: "PATCH", path: "/v1/me", body: `{"name":"x"}`}, {method: "POST", path: "/v1/users",
 			body: `{"email":"x@example.com","password":"12345678","role":"user"}`},
-		{method: "POST", path: "/v1/auth/login", body: credentials("admin@example.com", b.admin.password)}, {method: "POST", path: "/v1/auth/register",
+		{
+			method: "POST",
+			path:   "/v1/auth/login",
+			body:   credentials("admin@example.com", b.admin.password),
+		}, {method: "POST", path: "/v1/auth/register",
 			body: credentials("new@example.com", "a new password")},
-		{method: "POST", path: "/v1/auth/refresh", body: `{"refresh_token":"` + b.admin.refresh + `"}`}, {method: "POST", path: "/v1/auth/logout",
+		{
+			method: "POST",
+			path:   "/v1/auth/refresh",
+			body:   `{"refresh_token":"` + b.admin.refresh + `"}`,
+		}, {method: "POST", path: "/v1/auth/logout",
 			body: `{"refresh_token":"` + b.admin.refresh + `"}`},
-		{path: "/readyz"}, {method: "POST", path: "/monitor/api/queues/low:pause", media: "-", head: []string{"Cookie: " + session}},
+		{
+			path: "/readyz",
+		}, {method: "POST", path: "/monitor/api/queues/low:pause", media: "-", head: []string{"Cookie: " + session}},
 	}
 	for round := range 2 {
 		for _, to := range routes {
@@ -120,7 +154,8 @@ func TestWithoutPostgreSQLNothingIsPromisedAndWithItAllGoesOn(t *testing.T) {
 			if to.path == "/v1/me" && to.method == "" && r.status == 200 {
 				continue // known for a moment longer
 			}
-			if r.status != http.StatusServiceUnavailable || !strings.HasPrefix(r.header.Get("Content-Type"), "application/problem+json") {
+			if r.status != http.StatusServiceUnavailable ||
+				!strings.HasPrefix(r.header.Get("Content-Type"), "application/problem+json") {
 				t.Errorf("round %d: %s %s: %d %s", round, to.method, to.path, r.status, r.body)
 			}
 			if r.took > 10*time.Second {
@@ -132,7 +167,12 @@ func TestWithoutPostgreSQLNothingIsPromisedAndWithItAllGoesOn(t *testing.T) {
 		b.ask(ask{path: path}).want(b, 200)
 	}
 	pg.Start()
-	testenv.Eventually(t, 10*time.Second, func() bool { return b.ask(ask{path: "/readyz"}).status == 200 }, "it is not ready again")
+	testenv.Eventually(
+		t,
+		10*time.Second,
+		func() bool { return b.ask(ask{path: "/readyz"}).status == 200 },
+		"it is not ready again",
+	)
 	more := b.submitMany(50, "")
 	b.ask(ask{method: "POST", path: "/v1/jobs/" + known + "/cancel", as: b.admin.key, media: "-"}).want(b, 200)
 	testenv.EventuallyNoError(t, 30*time.Second, func() error {

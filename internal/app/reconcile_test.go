@@ -20,7 +20,8 @@ import (
 	"github.com/waybill/waybill/internal/testenv"
 )
 
-// What stands in Redis is broken in every way at once, while jobs wait there: all of them run within a minute, and the metrics show it.
+// What stands in Redis is broken in every way at once, while jobs wait there: all of them run
+// within a minute, and the metrics show it.
 func TestEveryJobRunsWhateverWasDoneToItsTask(t *testing.T) {
 	t.Parallel()
 	server := testenv.Redis(t)
@@ -139,7 +140,12 @@ func TestAWorkerThatLostItsDatabaseKeepsNothingFromTheOther(t *testing.T) {
 	b.drained(5, 20*time.Second)
 	link.Silence(true) // half open: nothing is refused
 	ids = append(ids, b.submitMany(60, "")...)
-	testenv.Eventually(t, 30*time.Second, func() bool { return strings.HasPrefix(cut.readiness(), "not ready: ledger") }, "the cut off worker is not ready")
+	testenv.Eventually(
+		t,
+		30*time.Second,
+		func() bool { return strings.HasPrefix(cut.readiness(), "not ready: ledger") },
+		"the cut off worker is not ready",
+	)
 	other := b.startWorker()
 	b.drained(65, 30*time.Second)
 	if got := other.readiness(); got != "ready" {
@@ -153,7 +159,12 @@ func TestAWorkerThatLostItsDatabaseKeepsNothingFromTheOther(t *testing.T) {
 	b.drained(85, 30*time.Second)
 	c.check(t, ids)
 	server.Stop()
-	testenv.Eventually(t, 10*time.Second, func() bool { return cut.readiness() == "not ready: redis" }, "without Redis it is not ready")
+	testenv.Eventually(
+		t,
+		10*time.Second,
+		func() bool { return cut.readiness() == "not ready: redis" },
+		"without Redis it is not ready",
+	)
 	server.Start()
 	testenv.Eventually(t, 10*time.Second, func() bool { return cut.readiness() == "ready" }, "with Redis it is ready")
 }
@@ -173,7 +184,12 @@ func TestJobsOfATypeThatOneOfThreeWorkersKnowsAllRunThere(t *testing.T) {
 	b.types = nil
 	first, _ := b.startWorker(), b.startWorker()
 	ids := b.submitMany(30, "")
-	testenv.Eventually(t, 20*time.Second, func() bool { return first.metric(`waybill_tasks_unknown_type_total{queue="default"}`) > 0 }, "it is counted")
+	testenv.Eventually(
+		t,
+		20*time.Second,
+		func() bool { return first.metric(`waybill_tasks_unknown_type_total{queue="default"}`) > 0 },
+		"it is counted",
+	)
 	var v view
 	b.read(b.ask(ask{path: "/v1/jobs/" + ids[0], as: b.admin.key}).want(b, 200), &v)
 	if v.State != "pending" {
@@ -183,7 +199,8 @@ func TestJobsOfATypeThatOneOfThreeWorkersKnowsAllRunThere(t *testing.T) {
 	b.startWorker()
 	b.drained(30, 2*time.Minute)
 	c.check(t, ids)
-	if n := b.count("SELECT count(*) FROM outcomes WHERE state = 'completed' AND attempt = 1 AND failures = 0 AND delivery = 1"); n != 30 {
+	if n := b.count("SELECT count(*) FROM outcomes WHERE state = 'completed' AND attempt = 1 AND failures = 0 AND " +
+		"delivery = 1"); n != 30 {
 		t.Errorf("%d of 30 ran at the first attempt", n)
 	}
 	b.expectLog("does not know a task type")
@@ -198,12 +215,16 @@ func TestTwoDeploymentsShareNoRedis(t *testing.T) {
 	first.drained(5, 20*time.Second)
 
 	second := newIdleBench(t, "DATABASE_URL="+testenv.Postgres(t), "REDIS_URL="+server.URL)
-	for name, o := range map[string]app.Options{"api": {API: app.ServeAPI, Migrate: true}, "worker": {Worker: true, Migrate: true}} {
-		if _, err := app.New(t.Context(), second.cfg, o, slog.New(slog.NewTextHandler(second.journal, nil))); err == nil || !strings.Contains(err.Error(), "another Waybill deployment") {
+	for name, o := range map[string]app.Options{"api": {API: app.ServeAPI, Migrate: true},
+		"worker": {Worker: true, Migrate: true}} {
+		if _, err := app.New(t.Context(), second.cfg, o,
+			slog.New(slog.NewTextHandler(second.journal, nil))); err == nil ||
+			!strings.Contains(err.Error(), "another Waybill deployment") {
 			t.Errorf("%s: got %v", name, err)
 		}
 	}
-	if _, err := app.Fsck(t.Context(), second.cfg, app.FsckOptions{}); err == nil || !strings.Contains(err.Error(), "another Waybill deployment") {
+	if _, err := app.Fsck(t.Context(), second.cfg, app.FsckOptions{}); err == nil ||
+		!strings.Contains(err.Error(), "another Waybill deployment") {
 		t.Errorf("fsck: got %v", err)
 	}
 	if found, err := app.Fsck(t.Context(), first.cfg, app.FsckOptions{}); err != nil || len(found) > 0 {
@@ -214,7 +235,12 @@ func TestTwoDeploymentsShareNoRedis(t *testing.T) {
 	if _, err := app.Fsck(t.Context(), second.cfg, app.FsckOptions{TakeOver: true}); err != nil {
 		t.Fatal(err)
 	}
-	testenv.Eventually(t, 10*time.Second, func() bool { return first.ask(ask{path: "/readyz"}).status == 503 }, "the first is not ready")
+	testenv.Eventually(
+		t,
+		10*time.Second,
+		func() bool { return first.ask(ask{path: "/readyz"}).status == 503 },
+		"the first is not ready",
+	)
 	ids = append(ids, first.submitMany(5, "")...)
 	first.expectLog("belongs to another deployment")
 	if n := server.Client(t).LLen(t.Context(), "asynq:{default}:pending").Val(); n != 0 {
@@ -251,7 +277,11 @@ func TestTheLeastRightsInTheDocsAreEnough(t *testing.T) {
 	if err := client.Do(t.Context(), args...).Err(); err != nil {
 		t.Fatal(err)
 	}
-	b, c := tallied(t, "DATABASE_URL="+testenv.Postgres(t), "REDIS_URL="+strings.Replace(server.URL, "redis://", "redis://waybill:s3cret@", 1))
+	b, c := tallied(
+		t,
+		"DATABASE_URL="+testenv.Postgres(t),
+		"REDIS_URL="+strings.Replace(server.URL, "redis://", "redis://waybill:s3cret@", 1),
+	)
 	*b.secrets = append(*b.secrets, "s3cret")
 	b.startAPI(app.Options{API: app.ServeAPI, Worker: true})
 	ids := append(b.submitMany(100, ""), b.submitMany(10, `,"delay":"2s"`)...)
@@ -259,8 +289,10 @@ func TestTheLeastRightsInTheDocsAreEnough(t *testing.T) {
 	c.check(t, ids)
 	held := b.submit(with(`"delay":"1h"`))
 	cookie := b.browse(b.admin)
-	for _, path := range []string{"/monitor/api/queues", "/monitor/api/queues/default", "/monitor/api/servers", "/monitor/api/redis_info",
-		"/monitor/api/queues/default/scheduled_tasks", "/monitor/api/queues/default/active_tasks", "/monitor/api/queue_stats", "/monitor/api/scheduler_entries"} {
+	for _, path := range []string{"/monitor/api/queues", "/monitor/api/queues/default", "/monitor/api/servers",
+		"/monitor/api/redis_info",
+		"/monitor/api/queues/default/scheduled_tasks", "/monitor/api/queues/default/active_tasks",
+		"/monitor/api/queue_stats", "/monitor/api/scheduler_entries"} {
 		b.ask(ask{path: path, head: []string{"Cookie: " + cookie}}).want(b, 200)
 	}
 	client.HDel(t.Context(), "asynq:{default}:t:"+held+".1", "msg")
@@ -273,7 +305,8 @@ func TestTheLeastRightsInTheDocsAreEnough(t *testing.T) {
 	if denied, ok := log.([]any); !ok || len(denied) > 0 {
 		t.Errorf("Redis denied: %v", log)
 	}
-	if err := redis.NewClient(&redis.Options{Addr: server.Addr, Username: "waybill", Password: "s3cret"}).FlushAll(t.Context()).Err(); err == nil {
+	if err := redis.NewClient(&redis.Options{Addr: server.Addr, Username: "waybill",
+		Password: "s3cret"}).FlushAll(t.Context()).Err(); err == nil {
 		t.Error("the user may empty Redis")
 	}
 }

@@ -13,8 +13,11 @@ import (
 
 // newSchedules is for both kinds of process: the API changes schedules, workers run them.
 func (a *App) newSchedules() (*schedule.Service, error) {
-	return schedule.New(schedule.Config{MinInterval: a.cfg.MinScheduleInterval, MaxOpen: a.cfg.MaxOpenJobs}, schedule.Deps{Ledger: a.ledger,
-		Dispatcher: a.dispatcher, Fits: a.typeCheck, Log: a.log, Observer: obs.NewSchedules(a.telemetry.registry)})
+	return schedule.New(
+		schedule.Config{MinInterval: a.cfg.MinScheduleInterval, MaxOpen: a.cfg.MaxOpenJobs},
+		schedule.Deps{Ledger: a.ledger,
+			Dispatcher: a.dispatcher, Fits: a.typeCheck, Log: a.log, Observer: obs.NewSchedules(a.telemetry.registry)},
+	)
 }
 
 // typeCheck says whether a job could be run by this deployment.

@@ -18,8 +18,9 @@ import (
 	"github.com/waybill/waybill/internal/testenv"
 )
 
-// The ledger's database refuses statements with one SQLSTATE after the other, each for a while and under load. Submissions are told to come back,
-// nothing of the statements is shown, and every job that was accepted ends as its handler says.
+// The ledger's database refuses statements with one SQLSTATE after the other, each for a while and
+// under load. Submissions are told to come back, nothing of the statements is shown, and every job
+// that was accepted ends as its handler says.
 func TestSQLErrorsAreWaitedOutAndEndNoJob(t *testing.T) {
 	t.Parallel()
 	b, c := tallied(t, "DATABASE_URL="+testenv.Postgres(t), "REDIS_URL="+testenv.Redis(t).URL)
@@ -84,7 +85,12 @@ func (b *bench) submitting() *submitters {
 }
 
 func (s *submitters) submit(b *bench, client *http.Client) {
-	req, err := http.NewRequestWithContext(b.Context(), http.MethodPost, "http://"+b.addr+"/v1/jobs", strings.NewReader(`{"type":"test.tally","payload":{"n":1}}`))
+	req, err := http.NewRequestWithContext(
+		b.Context(),
+		http.MethodPost,
+		"http://"+b.addr+"/v1/jobs",
+		strings.NewReader(`{"type":"test.tally","payload":{"n":1}}`),
+	)
 	if err != nil {
 		return
 	}
@@ -104,11 +110,15 @@ func (s *submitters) submit(b *bench, client *http.Client) {
 		_, id, _ := strings.Cut(resp.Header.Get("Location"), "/v1/jobs/")
 		s.ids = append(s.ids, id)
 		s.accepted.Add(1)
-	case resp.StatusCode == http.StatusServiceUnavailable && after > 0 && resp.Header.Get("Content-Type") == "application/problem+json" &&
+	case resp.StatusCode == http.StatusServiceUnavailable && after > 0 &&
+		resp.Header.Get("Content-Type") == "application/problem+json" &&
 		!strings.Contains(string(text), "secret") && !strings.Contains(string(text), "SQL"):
 		s.refused.Add(1)
 	default:
-		s.wrong = append(s.wrong, fmt.Sprintf("%s, Retry-After %q: %s", resp.Status, resp.Header.Get("Retry-After"), text))
+		s.wrong = append(
+			s.wrong,
+			fmt.Sprintf("%s, Retry-After %q: %s", resp.Status, resp.Header.Get("Retry-After"), text),
+		)
 	}
 }
 
@@ -120,7 +130,14 @@ func (s *submitters) sees(t *testing.T, status int, when string) {
 		count = &s.refused
 	}
 	before := count.Load()
-	testenv.Eventually(t, time.Minute, func() bool { return count.Load() > before+20 }, "%s, no submission is answered %d", when, status)
+	testenv.Eventually(
+		t,
+		time.Minute,
+		func() bool { return count.Load() > before+20 },
+		"%s, no submission is answered %d",
+		when,
+		status,
+	)
 }
 
 func (s *submitters) stop(t *testing.T) []string {

@@ -77,7 +77,9 @@ func TestAJobIsOneTraceFromItsRequestToWhatItsHandlerSends(t *testing.T) {
 	t.Parallel()
 	spans, endpoint := newCollector(t)
 	arrived := make(chan string, 1)
-	target := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { arrived <- r.Header.Get("Traceparent") }))
+	target := httptest.NewServer(
+		http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { arrived <- r.Header.Get("Traceparent") }),
+	)
 	t.Cleanup(target.Close)
 	d := startWatched(t, "OTEL_EXPORTER_OTLP_ENDPOINT="+endpoint)
 
@@ -86,7 +88,12 @@ func TestAJobIsOneTraceFromItsRequestToWhatItsHandlerSends(t *testing.T) {
 	made := d.call("POST", "/v1/jobs", `{"type":"http.request","payload":{"url":"`+target.URL+`"}}`, from(trace)...)
 	d.completed(made["id"])
 	later := d.call("POST", "/v1/jobs", `{"type":"debug.echo","payload":{},"delay":"1h"}`, from(another)...)
-	testenv.EventuallyNoError(t, 10*time.Second, func() error { return d.taskIsIn(later["id"], another) }, "the task carries the trace")
+	testenv.EventuallyNoError(
+		t,
+		10*time.Second,
+		func() error { return d.taskIsIn(later["id"], another) },
+		"the task carries the trace",
+	)
 	d.stop() // sends what is left
 
 	found := spans.trace(trace)
@@ -132,11 +139,19 @@ func keys[V any](m map[string]V) (all []string) {
 func TestWithoutACollectorTheCallersTraceIsHandedOnAllTheSame(t *testing.T) {
 	t.Parallel()
 	arrived := make(chan string, 1)
-	target := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { arrived <- r.Header.Get("Traceparent") }))
+	target := httptest.NewServer(
+		http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { arrived <- r.Header.Get("Traceparent") }),
+	)
 	t.Cleanup(target.Close)
 	d := startWatched(t)
 	const parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
-	made := d.call("POST", "/v1/jobs", `{"type":"http.request","payload":{"url":"`+target.URL+`"}}`, "Traceparent", parent)
+	made := d.call(
+		"POST",
+		"/v1/jobs",
+		`{"type":"http.request","payload":{"url":"`+target.URL+`"}}`,
+		"Traceparent",
+		parent,
+	)
 	d.completed(made["id"])
 	if got := <-arrived; got != parent {
 		t.Errorf("the handler sent on %q", got)

@@ -14,7 +14,8 @@ const (
 	pollBatch = 1000
 )
 
-// jobWaiters lets any number of callers wait for jobs to finish at the price of one query for all of them.
+// jobWaiters lets any number of callers wait for jobs to finish at the price of one query for all
+// of them.
 type jobWaiters struct {
 	finished func(ctx context.Context, ids []job.ID) ([]job.ID, error)
 	mu       sync.Mutex
@@ -61,7 +62,8 @@ func (w *jobWaiters) leave(id job.ID, done chan struct{}) {
 	}
 }
 
-// poll asks until nobody waits. A ledger that does not answer is asked again: the callers' own contexts end their patience.
+// poll asks until nobody waits. A ledger that does not answer is asked again: the callers' own
+// contexts end their patience.
 func (w *jobWaiters) poll() {
 	for pause := pollEvery; ; time.Sleep(pause) {
 		ids := w.ids()

@@ -23,10 +23,15 @@ type telemetry struct {
 	batches  func(op string) func(n int)
 }
 
-// addTelemetry comes before everything that is watched, and is put away after it, so that the last spans are sent.
+// addTelemetry comes before everything that is watched, and is put away after it, so that the last
+// spans are sent.
 func (a *App) addTelemetry(ctx context.Context, o Options) error {
-	tracer, stop, err := obs.NewTracer(ctx, obs.TraceConfig{Endpoint: string(a.cfg.OTLPEndpoint), TracesEndpoint: string(a.cfg.OTLPTracesEndpoint),
-		Headers: a.cfg.OTLPHeaders.Reveal(), Service: serviceName(o), Version: Version()}, a.log)
+	tracer, stop, err := obs.NewTracer(
+		ctx,
+		obs.TraceConfig{Endpoint: string(a.cfg.OTLPEndpoint), TracesEndpoint: string(a.cfg.OTLPTracesEndpoint),
+			Headers: a.cfg.OTLPHeaders.Reveal(), Service: serviceName(o), Version: Version()},
+		a.log,
+	)
 	if err != nil {
 		return err
 	}
@@ -39,7 +44,13 @@ func (a *App) addTelemetry(ctx context.Context, o Options) error {
 		return nil
 	})
 	r := obs.NewRegistry(Version())
-	a.telemetry = &telemetry{registry: r, jobs: obs.NewJobs(r, a.cfg.Queues.Names()), http: obs.NewHTTP(r, tracer), spans: obs.Spans{Tracer: tracer}, batches: obs.Batches(r)}
+	a.telemetry = &telemetry{
+		registry: r,
+		jobs:     obs.NewJobs(r, a.cfg.Queues.Names()),
+		http:     obs.NewHTTP(r, tracer),
+		spans:    obs.Spans{Tracer: tracer},
+		batches:  obs.Batches(r),
+	}
 	return nil
 }
 
@@ -66,7 +77,8 @@ func serviceName(o Options) string {
 
 var errPanicked = errors.New("the handler panicked")
 
-// handler counts the handlers that run and puts each into a span; what the handler sends on carries that span.
+// handler counts the handlers that run and puts each into a span; what the handler sends on carries
+// that span.
 func (w *telemetry) handler(next worker.Handler) worker.Handler {
 	return func(ctx context.Context, j *job.Job) (result json.RawMessage, err error) {
 		defer w.jobs.Running(j)()

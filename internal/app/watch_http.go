@@ -9,7 +9,8 @@ import (
 	"github.com/waybill/waybill/internal/obs"
 )
 
-// watchMux is what a worker serves: it has no API. It is reached by those who run the deployment only.
+// watchMux is what a worker serves: it has no API. It is reached by those who run the deployment
+// only.
 func (a *App) watchMux() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", obs.Handler(a.telemetry.registry))

@@ -19,7 +19,8 @@ import (
 	"github.com/waybill/waybill/internal/testenv"
 )
 
-// watchedDeployment is an API and a worker on one PostgreSQL and one Redis, each built as in its own process.
+// watchedDeployment is an API and a worker on one PostgreSQL and one Redis, each built as in its
+// own process.
 type watchedDeployment struct {
 	t        *testing.T
 	api, key string
@@ -32,8 +33,15 @@ func startWatched(t *testing.T, environ ...string) *watchedDeployment {
 	t.Helper()
 	d := &watchedDeployment{t: t, redis: testenv.Redis(t)}
 	d.worker = fmt.Sprintf("127.0.0.1:%d", testenv.FreePort(t))
-	environ = append(environ, "DATABASE_URL="+testenv.Postgres(t), "REDIS_URL="+d.redis.URL, "WAYBILL_METRICS_ADDR="+d.worker,
-		"WAYBILL_JWT_KEYS=k1:c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LTEyMzQ=", "WAYBILL_HTTP_ALLOW=127.0.0.0/8", "WAYBILL_CONCURRENCY=4")
+	environ = append(
+		environ,
+		"DATABASE_URL="+testenv.Postgres(t),
+		"REDIS_URL="+d.redis.URL,
+		"WAYBILL_METRICS_ADDR="+d.worker,
+		"WAYBILL_JWT_KEYS=k1:c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LTEyMzQ=",
+		"WAYBILL_HTTP_ALLOW=127.0.0.0/8",
+		"WAYBILL_CONCURRENCY=4",
+	)
 	cfg, err := config.Parse(environ)
 	if err != nil {
 		t.Fatal(err)
@@ -128,7 +136,11 @@ func TestMetricsAgreeWithTheLedgerAndNameNobody(t *testing.T) {
 	waiting := d.call("POST", "/v1/jobs", `{"type":"debug.echo","payload":{},"delay":"1h"}`)["id"]
 	d.call("POST", "/v1/jobs", `{"type":"debug.echo","payload":{},"delay":"1h","queue":"low"}`)
 	batch := `{"type":"debug.echo","payload":{},"delay":"1h","queue":"%s"}`
-	d.call("POST", "/v1/jobs/batch", fmt.Sprintf("["+batch+","+batch+","+batch+","+batch+"]", "critical", "low", "low", "critical"))
+	d.call(
+		"POST",
+		"/v1/jobs/batch",
+		fmt.Sprintf("["+batch+","+batch+","+batch+","+batch+"]", "critical", "low", "low", "critical"),
+	)
 	for range 2 { // the second changes nothing
 		d.call("POST", fmt.Sprintf("/v1/jobs/%v/cancel", waiting), "")
 	}
@@ -166,7 +178,8 @@ func TestMetricsAgreeWithTheLedgerAndNameNobody(t *testing.T) {
 		return nil
 	}, "the metrics say what happened")
 	for _, name := range []string{"waybill_jobs_open{", "asynq_queue_size{"} {
-		if n := strings.Count(all, "\n"+name); n != strings.Count(scrape(t, d.api), "\n"+name) && n != strings.Count(scrape(t, "http://"+d.worker), "\n"+name) {
+		if n := strings.Count(all, "\n"+name); n != strings.Count(scrape(t, d.api), "\n"+name) &&
+			n != strings.Count(scrape(t, "http://"+d.worker), "\n"+name) {
 			t.Errorf("%s comes from more than one process", name)
 		}
 	}

@@ -31,7 +31,11 @@ type tallyPayload struct {
 }
 
 func (c *tally) types() []tasks.Type {
-	d := tasks.Definition[tallyPayload, tallyPayload]{Name: "test.tally", Description: "Notes that it ran.", Example: tallyPayload{1}}
+	d := tasks.Definition[tallyPayload, tallyPayload]{
+		Name:        "test.tally",
+		Description: "Notes that it ran.",
+		Example:     tallyPayload{1},
+	}
 	return []tasks.Type{d.Handle(c.handle)}
 }
 
@@ -68,7 +72,8 @@ func tallied(t *testing.T, environ ...string) (*bench, *tally) {
 	return b, c
 }
 
-// submitMany submits n jobs of the tally, some at a time, and answers those that were accepted. Each must be, without waiting for anybody.
+// submitMany submits n jobs of the tally, some at a time, and answers those that were accepted.
+// Each must be, without waiting for anybody.
 func (b *bench) submitMany(n int, members string) (ids []string) {
 	b.Helper()
 	c := client(b)
@@ -92,7 +97,12 @@ func (b *bench) submitMany(n int, members string) (ids []string) {
 
 // post submits one job as the administrator.
 func (b *bench) post(c *http.Client, body string) (id string, err error) {
-	req, err := http.NewRequestWithContext(b.Context(), http.MethodPost, "http://"+b.addr+"/v1/jobs", bytes.NewBufferString(body))
+	req, err := http.NewRequestWithContext(
+		b.Context(),
+		http.MethodPost,
+		"http://"+b.addr+"/v1/jobs",
+		bytes.NewBufferString(body),
+	)
 	if err != nil {
 		return "", err
 	}
@@ -164,24 +174,40 @@ func TestAJobGoesAllItsWay(t *testing.T) {
 			b := b.in(t)
 			id := b.submit(`{"type":"test.tally","payload":{"n": 7 },"queue":"critical","labels":{"k":"v"}}`)
 			v := b.finished(id)
-			if v.State != job.Completed || v.Attempt != 1 || v.Failures != 0 || string(v.Result) != `{"n":7}` || string(v.Payload) != `{"n": 7 }` || v.FinishedAt.Before(v.StartedAt) {
+			if v.State != job.Completed || v.Attempt != 1 || v.Failures != 0 || string(v.Result) != `{"n":7}` ||
+				string(v.Payload) != `{"n": 7 }` ||
+				v.FinishedAt.Before(v.StartedAt) {
 				t.Errorf("%+v", v)
 			}
 		})
 		b.Run("through failures", func(t *testing.T) {
 			b := b.in(t)
-			v := b.finished(b.submit(`{"type":"debug.fail","payload":{"times":2,"message":"not yet"},"backoff":{"kind":"fixed","base":"100ms","max":"100ms"}}`))
-			if v.State != job.Completed || v.Attempt != 3 || v.Failures != 2 || len(v.Errors) != 2 || v.last() != "not yet" || !v.Errors[0].Retryable || string(v.Result) != `{"failures":2}` {
+			v := b.finished(
+				b.submit(
+					`{"type":"debug.fail","payload":{"times":2,"message":"not yet"},"backoff":{"kind":"fixed","base":"100ms","max":"100ms"}}`,
+				),
+			)
+			if v.State != job.Completed || v.Attempt != 3 || v.Failures != 2 || len(v.Errors) != 2 ||
+				v.last() != "not yet" ||
+				!v.Errors[0].Retryable ||
+				string(v.Result) != `{"failures":2}` {
 				t.Errorf("%+v", v)
 			}
 		})
 		b.Run("to the archive when its retries are used up", func(t *testing.T) {
 			b := b.in(t)
-			v := b.finished(b.submit(`{"type":"debug.fail","payload":{"panic":true},"max_retries":1,"backoff":{"kind":"fixed","base":"100ms","max":"100ms"}}`))
-			if v.State != job.Archived || v.Attempt != 2 || v.Failures != 2 || !strings.Contains(v.last(), "failed as told") || strings.Contains(v.last(), "goroutine") {
+			v := b.finished(
+				b.submit(
+					`{"type":"debug.fail","payload":{"panic":true},"max_retries":1,"backoff":{"kind":"fixed","base":"100ms","max":"100ms"}}`,
+				),
+			)
+			if v.State != job.Archived || v.Attempt != 2 || v.Failures != 2 ||
+				!strings.Contains(v.last(), "failed as told") ||
+				strings.Contains(v.last(), "goroutine") {
 				t.Errorf("%+v", v)
 			}
-			again := b.ask(ask{method: "POST", path: "/v1/jobs/" + v.ID + "/retry", as: b.admin.key, media: "-"}).want(b, 200)
+			again := b.ask(ask{method: "POST", path: "/v1/jobs/" + v.ID + "/retry", as: b.admin.key, media: "-"}).
+				want(b, 200)
 			if b.read(again, &v); v.State != job.Pending || v.Failures != 0 {
 				t.Errorf("retried by hand: %+v", v)
 			}
@@ -192,7 +218,9 @@ func TestAJobGoesAllItsWay(t *testing.T) {
 		b.Run("not before its time", func(t *testing.T) {
 			b := b.in(t)
 			at := time.Now().Add(1500 * time.Millisecond)
-			id := b.submit(fmt.Sprintf(`{"type":"test.tally","payload":{"n":1},"run_at":%q}`, at.UTC().Format(time.RFC3339Nano)))
+			id := b.submit(
+				fmt.Sprintf(`{"type":"test.tally","payload":{"n":1},"run_at":%q}`, at.UTC().Format(time.RFC3339Nano)),
+			)
 			if v := b.job(id); v.State != job.Scheduled {
 				t.Errorf("it is %s", v.State)
 			}
@@ -245,7 +273,12 @@ func TestABatchOfAThousandRunsOnceEach(t *testing.T) {
 			items[i] = fmt.Sprintf(`{"type":"test.tally","payload":{"n":%d}}`, i)
 		}
 		var made struct{ Data []view }
-		b.read(b.ask(ask{method: "POST", path: "/v1/jobs/batch", as: b.admin.key, body: "[" + strings.Join(items, ",") + "]"}).want(b, 202), &made)
+		b.read(
+			b.ask(ask{method: "POST", path: "/v1/jobs/batch", as: b.admin.key, body: "[" + strings.Join(items, ",") +
+				"]"}).
+				want(b, 202),
+			&made,
+		)
 		var ids []string
 		for _, v := range made.Data {
 			ids = append(ids, v.ID)

@@ -40,7 +40,8 @@ func (a *App) addWorker(o Options) error {
 		ID: id, Queues: a.cfg.Queues.Weights(), Concurrency: a.cfg.Concurrency,
 		Grace: a.cfg.ShutdownGrace, CancelGrace: a.cfg.CancelGrace,
 		WakeUpChannel: asynqredis.WakeUpChannel, CancelChannel: asynqredis.CancelChannel,
-	}, worker.Deps{Ledger: a.ledger, Dispatcher: a.dispatcher, Handler: a.telemetry.handler(runTask(a.tasks)), Knows: knows(a.tasks), Mark: a.mark,
+	}, worker.Deps{Ledger: a.ledger, Dispatcher: a.dispatcher, Handler: a.telemetry.handler(runTask(a.tasks)),
+		Knows: knows(a.tasks), Mark: a.mark,
 		Redis: a.redis, Pipelined: fast, Clock: a.store.Clock(), Log: a.log, Observer: a.telemetry.jobs})
 	if err != nil {
 		return err
@@ -59,7 +60,8 @@ func (a *App) addWorker(o Options) error {
 	return nil
 }
 
-// checkPrivileges refuses a worker that cannot run programs as it is told to, and warns of more rights than a worker needs.
+// checkPrivileges refuses a worker that cannot run programs as it is told to, and warns of more
+// rights than a worker needs.
 func (a *App) checkPrivileges(o Options) error {
 	command := taskConfig(a.cfg).Command
 	if err := command.CheckWorker(); err != nil {
@@ -102,11 +104,12 @@ func knows(c *catalogue.Catalogue) func(taskType string) bool {
 	}
 }
 
-// unknownTypeWait is how long a job waits for another worker whose type is not the one that its task in Redis names.
+// unknownTypeWait is how long a job waits for another worker whose type is not the one that its
+// task in Redis names.
 const unknownTypeWait = 10 * time.Second
 
-// runTask looks the handler up. The pool claims no job of a type that this worker does not know; a job whose task in Redis was changed
-// waits for a worker that does.
+// runTask looks the handler up. The pool claims no job of a type that this worker does not know; a
+// job whose task in Redis was changed waits for a worker that does.
 func runTask(c *catalogue.Catalogue) worker.Handler {
 	return func(ctx context.Context, j *job.Job) (json.RawMessage, error) {
 		t, ok := c.Lookup(j.Type)

@@ -43,7 +43,8 @@ func WithClock(c redis.UniversalClient, clock Clock) *Client {
 // EvalSha runs a script with the ledger's times.
 func (c *Client) EvalSha(ctx context.Context, sha string, keys []string, args ...any) *redis.Cmd {
 	cmd := c.UniversalClient.EvalSha(ctx, sha, keys, c.retime(ctx, keys, args)...)
-	if isRetry(keys, args) && !redis.HasErrorPrefix(cmd.Err(), "NOSCRIPT") { // else Eval comes next, with the same arguments
+	// Else Eval comes next, with the same arguments.
+	if isRetry(keys, args) && !redis.HasErrorPrefix(cmd.Err(), "NOSCRIPT") {
 		c.forget(args[0])
 	}
 	return cmd
@@ -100,8 +101,8 @@ func isRetry(keys []string, args []any) bool {
 	return len(keys) == 8 && len(args) == 6 && strings.HasSuffix(keys[3], ":retry")
 }
 
-// with is args with another one at i. The caller's are left as they are: asynq uses them again where
-// Redis does not know the script.
+// with is args with another one at i. The caller's are left as they are: asynq uses them again
+// where Redis does not know the script.
 func with(args []any, i int, value any) []any {
 	own := make([]any, len(args))
 	copy(own, args)

@@ -45,7 +45,8 @@ func forEachOffset(t *testing.T, f func(f *fixture)) {
 
 func (f *fixture) enqueue(ctx context.Context, id string, opts ...asynq.Option) {
 	f.Helper()
-	if _, err := f.client.EnqueueContext(ctx, asynq.NewTask("t", nil), append(opts, asynq.TaskID(id), asynq.MaxRetry(10))...); err != nil {
+	if _, err := f.client.EnqueueContext(ctx, asynq.NewTask("t", nil),
+		append(opts, asynq.TaskID(id), asynq.MaxRetry(10))...); err != nil {
 		f.Fatal(err)
 	}
 }
@@ -54,8 +55,9 @@ func (f *fixture) enqueue(ctx context.Context, id string, opts ...asynq.Option) 
 func (f *fixture) serve(handle asynq.HandlerFunc) {
 	f.Helper()
 	s := asynq.NewServerFromRedisClient(f.timed, asynq.Config{Concurrency: 2, TaskCheckInterval: 20 * time.Millisecond,
-		DelayedTaskCheckInterval: 100 * time.Millisecond, RetryDelayFunc: func(int, error, *asynq.Task) time.Duration { return 100 * time.Second },
-		LogLevel: asynq.FatalLevel})
+		DelayedTaskCheckInterval: 100 * time.Millisecond,
+		RetryDelayFunc:           func(int, error, *asynq.Task) time.Duration { return 100 * time.Second },
+		LogLevel:                 asynq.FatalLevel})
 	if err := s.Start(handle); err != nil {
 		f.Fatal(err)
 	}
@@ -76,7 +78,8 @@ func (f *fixture) score(set, id string) (score float64, ok bool) {
 // near checks a score that was computed within the last minute.
 func (f *fixture) near(what string, score float64, from time.Time, after time.Duration) {
 	f.Helper()
-	if at := time.Unix(int64(score), 0); at.Before(from.Add(after-2*time.Second)) || at.After(f.clock.Now().Add(after+2*time.Second)) {
+	if at := time.Unix(int64(score), 0); at.Before(from.Add(after-2*time.Second)) ||
+		at.After(f.clock.Now().Add(after+2*time.Second)) {
 		f.Errorf("%s is at %s, want %v after a moment between %s and %s", what, at, after, from, f.clock.Now())
 	}
 }
@@ -100,7 +103,8 @@ func TestATaskWaitsSinceTheLedgersTime(t *testing.T) {
 		from := f.clock.Now()
 		f.enqueue(f.Context(), "a")
 		since, err := f.redis.HGet(f.Context(), "asynq:{default}:t:a", "pending_since").Int64()
-		if err != nil || time.Unix(0, since).Before(from.Add(-time.Millisecond)) || time.Unix(0, since).After(f.clock.Now()) {
+		if err != nil || time.Unix(0, since).Before(from.Add(-time.Millisecond)) ||
+			time.Unix(0, since).After(f.clock.Now()) {
 			f.Errorf("it is pending since %s, %v", time.Unix(0, since), err)
 		}
 	})
@@ -158,7 +162,10 @@ func TestATaskThatIsPutOffIsDueAtTheLedgersTime(t *testing.T) {
 		}
 		score, _ := f.score("retry", "untold")
 		f.near("a task that asynq puts off", score, from, 100*time.Second)
-		f.await(func() bool { f.timed.mu.Lock(); defer f.timed.mu.Unlock(); return len(f.timed.due) == 0 }, "no task is noted any more")
+		f.await(
+			func() bool { f.timed.mu.Lock(); defer f.timed.mu.Unlock(); return len(f.timed.due) == 0 },
+			"no task is noted any more",
+		)
 	})
 }
 

@@ -12,10 +12,10 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// BatchingEnqueueClient is a Redis client for asynq's client. asynq enqueues its tasks one by one, a
-// script for each. This client runs one script for all tasks that are being enqueued at the moment,
-// and wakes up idle workers in the same script. It recognises asynq's scripts by their keys, and
-// passes on every other command.
+// BatchingEnqueueClient is a Redis client for asynq's client. asynq enqueues its tasks one by one,
+// a script for each. This client runs one script for all tasks that are being enqueued at the
+// moment, and wakes up idle workers in the same script. It recognises asynq's scripts by their
+// keys, and passes on every other command.
 type BatchingEnqueueClient struct {
 	redis.UniversalClient
 	mu       sync.Mutex
@@ -29,7 +29,8 @@ type enqueueItem struct {
 	when    any // enqueued: the time in Unix nanoseconds; scheduled: when it is due, in Unix seconds
 }
 
-// MaxEnqueueBatch is how many tasks one script enqueues. That many block Redis for about half a millisecond.
+// MaxEnqueueBatch is how many tasks one script enqueues. That many block Redis for about half a
+// millisecond.
 const MaxEnqueueBatch = 128
 
 // NewBatchingEnqueueClient makes one over a client.
@@ -37,8 +38,8 @@ func NewBatchingEnqueueClient(c redis.UniversalClient) *BatchingEnqueueClient {
 	return &BatchingEnqueueClient{UniversalClient: c, batchers: map[string]*batch.Batcher[enqueueItem, int64]{}}
 }
 
-// EvalSha recognises asynq's scripts that enqueue (keys: task, pending; arguments: message, id, time)
-// and schedule (keys: task, scheduled; arguments: message, time, id).
+// EvalSha recognises asynq's scripts that enqueue (keys: task, pending; arguments: message, id,
+// time) and schedule (keys: task, scheduled; arguments: message, time, id).
 func (c *BatchingEnqueueClient) EvalSha(ctx context.Context, sha string, keys []string, args ...any) *redis.Cmd {
 	if len(keys) != 2 || len(args) != 3 || !strings.Contains(keys[0], "}:t:") {
 		return c.UniversalClient.EvalSha(ctx, sha, keys, args...)
@@ -65,7 +66,8 @@ func (c *BatchingEnqueueClient) EvalSha(ctx context.Context, sha string, keys []
 // empty: a worker that found tasks asks again without being told.
 //
 // KEYS[1] pending  KEYS[2…] the tasks' keys
-// ARGV[1] the wake-up channel  ARGV[2] the queue's name  ARGV[3n-3], ARGV[3n-2], ARGV[3n-1] message, id and time of the task KEYS[n]
+// ARGV[1] the wake-up channel  ARGV[2] the queue's name
+// ARGV[3n-3], ARGV[3n-2], ARGV[3n-1] message, id and time of the task KEYS[n]
 // Returns for each task 1, or 0 where its id is known.
 var enqueueScript = redis.NewScript(`
 local out, fresh = {}, {}
@@ -84,8 +86,8 @@ end
 return out
 `)
 
-// scheduleScript adds tasks to the scheduled ones as asynq does. Its keys, arguments and reply are those
-// of enqueueScript.
+// scheduleScript adds tasks to the scheduled ones as asynq does. Its keys, arguments and reply are
+// those of enqueueScript.
 var scheduleScript = redis.NewScript(`
 local out = {}
 for i = 2, #KEYS do
@@ -105,15 +107,23 @@ func (c *BatchingEnqueueClient) batcher(key string, script *redis.Script) *batch
 	defer c.mu.Unlock()
 	b := c.batchers[key]
 	if b == nil {
-		b = batch.New(batch.Config{Max: MaxEnqueueBatch, Timeout: 5 * time.Second}, func(ctx context.Context, in []enqueueItem) ([]batch.Result[int64], error) {
-			return c.enqueue(ctx, key, script, in)
-		})
+		b = batch.New(
+			batch.Config{Max: MaxEnqueueBatch, Timeout: 5 * time.Second},
+			func(ctx context.Context, in []enqueueItem) ([]batch.Result[int64], error) {
+				return c.enqueue(ctx, key, script, in)
+			},
+		)
 		c.batchers[key] = b
 	}
 	return b
 }
 
-func (c *BatchingEnqueueClient) enqueue(ctx context.Context, list string, script *redis.Script, in []enqueueItem) ([]batch.Result[int64], error) {
+func (c *BatchingEnqueueClient) enqueue(
+	ctx context.Context,
+	list string,
+	script *redis.Script,
+	in []enqueueItem,
+) ([]batch.Result[int64], error) {
 	queue := queueOf(list)
 	keys := append(make([]string, 0, len(in)+1), list)
 	args := append(make([]any, 0, 3*len(in)+2), WakeUpChannel, queue)

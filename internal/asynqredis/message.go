@@ -15,7 +15,8 @@ const (
 // messageTexts are those that must be valid UTF-8, or asynq refuses the message.
 var messageTexts = map[protowire.Number]bool{1: true, messageID: true, messageQueue: true, 7: true, 10: true, 14: true}
 
-// readable reports whether asynq can decode a message, and whether it is that of the task. asynq does not export its decoder.
+// readable reports whether asynq can decode a message, and whether it is that of the task. asynq
+// does not export its decoder.
 func readable(message, id, queue string) bool {
 	b := []byte(message)
 	var gotID, gotQueue string

@@ -12,10 +12,11 @@ const (
 	errorPause      = 250 * time.Millisecond // before Redis is asked again after an error
 )
 
-// QueueNotifier knows which queues may have work. asynq's servers poll: each asks Redis for every queue,
-// sleeps, and asks again, so that an idle worker either loads Redis or picks work up late. With the
-// notifier, a queue that was found empty is not asked again until it is notified (the process that
-// enqueues a task publishes one message on WakeUpChannel) or until pollInterval has passed.
+// QueueNotifier knows which queues may have work. asynq's servers poll: each asks Redis for every
+// queue, sleeps, and asks again, so that an idle worker either loads Redis or picks work up late.
+// With the notifier, a queue that was found empty is not asked again until it is notified (the
+// process that enqueues a task publishes one message on WakeUpChannel) or until pollInterval has
+// passed.
 type QueueNotifier struct {
 	mu     sync.Mutex
 	queues map[string]*queueState

@@ -16,10 +16,10 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// BatchingServerClient is a Redis client for asynq's server. asynq dequeues and finishes its tasks one
-// by one, a script for each. This client runs one script for all tasks that there are at the moment.
-// It recognises asynq's scripts by their keys and passes on every other command, so that a version of
-// asynq with other scripts would be slower, not wrong.
+// BatchingServerClient is a Redis client for asynq's server. asynq dequeues and finishes its tasks
+// one by one, a script for each. This client runs one script for all tasks that there are at the
+// moment. It recognises asynq's scripts by their keys and passes on every other command, so that a
+// version of asynq with other scripts would be slower, not wrong.
 type BatchingServerClient struct {
 	redis.UniversalClient // for commands that are passed on
 	cfg                   ServerClientConfig
@@ -35,14 +35,15 @@ type BatchingServerClient struct {
 	requeuedCount atomic.Int64    // how many of them; saves the lock where there are none
 }
 
-// ServerClientConfig says how a BatchingServerClient dequeues. All fields are needed but the functions.
+// ServerClientConfig says how a BatchingServerClient dequeues. All fields are needed but the
+// functions.
 type ServerClientConfig struct {
 	Scripts  redis.UniversalClient // for the batching scripts; a client that does not pipeline
 	Notifier *QueueNotifier
 	Queues   int // how many queues the server serves
 	Slots    int // tasks that the server works on at once
-	// MayDequeue is how many tasks may be dequeued at once. At 0 no task is dequeued, and those that are
-	// dequeued and not begun are requeued. Nil: MaxDequeueBatch.
+	// MayDequeue is how many tasks may be dequeued at once. At 0 no task is dequeued, and those
+	// that are dequeued and not begun are requeued. Nil: MaxDequeueBatch.
 	MayDequeue func() int
 	// Yields reports whether other workers shall move due retries to the queue first. Nil: never.
 	Yields func() bool
@@ -55,15 +56,15 @@ type finishedTask struct {
 }
 
 const (
-	// MaxDequeueBatch is how many tasks one script dequeues or finishes. That many block Redis for about
-	// half a millisecond.
+	// MaxDequeueBatch is how many tasks one script dequeues or finishes. That many block Redis for
+	// about half a millisecond.
 	MaxDequeueBatch = 128
 	// yieldDelay is how much later than other workers one that yields moves due retries.
 	yieldDelay = time.Second
 )
 
-// NewBatchingServerClient makes one. Commands that it passes on go through the client given, which may
-// pipeline.
+// NewBatchingServerClient makes one. Commands that it passes on go through the client given, which
+// may pipeline.
 func NewBatchingServerClient(c redis.UniversalClient, cfg ServerClientConfig) *BatchingServerClient {
 	if cfg.MayDequeue == nil {
 		cfg.MayDequeue = func() int { return MaxDequeueBatch }
@@ -81,15 +82,19 @@ func NewBatchingServerClient(c redis.UniversalClient, cfg ServerClientConfig) *B
 	}
 }
 
-// EvalSha recognises three of asynq's scripts by their keys: dequeue (pending, paused, active, lease),
-// forward (scheduled or retry, pending) and done (active, lease, task, processed today, processed).
+// EvalSha recognises three of asynq's scripts by their keys: dequeue (pending, paused, active,
+// lease), forward (scheduled or retry, pending) and done (active, lease, task, processed today,
+// processed).
 func (c *BatchingServerClient) EvalSha(ctx context.Context, sha string, keys []string, args ...any) *redis.Cmd {
 	switch {
-	case len(keys) == 4 && len(args) == 2 && strings.HasSuffix(keys[0], ":pending") && strings.HasSuffix(keys[1], ":paused"):
+	case len(keys) == 4 && len(args) == 2 && strings.HasSuffix(keys[0], ":pending") &&
+		strings.HasSuffix(keys[1], ":paused"):
 		return c.dequeue(ctx, keys, args)
-	case len(keys) == 2 && strings.HasSuffix(keys[1], ":pending") && (strings.HasSuffix(keys[0], ":scheduled") || strings.HasSuffix(keys[0], ":retry")):
+	case len(keys) == 2 && strings.HasSuffix(keys[1], ":pending") &&
+		(strings.HasSuffix(keys[0], ":scheduled") || strings.HasSuffix(keys[0], ":retry")):
 		return c.forward(ctx, sha, keys, args)
-	case len(keys) == 5 && len(args) == 3 && strings.HasSuffix(keys[0], ":active") && strings.HasSuffix(keys[4], ":processed"):
+	case len(keys) == 5 && len(args) == 3 && strings.HasSuffix(keys[0], ":active") &&
+		strings.HasSuffix(keys[4], ":processed"):
 		return c.finish(ctx, keys, args)
 	default:
 		return c.UniversalClient.EvalSha(ctx, sha, keys, args...)
@@ -100,8 +105,9 @@ func (c *BatchingServerClient) EvalSha(ctx context.Context, sha string, keys []s
 //
 // KEYS[1] pending  KEYS[2] paused  KEYS[3] active  KEYS[4] lease
 // ARGV[1] when the lease ends (Unix seconds)  ARGV[2] prefix of the tasks' keys  ARGV[3] how many
-// Returns "more" where the queue has more of them, else "empty"; then their ids and messages in turn. A task without a message, or whose key has
-// another type, cannot be run: its id is dropped, and the reconciler sees that its job has no task.
+// Returns "more" where the queue has more of them, else "empty"; then their ids and messages in
+// turn. A task without a message, or whose key has another type, cannot be run: its id is dropped,
+// and the reconciler sees that its job has no task.
 var dequeueScript = redis.NewScript(`
 if redis.call("EXISTS", KEYS[2]) == 1 then
 	return {"empty"}
@@ -132,8 +138,8 @@ end
 return out
 `)
 
-// dequeue returns one task of a queue. When Redis has to be asked, it is asked for as many tasks as can
-// begin at once, so that none waits here.
+// dequeue returns one task of a queue. When Redis has to be asked, it is asked for as many tasks as
+// can begin at once, so that none waits here.
 func (c *BatchingServerClient) dequeue(ctx context.Context, keys []string, args []any) *redis.Cmd {
 	queue := queueOf(keys[0])
 	if c.cfg.MayDequeue() == 0 {
@@ -157,7 +163,8 @@ func (c *BatchingServerClient) dequeue(ctx context.Context, keys []string, args 
 	return failedWith(ctx, redis.Nil)
 }
 
-// rest requeues the tasks that are dequeued and not begun, and pauses: asynq would ask again at once.
+// rest requeues the tasks that are dequeued and not begun, and pauses: asynq would ask again at
+// once.
 func (c *BatchingServerClient) rest(ctx context.Context) {
 	if c.waiting() > 0 {
 		_ = c.RequeueAll(ctx) // the reconciler finds what it cannot requeue
@@ -187,7 +194,8 @@ func (c *BatchingServerClient) fetch(ctx context.Context, queue string, keys []s
 	got = got[1:]
 	list := make([]dequeuedTask, 0, len(got)/2)
 	for i := 0; i < len(got); i += 2 {
-		// asynq would lose a slot to a message that it cannot read. The task stays active without a worker, which the reconciler sees.
+		// asynq would lose a slot to a message that it cannot read. The task stays active without a
+		// worker, which the reconciler sees.
 		if readable(got[i+1], got[i], queue) {
 			list = append(list, dequeuedTask{got[i], got[i+1]})
 		}
@@ -228,7 +236,8 @@ func (c *BatchingServerClient) forward(ctx context.Context, sha string, keys []s
 	return cmd
 }
 
-// yield lets other workers move due retries to the queue first, if this one does not know the types of some.
+// yield lets other workers move due retries to the queue first, if this one does not know the types
+// of some.
 func (c *BatchingServerClient) yield(zset string, args []any) []any {
 	now, ok := args[0].(int64)
 	if !ok || !strings.HasSuffix(zset, ":retry") || !c.cfg.Yields() {
@@ -239,8 +248,8 @@ func (c *BatchingServerClient) yield(zset string, args []any) []any {
 	return later
 }
 
-// unblockScript removes due tasks whose key is no hash from the set in which they wait: asynq's script fails at the first of them, and
-// moves none behind it.
+// unblockScript removes due tasks whose key is no hash from the set in which they wait: asynq's
+// script fails at the first of them, and moves none behind it.
 //
 // KEYS[1] scheduled or retry
 // ARGV[1] now (Unix seconds)  ARGV[2] prefix of the tasks' keys
@@ -262,8 +271,10 @@ func (c *BatchingServerClient) unblock(ctx context.Context, keys []string, args 
 
 // finishScript deletes finished tasks as asynq does. A task that is no longer active is left alone.
 //
-// KEYS[1] active  KEYS[2] lease  KEYS[3] processed today  KEYS[4] processed  KEYS[5…] the tasks' keys
-// ARGV[1] when the count of the day ends (Unix seconds)  ARGV[2] the largest count  ARGV[3…] the tasks' ids
+// KEYS[1] active  KEYS[2] lease  KEYS[3] processed today  KEYS[4] processed
+// KEYS[5…] the tasks' keys
+// ARGV[1] when the count of the day ends (Unix seconds)  ARGV[2] the largest count
+// ARGV[3…] the tasks' ids
 // Returns how many there were.
 var finishScript = redis.NewScript(`
 local ids, keys = {}, {}
@@ -296,7 +307,8 @@ func (c *BatchingServerClient) finish(ctx context.Context, keys []string, args [
 	if c.wasRequeued(fmt.Sprint(args[0])) {
 		return answered(ctx, "OK")
 	}
-	_, err := c.finisher(keys).Do(ctx, finishedTask{id: fmt.Sprint(args[0]), key: keys[2], day: keys[3], expiry: fmt.Sprint(args[1])})
+	_, err := c.finisher(keys).
+		Do(ctx, finishedTask{id: fmt.Sprint(args[0]), key: keys[2], day: keys[3], expiry: fmt.Sprint(args[1])})
 	if err != nil {
 		return failedWith(ctx, err)
 	}
@@ -309,18 +321,22 @@ func (c *BatchingServerClient) finisher(keys []string) *batch.Batcher[finishedTa
 	f := c.finishers[keys[0]]
 	if f == nil {
 		active, lease, processed := keys[0], keys[1], keys[4]
-		f = batch.New(batch.Config{Max: MaxDequeueBatch, Concurrency: 1, Timeout: 5 * time.Second}, func(ctx context.Context, in []finishedTask) ([]batch.Result[struct{}], error) {
-			// Those of one moment are of one day, or the day has just changed: then a few count for the wrong one.
-			names := append(make([]string, 0, len(in)+4), active, lease, in[0].day, processed)
-			values := append(make([]any, 0, len(in)+2), in[0].expiry, int64(1)<<62)
-			for _, t := range in {
-				names, values = append(names, t.key), append(values, t.id)
-			}
-			if err := finishScript.Run(ctx, c.cfg.Scripts, names, values...).Err(); err != nil {
-				return nil, job.Unavailable("redis did not finish tasks", err)
-			}
-			return make([]batch.Result[struct{}], len(in)), nil
-		})
+		f = batch.New(
+			batch.Config{Max: MaxDequeueBatch, Concurrency: 1, Timeout: 5 * time.Second},
+			func(ctx context.Context, in []finishedTask) ([]batch.Result[struct{}], error) {
+				// Those of one moment are of one day, or the day has just changed: then a few count for
+				// the wrong one.
+				names := append(make([]string, 0, len(in)+4), active, lease, in[0].day, processed)
+				values := append(make([]any, 0, len(in)+2), in[0].expiry, int64(1)<<62)
+				for _, t := range in {
+					names, values = append(names, t.key), append(values, t.id)
+				}
+				if err := finishScript.Run(ctx, c.cfg.Scripts, names, values...).Err(); err != nil {
+					return nil, job.Unavailable("redis did not finish tasks", err)
+				}
+				return make([]batch.Result[struct{}], len(in)), nil
+			},
+		)
 		c.finishers[keys[0]] = f
 	}
 	return f
@@ -361,15 +377,16 @@ func (c *BatchingServerClient) RequeueAll(ctx context.Context) error {
 	return errors.Join(all...)
 }
 
-// Requeue returns one task that asynq was given and that is not begun to its queue. asynq then calls
-// the task done, which EvalSha ignores: another worker may have the task by then.
+// Requeue returns one task that asynq was given and that is not begun to its queue. asynq then
+// calls the task done, which EvalSha ignores: another worker may have the task by then.
 func (c *BatchingServerClient) Requeue(ctx context.Context, queue, id string) error {
 	c.mu.Lock()
 	c.requeued[id] = true
 	c.requeuedCount.Store(int64(len(c.requeued)))
 	c.mu.Unlock()
 	p := QueuePrefix(queue)
-	err := requeueScript.Run(ctx, c.cfg.Scripts, []string{p + "pending", p + "active", p + "lease", p + "t:" + id}, id).Err()
+	err := requeueScript.Run(ctx, c.cfg.Scripts, []string{p + "pending", p + "active", p + "lease", p + "t:" + id}, id).
+		Err()
 	if err != nil {
 		c.wasRequeued(id)
 	}

@@ -26,7 +26,8 @@ func newServerClient(t *testing.T, n, slots int) (*BatchingServerClient, redis.U
 	t.Cleanup(func() { client.Close() })
 	sender := asynq.NewClientFromRedisClient(client)
 	for i := range n {
-		if _, err := sender.Enqueue(asynq.NewTask("try", nil), asynq.TaskID(fmt.Sprint("task-", i)), asynq.Queue("default")); err != nil {
+		if _, err := sender.Enqueue(asynq.NewTask("try", nil), asynq.TaskID(fmt.Sprint("task-", i)),
+			asynq.Queue("default")); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -48,14 +49,21 @@ func TestAQueueThatWasJustEmptiedIsNotAskedAgain(t *testing.T) {
 	t.Parallel()
 	const tasks, slots = 7, 5
 	c, client := newServerClient(t, tasks, slots)
-	c.cfg.Notifier.Close()                                                            // nobody waits for it
-	if err := client.Del(t.Context(), "asynq:{default}:t:task-0").Err(); err != nil { // an id without a task: fewer are answered than were there
+	c.cfg.Notifier.Close() // nobody waits for it
+	// An id without a task: fewer are answered than were there.
+	if err := client.Del(t.Context(), "asynq:{default}:t:task-0").Err(); err != nil {
 		t.Fatal(err)
 	}
 	p := "asynq:{default}:"
 	before := scripts(t, client)
 	for i := range tasks + 3 {
-		task := c.EvalSha(t.Context(), "", []string{p + "pending", p + "paused", p + "active", p + "lease"}, time.Now().Add(time.Minute).Unix(), p+"t:")
+		task := c.EvalSha(
+			t.Context(),
+			"",
+			[]string{p + "pending", p + "paused", p + "active", p + "lease"},
+			time.Now().Add(time.Minute).Unix(),
+			p+"t:",
+		)
 		if found := task.Err() == nil; found != (i < tasks-1) {
 			t.Fatalf("asked for the %d. time it answers %v", i+1, task)
 		} else if found {
@@ -67,15 +75,19 @@ func TestAQueueThatWasJustEmptiedIsNotAskedAgain(t *testing.T) {
 	}
 }
 
-// It fails where another version of asynq calls its scripts in another way: then the client lets them through one by one.
+// It fails where another version of asynq calls its scripts in another way: then the client lets
+// them through one by one.
 func TestTasksAreTakenAndFinishedManyAtATime(t *testing.T) {
 	t.Parallel()
 	const tasks, slots = 400, 100
 	c, client := newServerClient(t, tasks, slots)
 	before := scripts(t, client)
 	done := make(chan string, tasks)
-	server := asynq.NewServerFromRedisClient(c, asynq.Config{Concurrency: slots, Queues: map[string]int{"default": 1}, LogLevel: asynq.FatalLevel,
-		TaskCheckInterval: time.Microsecond})
+	server := asynq.NewServerFromRedisClient(
+		c,
+		asynq.Config{Concurrency: slots, Queues: map[string]int{"default": 1}, LogLevel: asynq.FatalLevel,
+			TaskCheckInterval: time.Microsecond},
+	)
 	err := server.Start(asynq.HandlerFunc(func(ctx context.Context, _ *asynq.Task) error {
 		defer c.Done()
 		id, _ := asynq.GetTaskID(ctx)
@@ -98,7 +110,9 @@ func TestTasksAreTakenAndFinishedManyAtATime(t *testing.T) {
 		t.Errorf("%d scripts for %d tasks", n, tasks)
 	}
 	for _, key := range client.Keys(t.Context(), "asynq:{default}:*").Val() {
-		if day := "asynq:{default}:processed:" + time.Now().UTC().Format(time.DateOnly); key != "asynq:{default}:processed" && key != day {
+		if day := "asynq:{default}:processed:" +
+			time.Now().UTC().Format(time.DateOnly); key != "asynq:{default}:processed" &&
+			key != day {
 			t.Errorf("%s is left", key)
 		} else if n := client.Get(t.Context(), key).Val(); n != fmt.Sprint(tasks) {
 			t.Errorf("%s says %s", key, n)
@@ -109,7 +123,9 @@ func TestTasksAreTakenAndFinishedManyAtATime(t *testing.T) {
 func take(t *testing.T, c *BatchingServerClient) (string, error) {
 	t.Helper()
 	p := "asynq:{default}:"
-	return c.EvalSha(t.Context(), "", []string{p + "pending", p + "paused", p + "active", p + "lease"}, time.Now().Add(30*time.Second).Unix(), p+"t:").Text()
+	return c.EvalSha(t.Context(), "", []string{p + "pending", p + "paused", p + "active", p + "lease"},
+		time.Now().Add(30*time.Second).Unix(), p+"t:").
+		Text()
 }
 
 func TestNoMoreIsTakenThanCanBegin(t *testing.T) {
@@ -146,7 +162,10 @@ func TestWhatAsynqWasNotGivenGoesBackInItsOrder(t *testing.T) {
 	if want := []string{"task-5", "task-4", "task-3", "task-2", "task-1"}; !slices.Equal(pending, want) {
 		t.Errorf("%v wait, want %v", pending, want)
 	}
-	if got := client.LRange(t.Context(), "asynq:{default}:active", 0, -1).Val(); !slices.Equal(got, []string{"task-0"}) {
+	if got := client.LRange(t.Context(), "asynq:{default}:active", 0, -1).Val(); !slices.Equal(
+		got,
+		[]string{"task-0"},
+	) {
 		t.Errorf("%v are active", got)
 	}
 	if got := client.ZRange(t.Context(), "asynq:{default}:lease", 0, -1).Val(); !slices.Equal(got, []string{"task-0"}) {
@@ -164,7 +183,10 @@ func TestATaskWithoutAMessageIsDropped(t *testing.T) {
 	if _, err := take(t, c); err != nil {
 		t.Fatal(err)
 	}
-	if got := client.LRange(t.Context(), "asynq:{default}:active", 0, -1).Val(); !slices.Equal(got, []string{"task-1"}) {
+	if got := client.LRange(t.Context(), "asynq:{default}:active", 0, -1).Val(); !slices.Equal(
+		got,
+		[]string{"task-1"},
+	) {
 		t.Errorf("%v are active", got)
 	}
 	if n := client.Exists(t.Context(), "asynq:{default}:t:task-0").Val(); n != 0 {

@@ -42,8 +42,9 @@ func (f QueueStats) Size() int64 {
 	return f.Pending + f.Active + f.Scheduled + f.Retry + f.Archived + f.Completed
 }
 
-// Queues reads the statistics of these queues and of all others that asynq knows, by name: three round trips, whatever the queues hold, and no
-// task is decoded, so that a broken one breaks nothing. Names that are not ones of ours are left out.
+// Queues reads the statistics of these queues and of all others that asynq knows, by name: three
+// round trips, whatever the queues hold, and no task is decoded, so that a broken one breaks
+// nothing. Names that are not ones of ours are left out.
 func (s *Stats) Queues(ctx context.Context, queues []string) ([]QueueStats, error) {
 	known, err := s.redis.SMembers(ctx, QueuesKey).Result()
 	if err != nil {
@@ -74,15 +75,22 @@ type countReplies struct {
 	processed, failed, oldest                                      *redis.StringCmd
 }
 
-// counts asks for everything in one pipeline. It answers the id of each queue's oldest pending task, too.
+// counts asks for everything in one pipeline. It answers the id of each queue's oldest pending
+// task, too.
 func (s *Stats) counts(ctx context.Context, queues []string) (out []QueueStats, oldest []string, err error) {
 	replies := make([]countReplies, len(queues))
 	err = s.pipeline(ctx, func(p redis.Pipeliner) {
 		for i, q := range queues {
 			k := QueuePrefix(q)
 			replies[i] = countReplies{
-				pending: p.LLen(ctx, k+"pending"), active: p.LLen(ctx, k+"active"), scheduled: p.ZCard(ctx, k+"scheduled"),
-				retry: p.ZCard(ctx, k+"retry"), archived: p.ZCard(ctx, k+"archived"), completed: p.ZCard(ctx, k+"completed"),
+				pending: p.LLen(
+					ctx,
+					k+"pending",
+				), active: p.LLen(ctx, k+"active"), scheduled: p.ZCard(ctx, k+"scheduled"),
+				retry: p.ZCard(
+					ctx,
+					k+"retry",
+				), archived: p.ZCard(ctx, k+"archived"), completed: p.ZCard(ctx, k+"completed"),
 				paused: p.Exists(ctx, k+"paused"), processed: p.Get(ctx, k+"processed"), failed: p.Get(ctx, k+"failed"),
 				oldest: p.LIndex(ctx, k+"pending", -1),
 			}
@@ -93,8 +101,18 @@ func (s *Stats) counts(ctx context.Context, queues []string) (out []QueueStats, 
 	}
 	out, oldest = make([]QueueStats, len(queues)), make([]string, len(queues))
 	for i, r := range replies {
-		out[i] = QueueStats{Queue: queues[i], Pending: r.pending.Val(), Active: r.active.Val(), Scheduled: r.scheduled.Val(), Retry: r.retry.Val(),
-			Archived: r.archived.Val(), Completed: r.completed.Val(), Paused: r.paused.Val() > 0, Processed: number(r.processed), Failed: number(r.failed)}
+		out[i] = QueueStats{
+			Queue:     queues[i],
+			Pending:   r.pending.Val(),
+			Active:    r.active.Val(),
+			Scheduled: r.scheduled.Val(),
+			Retry:     r.retry.Val(),
+			Archived:  r.archived.Val(),
+			Completed: r.completed.Val(),
+			Paused:    r.paused.Val() > 0,
+			Processed: number(r.processed),
+			Failed:    number(r.failed),
+		}
 		oldest[i] = r.oldest.Val()
 	}
 	return out, oldest, nil
@@ -124,7 +142,8 @@ func (s *Stats) addLatency(ctx context.Context, out []QueueStats, oldest []strin
 // sampled is how many tasks of each of a queue's lists stand for the others.
 const sampled = 10
 
-// QueueMemory estimates how many bytes each of these queues takes in Redis, from samples. It costs Redis more than Figures: ask seldom.
+// QueueMemory estimates how many bytes each of these queues takes in Redis, from samples. It costs
+// Redis more than Figures: ask seldom.
 func (s *Stats) QueueMemory(ctx context.Context, figures []QueueStats) (map[string]int64, error) {
 	out := make(map[string]int64, len(figures))
 	for _, f := range figures {
@@ -138,7 +157,14 @@ func (s *Stats) QueueMemory(ctx context.Context, figures []QueueStats) (map[stri
 }
 
 func (s *Stats) queueMemory(ctx context.Context, f QueueStats) (total int64, err error) {
-	lists := map[string]int64{"pending": f.Pending, "active": f.Active, "scheduled": f.Scheduled, "retry": f.Retry, "archived": f.Archived, "completed": f.Completed}
+	lists := map[string]int64{
+		"pending":   f.Pending,
+		"active":    f.Active,
+		"scheduled": f.Scheduled,
+		"retry":     f.Retry,
+		"archived":  f.Archived,
+		"completed": f.Completed,
+	}
 	own, members := map[string]*redis.IntCmd{}, map[string]*redis.StringSliceCmd{}
 	err = s.pipeline(ctx, func(p redis.Pipeliner) {
 		for name, n := range lists {

@@ -47,7 +47,8 @@ func TestFiguresCountTheTasksOfEveryQueue(t *testing.T) {
 	t.Parallel()
 	d, stats, client := newDispatcher(t)
 	later := func(p *job.Message) { p.State, p.RunAt = job.Scheduled, time.Now().Add(time.Hour) }
-	for _, p := range []job.Message{parcel(), parcel(), parcel(later), parcel(func(p *job.Message) { p.Queue = "low" })} {
+	for _, p := range []job.Message{parcel(), parcel(), parcel(later),
+		parcel(func(p *job.Message) { p.Queue = "low" })} {
 		if err := d.SendNow(t.Context(), p); err != nil {
 			t.Fatal(err)
 		}
@@ -56,7 +57,8 @@ func TestFiguresCountTheTasksOfEveryQueue(t *testing.T) {
 	if err := d.SendNow(t.Context(), archived); err != nil {
 		t.Fatal(err)
 	}
-	if err := asynq.NewInspectorFromRedisClient(client).ArchiveTask("default", job.TaskID(archived.JobID, 1)); err != nil {
+	if err := asynq.NewInspectorFromRedisClient(client).ArchiveTask("default",
+		job.TaskID(archived.JobID, 1)); err != nil {
 		t.Fatal(err)
 	}
 	if err := asynq.NewInspectorFromRedisClient(client).PauseQueue("low"); err != nil {
@@ -73,7 +75,11 @@ func TestFiguresCountTheTasksOfEveryQueue(t *testing.T) {
 	if len(got) != 3 || got[0].Queue != "default" || got[1].Queue != "idle" || got[2].Queue != "low" {
 		t.Fatalf("got %+v, want the queues default, idle and low", got)
 	}
-	if f := got[0]; f.Pending != 2 || f.Scheduled != 1 || f.Archived != 1 || f.Size() != 4 || f.Processed != 7 || f.Failed != 2 || f.Paused || f.Latency <= 0 || f.Latency > time.Minute {
+	if f := got[0]; f.Pending != 2 || f.Scheduled != 1 || f.Archived != 1 || f.Size() != 4 || f.Processed != 7 ||
+		f.Failed != 2 ||
+		f.Paused ||
+		f.Latency <= 0 ||
+		f.Latency > time.Minute {
 		t.Errorf("default: %+v", f)
 	}
 	if f := got[1]; f != (asynqredis.QueueStats{Queue: "idle"}) {

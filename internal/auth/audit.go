@@ -31,14 +31,26 @@ const (
 
 const auditTimeout = 5 * time.Second
 
-// Record writes an entry to the audit log; an id, a time and an origin that it lacks are filled in. The deed has been done: it
-// is recorded though the client goes away, and a ledger that refuses is somebody's to look at, not the client's.
+// Record writes an entry to the audit log; an id, a time and an origin that it lacks are filled in.
+// The deed has been done: it is recorded though the client goes away, and a ledger that refuses is
+// somebody's to look at, not the client's.
 func (s *Service) Record(ctx context.Context, e account.AuditEntry) {
 	s.fill(ctx, &e)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), auditTimeout)
 	defer cancel()
 	if err := s.ledger.Record(ctx, e); err != nil {
-		s.log.ErrorContext(ctx, "audit entry lost", "action", e.Action, "actor_id", e.ActorID, "target", e.Target, "err", err)
+		s.log.ErrorContext(
+			ctx,
+			"audit entry lost",
+			"action",
+			e.Action,
+			"actor_id",
+			e.ActorID,
+			"target",
+			e.Target,
+			"err",
+			err,
+		)
 	}
 }
 
@@ -61,15 +73,27 @@ func (s *Service) AuditEntries(ctx context.Context, f account.AuditFilter) ([]*a
 }
 
 // entry is complete, for the transaction of what it tells of.
-func (s *Service) entry(ctx context.Context, caller *account.Principal, action, target string, detail map[string]string) account.AuditEntry {
+func (s *Service) entry(
+	ctx context.Context,
+	caller *account.Principal,
+	action, target string,
+	detail map[string]string,
+) account.AuditEntry {
 	e := by(caller, action, target, detail)
 	s.fill(ctx, &e)
 	return e
 }
 
-// request is what the ledger needs to know of a change that caller asks for: who he is, so that his rights are looked up
-// again in the transaction that makes it, and what the audit log shall say. Without a caller it is the command line's.
-func (s *Service) request(ctx context.Context, caller *account.Principal, least account.Role, action, target string, detail map[string]string) account.Request {
+// request is what the ledger needs to know of a change that caller asks for: who he is, so that his
+// rights are looked up again in the transaction that makes it, and what the audit log shall say.
+// Without a caller it is the command line's.
+func (s *Service) request(
+	ctx context.Context,
+	caller *account.Principal,
+	least account.Role,
+	action, target string,
+	detail map[string]string,
+) account.Request {
 	r := account.Request{Entry: s.entry(ctx, caller, action, target, detail)}
 	if caller != nil {
 		r.Actor = account.Actor{UserID: caller.UserID, Role: least, SignInID: caller.SignInID}
@@ -77,7 +101,8 @@ func (s *Service) request(ctx context.Context, caller *account.Principal, least 
 	return r
 }
 
-// by is an entry about what somebody did who proved who he is; nil: the operator, at the command line.
+// by is an entry about what somebody did who proved who he is; nil: the operator, at the command
+// line.
 func by(caller *account.Principal, action, target string, detail map[string]string) account.AuditEntry {
 	e := account.AuditEntry{Action: action, Target: target, Detail: detail}
 	if caller != nil {

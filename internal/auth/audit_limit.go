@@ -9,13 +9,15 @@ import (
 	"github.com/waybill/waybill/internal/account"
 )
 
-// Bounds on audit entries that strangers can cause at will: for each source, and for the whole process.
+// Bounds on audit entries that strangers can cause at will: for each source, and for the whole
+// process.
 var (
 	entriesOfOne = Limit{Every: time.Minute, Burst: 30}
 	entriesOfAll = Limit{Every: 200 * time.Millisecond, Burst: 1500}
 )
 
-// auditLimit decides which entries are written. It counts those that are not, and the next one that is tells how many.
+// auditLimit decides which entries are written. It counts those that are not, and the next one that
+// is tells how many.
 type auditLimit struct {
 	now     func() time.Time
 	sources *cache[string, time.Time]
@@ -29,7 +31,8 @@ func newAuditLimit(now func() time.Time) *auditLimit {
 	return &auditLimit{now: now, sources: newCache[string, time.Time](maxCached, now)}
 }
 
-// take reports whether an entry that source caused is written, and how many were not since the last one.
+// take reports whether an entry that source caused is written, and how many were not since the last
+// one.
 func (l *auditLimit) take(source string) (skipped int, ok bool) {
 	var wait time.Duration
 	now := l.now()
@@ -65,7 +68,8 @@ func (s *Service) recordBounded(ctx context.Context, l *auditLimit, source strin
 	s.Record(ctx, e)
 }
 
-// RecordRefused writes down that the actor of e was refused something. Entries of one actor are bounded.
+// RecordRefused writes down that the actor of e was refused something. Entries of one actor are
+// bounded.
 func (s *Service) RecordRefused(ctx context.Context, e account.AuditEntry) {
 	e.Action = RequestRefused
 	s.recordBounded(ctx, s.refusals, e.ActorID.String(), e)

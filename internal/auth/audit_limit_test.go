@@ -29,7 +29,10 @@ func TestNobodyFillsTheAuditLogWithFailures(t *testing.T) {
 	}
 	total := 0
 	for before := (job.ID{}); ; {
-		page, err := b.AuditEntries(t.Context(), account.AuditFilter{Action: RequestRefused, Limit: 200, Before: before})
+		page, err := b.AuditEntries(
+			t.Context(),
+			account.AuditFilter{Action: RequestRefused, Limit: 200, Before: before},
+		)
 		must(t, err)
 		if total += len(page); len(page) < 200 {
 			break

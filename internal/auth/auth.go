@@ -1,7 +1,9 @@
-// Package auth says who is calling: passwords, access tokens, refresh tokens, API keys, browser sessions, roles.
+// Package auth says who is calling: passwords, access tokens, refresh tokens, API keys, browser
+// sessions, roles.
 //
-// What it knows comes from the ledger. Redis only shortens the way there and counts failed sign-ins; without it everything
-// works the same, per process. Nothing that it stores, logs or returns in an error holds a secret.
+// What it knows comes from the ledger. Redis only shortens the way there and counts failed
+// sign-ins; without it everything works the same, per process. Nothing that it stores, logs or
+// returns in an error holds a secret.
 package auth
 
 import (
@@ -21,13 +23,14 @@ import (
 
 // How long things hold.
 const (
-	AccessTTL   = 15 * time.Minute    // of an access token
-	RefreshTTL  = 30 * 24 * time.Hour // of a refresh token that nobody uses; each rotation starts it anew
-	SignInTTL   = 30 * 24 * time.Hour // of a family of refresh tokens, however often they are rotated, where Config says nothing
-	ResetTTL    = 30 * time.Minute    // of a password reset
-	SessionTTL  = 12 * time.Hour      // of a browser session, however busy
-	SessionIdle = time.Hour           // after which a browser session that nobody used ends
-	MaxKeys     = 100                 // API keys of one user
+	AccessTTL  = 15 * time.Minute    // of an access token
+	RefreshTTL = 30 * 24 * time.Hour // of a refresh token that nobody uses; each rotation starts it anew
+	// Of a family of refresh tokens, however often they are rotated, where Config says nothing.
+	SignInTTL   = 30 * 24 * time.Hour
+	ResetTTL    = 30 * time.Minute // of a password reset
+	SessionTTL  = 12 * time.Hour   // of a browser session, however busy
+	SessionIdle = time.Hour        // after which a browser session that nobody used ends
+	MaxKeys     = 100              // API keys of one user
 	MaxKeyTTL   = 5 * 365 * 24 * time.Hour
 
 	localTTL  = 2 * time.Second // how long this process trusts what it read of a user, key or session
@@ -46,7 +49,8 @@ type Config struct {
 	PasswordCost Cost
 	// Limits say how many failures are taken; zero: DefaultLimits.
 	Limits Limits
-	// SignInTTL is the absolute life of a family of refresh tokens; zero: the constant of that name.
+	// SignInTTL is the absolute life of a family of refresh tokens; zero: the constant of that
+	// name.
 	SignInTTL time.Duration
 	// AuditRetention is how long entries of the audit log are kept; zero: for ever.
 	AuditRetention time.Duration
@@ -54,15 +58,16 @@ type Config struct {
 	PublicURL string
 }
 
-// Deps is what the service calls. Redis may be nil: then what it would hold is held by this process alone. A client that is
-// given should have ContextTimeoutEnabled, so that a slow Redis frees its connections as soon as we stop waiting.
+// Deps is what the service calls. Redis may be nil: then what it would hold is held by this process
+// alone. A client that is given should have ContextTimeoutEnabled, so that a slow Redis frees its
+// connections as soon as we stop waiting.
 type Deps struct {
 	Ledger Ledger
 	Redis  redis.UniversalClient
 	Log    *slog.Logger
 	Now    func() time.Time // nil: time.Now; how long things are kept here
-	// LedgerNow is the ledger's time: what is written into the ledger or into tokens, and compared with what other processes wrote
-	// there. nil: Now.
+	// LedgerNow is the ledger's time: what is written into the ledger or into tokens, and compared
+	// with what other processes wrote there. nil: Now.
 	LedgerNow func() time.Time
 	// Mailer sends password resets. nil: no password can be reset by e-mail.
 	Mailer Mailer
@@ -118,13 +123,15 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		return nil, fmt.Errorf("build auth: %w", err)
 	}
 	s := &Service{cfg: cfg, ledger: deps.Ledger, log: deps.Log, now: deps.LedgerNow, hasher: hasher, signer: signer,
-		mailer: deps.Mailer, resets: make(chan resetRequest, maxResets), failures: newAuditLimit(deps.Now), refusals: newAuditLimit(deps.Now)}
+		mailer: deps.Mailer, resets: make(chan resetRequest, maxResets), failures: newAuditLimit(deps.Now),
+		refusals: newAuditLimit(deps.Now)}
 	return s, s.build(deps)
 }
 
 // build makes the parts that stand on Redis.
 func (s *Service) build(deps Deps) error {
-	// Copies in Redis carry a MAC, so that whoever can write to Redis cannot make himself an administrator.
+	// Copies in Redis carry a MAC, so that whoever can write to Redis cannot make himself an
+	// administrator.
 	macKey, err := hkdf.Key(sha256.New, s.cfg.Keys[0].Secret, nil, "waybill auth cache", sha256.Size)
 	if err != nil {
 		return fmt.Errorf("derive cache key: %w", err)
@@ -163,9 +170,13 @@ func (s *Service) loadUser(ctx context.Context, id job.ID) (*userState, error) {
 	return stateOf(u), nil
 }
 
-// unauthenticated is the answer to everybody who does not prove who he is. It never says what was wrong with the proof.
+// unauthenticated is the answer to everybody who does not prove who he is. It never says what was
+// wrong with the proof.
 func unauthenticated() error {
-	return &job.Error{Code: job.CodeUnauthenticated, Message: "the access token or API key is missing, wrong or expired"}
+	return &job.Error{
+		Code:    job.CodeUnauthenticated,
+		Message: "the access token or API key is missing, wrong or expired",
+	}
 }
 
 func isNotFound(err error) bool { return errors.Is(err, job.ErrNotFound) }

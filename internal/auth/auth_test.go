@@ -101,8 +101,11 @@ func openLedger(t *testing.T, url string) *store.Store {
 func sqliteURL(t *testing.T) string { return "sqlite:" + filepath.Join(t.TempDir(), "waybill.db") }
 
 func testConfig() Config {
-	return Config{Keys: []SigningKey{{"k1", []byte(strings.Repeat("1", 32))}, {"k0", []byte(strings.Repeat("0", 32))}}, Open: true,
-		PasswordCost: Cost{MemoryKiB: 64, Passes: 1, Lanes: 1}}
+	return Config{
+		Keys:         []SigningKey{{"k1", []byte(strings.Repeat("1", 32))}, {"k0", []byte(strings.Repeat("0", 32))}},
+		Open:         true,
+		PasswordCost: Cost{MemoryKiB: 64, Passes: 1, Lanes: 1},
+	}
 }
 
 // setup makes a service on SQLite without Redis; change what the test is about.

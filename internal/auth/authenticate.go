@@ -11,9 +11,10 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// Authenticate says who is calling, from the values of all Authorization headers of a request. There must be one, of the
-// scheme Bearer, with an access token or an API key. Everything else is job.CodeUnauthenticated; job.CodeUnavailable means
-// that the ledger could not be asked. The principal belongs to the caller.
+// Authenticate says who is calling, from the values of all Authorization headers of a request.
+// There must be one, of the scheme Bearer, with an access token or an API key. Everything else is
+// job.CodeUnauthenticated; job.CodeUnavailable means that the ledger could not be asked. The
+// principal belongs to the caller.
 func (s *Service) Authenticate(ctx context.Context, authorization []string) (*account.Principal, error) {
 	token, ok := bearer(authorization)
 	switch {
@@ -26,7 +27,8 @@ func (s *Service) Authenticate(ctx context.Context, authorization []string) (*ac
 	}
 }
 
-// bearer takes the token out of the header. Schemes are the same in any case (RFC 9110, section 11.1), tokens are not.
+// bearer takes the token out of the header. Schemes are the same in any case (RFC 9110, section
+// 11.1), tokens are not.
 func bearer(authorization []string) (string, bool) {
 	if len(authorization) != 1 || len(authorization[0]) > maxToken+len("Bearer ") {
 		return "", false
@@ -62,7 +64,8 @@ func (s *Service) tokenPrincipal(ctx context.Context, token string) (*account.Pr
 	return s.userPrincipal(ctx, c.Subject, c.Family, f.CreatedAt)
 }
 
-// userPrincipal is a user who proved who he is by a sign-in that began at since, and ends with his password.
+// userPrincipal is a user who proved who he is by a sign-in that began at since, and ends with his
+// password.
 func (s *Service) userPrincipal(ctx context.Context, id, signIn job.ID, since time.Time) (*account.Principal, error) {
 	u, err := s.enabledUser(ctx, id)
 	if err != nil {
@@ -104,5 +107,11 @@ func (s *Service) keyPrincipal(ctx context.Context, token string) (*account.Prin
 		return nil, err
 	}
 	s.usedKeys.note(id)
-	return &account.Principal{UserID: k.UserID, Email: u.Email, Role: u.Role, KeyID: id, Scopes: slices.Clone(k.Scopes)}, nil
+	return &account.Principal{
+		UserID: k.UserID,
+		Email:  u.Email,
+		Role:   u.Role,
+		KeyID:  id,
+		Scopes: slices.Clone(k.Scopes),
+	}, nil
 }

@@ -10,9 +10,13 @@ import (
 	"github.com/waybill/waybill/store"
 )
 
-// BenchmarkAuthenticate is what a request pays for being known, with a token and with an API key that are in use.
+// BenchmarkAuthenticate is what a request pays for being known, with a token and with an API key
+// that are in use.
 func BenchmarkAuthenticate(b *testing.B) {
-	ledger, err := store.Open(b.Context(), store.Config{URL: "sqlite:" + b.TempDir() + "/waybill.db", Log: slog.New(slog.DiscardHandler)})
+	ledger, err := store.Open(
+		b.Context(),
+		store.Config{URL: "sqlite:" + b.TempDir() + "/waybill.db", Log: slog.New(slog.DiscardHandler)},
+	)
 	must(b, err)
 	b.Cleanup(func() { _ = ledger.Close() })
 	_, err = ledger.Migrate(b.Context())
@@ -23,7 +27,11 @@ func BenchmarkAuthenticate(b *testing.B) {
 	must(b, err)
 	tokens, err := s.Login(b.Context(), u.Email, goodPassword)
 	must(b, err)
-	_, key, err := s.CreateKey(b.Context(), principalOf(u), NewKey{Name: "ci", Scopes: []account.Scope{account.ScopeJobsWrite}})
+	_, key, err := s.CreateKey(
+		b.Context(),
+		principalOf(u),
+		NewKey{Name: "ci", Scopes: []account.Scope{account.ScopeJobsWrite}},
+	)
 	must(b, err)
 	for name, header := range map[string][]string{"token": {"Bearer " + tokens.Access}, "key": {"Bearer " + key}} {
 		b.Run(name, func(b *testing.B) {

@@ -8,8 +8,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Limit is a bucket that holds Burst failures and forgets one each Every. It counts as the generic cell rate algorithm does: one
-// time per bucket, at which the bucket is empty again.
+// Limit is a bucket that holds Burst failures and forgets one each Every. It counts as the generic
+// cell rate algorithm does: one time per bucket, at which the bucket is empty again.
 type Limit struct {
 	Every time.Duration
 	Burst int
@@ -17,7 +17,8 @@ type Limit struct {
 
 func (l Limit) full() time.Duration { return l.Every * time.Duration(l.Burst) }
 
-// take puts one into a bucket that is empty at t, and answers when it is empty then; or how long to wait for room.
+// take puts one into a bucket that is empty at t, and answers when it is empty then; or how long to
+// wait for room.
 func (l Limit) take(t, now time.Time) (empty time.Time, wait time.Duration) {
 	if t.Before(now) {
 		t = now
@@ -66,8 +67,9 @@ else
 end
 return 0`
 
-// buckets counts in this process first and then in Redis, where all API processes see it. A try must find room in both, so a
-// Redis that goes away, comes back empty, or is slow for a moment gives nobody a fresh start.
+// buckets counts in this process first and then in Redis, where all API processes see it. A try
+// must find room in both, so a Redis that goes away, comes back empty, or is slow for a moment
+// gives nobody a fresh start.
 type buckets struct {
 	road          *redisBreaker
 	take, putBack *redis.Script
@@ -97,7 +99,8 @@ func (b *buckets) add(ctx context.Context, name string, l Limit) (wait time.Dura
 	return time.Duration(micros) * time.Microsecond
 }
 
-// remove takes one out again. If Redis does not hear of it, the bucket there is empty a little later.
+// remove takes one out again. If Redis does not hear of it, the bucket there is empty a little
+// later.
 func (b *buckets) remove(ctx context.Context, name string, l Limit) {
 	b.removeLocal(name, l)
 	_, _ = b.run(ctx, b.putBack, name, l.Every.Microseconds())

@@ -8,8 +8,9 @@ import (
 // maxCached bounds each cache: about twice as many entries of some 200 bytes are kept at most.
 const maxCached = 20_000
 
-// cache keeps values for a while, the recently used ones longest. It has two generations: when the young one is full it
-// becomes the old one, and what was in the old one and not asked for meanwhile is gone. All steps cost the same, whatever is in it.
+// cache keeps values for a while, the recently used ones longest. It has two generations: when the
+// young one is full it becomes the old one, and what was in the old one and not asked for meanwhile
+// is gone. All steps cost the same, whatever is in it.
 type cache[K comparable, V any] struct {
 	mu         sync.Mutex
 	now        func() time.Time

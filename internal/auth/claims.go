@@ -10,7 +10,8 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// claims is the body of an access token (RFC 9068). Role is for whoever reads the token; what counts is the user's row.
+// claims is the body of an access token (RFC 9068). Role is for whoever reads the token; what
+// counts is the user's row.
 type claims struct {
 	Issuer    string       `json:"iss"`
 	Audience  string       `json:"aud"`
@@ -23,8 +24,9 @@ type claims struct {
 	IssuedAt  instant      `json:"iat"`
 }
 
-// instant is a NumericDate (RFC 7519, section 2): seconds since 1970. Fractions are read, since earlier releases wrote
-// them, and not written: many libraries take whole numbers only. 0 means that it is missing.
+// instant is a NumericDate (RFC 7519, section 2): seconds since 1970. Fractions are read, since
+// earlier releases wrote them, and not written: many libraries take whole numbers only. 0 means
+// that it is missing.
 type instant float64
 
 func instantOf(t time.Time) instant { return instant(t.Unix()) }

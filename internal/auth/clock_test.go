@@ -42,7 +42,8 @@ func TestProcessesWhoseClocksDifferTakeEachOthersSignIns(t *testing.T) {
 	}
 }
 
-// The tokens of before are refused until the ledger's clock has caught up with them: a change of password could not end them.
+// The tokens of before are refused until the ledger's clock has caught up with them: a change of
+// password could not end them.
 func TestWhatIsKeptHereEndsThoughTheLedgersClockStepsBack(t *testing.T) {
 	t.Parallel()
 	var back time.Duration

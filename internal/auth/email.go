@@ -15,8 +15,9 @@ const (
 	maxName  = 100 // characters
 )
 
-// normalEmail is how an e-mail address is stored and looked up: lower case, without outer spaces. ok is false where it can be
-// nobody's. Only ASCII is taken: two spellings of one Unicode address would be two accounts that look the same.
+// normalEmail is how an e-mail address is stored and looked up: lower case, without outer spaces.
+// ok is false where it can be nobody's. Only ASCII is taken: two spellings of one Unicode address
+// would be two accounts that look the same.
 func normalEmail(raw string) (email string, ok bool) {
 	if len(raw) > maxEmail+16 { // room for outer spaces
 		return "", false
@@ -53,8 +54,8 @@ func checkEmail(raw string) (string, error) {
 	return email, nil
 }
 
-// checkLabel is for names that people give to themselves and their keys. Outer spaces go; what a terminal or a page could
-// trip over is refused.
+// checkLabel is for names that people give to themselves and their keys. Outer spaces go; what a
+// terminal or a page could trip over is refused.
 func checkLabel(pointer, raw string, low int) (string, error) {
 	name := strings.TrimSpace(raw)
 	n := utf8.RuneCountInString(name)
@@ -63,7 +64,8 @@ func checkLabel(pointer, raw string, low int) (string, error) {
 		return "", job.Invalid(pointer, "must not be empty")
 	case n > maxName:
 		return "", job.Invalid(pointer, "may have 100 characters")
-	case !utf8.ValidString(name) || strings.ContainsFunc(name, func(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) }):
+	case !utf8.ValidString(name) || strings.ContainsFunc(name,
+		func(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) }):
 		return "", job.Invalid(pointer, "must be UTF-8 without control characters")
 	}
 	return name, nil

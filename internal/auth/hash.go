@@ -33,7 +33,8 @@ const (
 	maxWaiting = 64 // hashes that wait for a core; at 20 ms each that is about a second
 )
 
-// hasher hashes and compares passwords, never more at once than there are cores: each hash takes a core and 19 MiB.
+// hasher hashes and compares passwords, never more at once than there are cores: each hash takes a
+// core and 19 MiB.
 type hasher struct {
 	cost    Cost
 	slots   chan struct{}
@@ -56,8 +57,11 @@ func newHasher(c Cost) (*hasher, error) {
 
 // validate also bounds what a hash read from the ledger can make us spend.
 func (c Cost) validate() error {
-	if c.Passes < 1 || c.Passes > 16 || c.Lanes < 1 || c.Lanes > 16 || c.MemoryKiB < 8*uint32(c.Lanes) || c.MemoryKiB > 1<<20 {
-		return errors.New("a password's cost must be 1 to 16 passes, 1 to 16 lanes, and 8 KiB a lane to 1 GiB of memory")
+	if c.Passes < 1 || c.Passes > 16 || c.Lanes < 1 || c.Lanes > 16 || c.MemoryKiB < 8*uint32(c.Lanes) ||
+		c.MemoryKiB > 1<<20 {
+		return errors.New(
+			"a password's cost must be 1 to 16 passes, 1 to 16 lanes, and 8 KiB a lane to 1 GiB of memory",
+		)
 	}
 	return nil
 }
@@ -68,8 +72,8 @@ func (h *hasher) hash(ctx context.Context, password string) (phc string, err err
 	return phc, err
 }
 
-// verify compares password with a hash; an empty hash stands for a user who does not exist, costs the same, and never fits.
-// outdated says that the hash fits, but was made at another cost.
+// verify compares password with a hash; an empty hash stands for a user who does not exist, costs
+// the same, and never fits. outdated says that the hash fits, but was made at another cost.
 func (h *hasher) verify(ctx context.Context, password, phc string) (ok, outdated bool, err error) {
 	known := phc != ""
 	if !known {
@@ -86,12 +90,16 @@ func (h *hasher) verify(ctx context.Context, password, phc string) (ok, outdated
 	return ok, ok && cost != h.cost, err
 }
 
-// do runs f on a free core, or waits for one. Where too many wait already it refuses at once: an attack on the sign-in must
-// not take the whole machine.
+// do runs f on a free core, or waits for one. Where too many wait already it refuses at once: an
+// attack on the sign-in must not take the whole machine.
 func (h *hasher) do(ctx context.Context, f func()) error {
 	defer h.waiting.Add(-1)
 	if h.waiting.Add(1) > maxWaiting+int32(cap(h.slots)) {
-		return &job.Error{Code: job.CodeUnavailable, Message: "too many people sign in at once", RetryAfter: time.Second}
+		return &job.Error{
+			Code:       job.CodeUnavailable,
+			Message:    "too many people sign in at once",
+			RetryAfter: time.Second,
+		}
 	}
 	select {
 	case h.slots <- struct{}{}:

@@ -34,12 +34,17 @@ func (l *lateLedger) CreateSession(ctx context.Context, b *account.Session, hash
 	return l.Ledger.CreateSession(ctx, b, hash, e)
 }
 
-// The forced form of the race: the password fits, it is changed, and only then the sign-in is written, by a clock that runs.
+// The forced form of the race: the password fits, it is changed, and only then the sign-in is
+// written, by a clock that runs.
 func TestASignInIsNotWrittenWithAPasswordThatWasChangedMeanwhile(t *testing.T) {
 	t.Parallel()
 	for engine, url := range map[string]func(*testing.T) string{"postgres": func(t *testing.T) string { return testenv.Postgres(t) }, "sqlite": sqliteURL} {
 		for kind, try := range map[string]func(b *bench, email string) error{
-			"tokens": func(b *bench, email string) error { _, err := b.Login(b.t.Context(), email, goodPassword); return err },
+			"tokens": func(b *bench, email string) error {
+				_,
+					err := b.Login(b.t.Context(), email, goodPassword)
+				return err
+			},
 			"browser": func(b *bench, email string) error {
 				_, err := b.CreateSession(b.t.Context(), email, goodPassword)
 				return err

@@ -19,11 +19,13 @@ const (
 	tokenType = "at+jwt" // RFC 9068: nothing else that is signed with the same key passes for an access token
 	maxToken  = 4 << 10  // bytes; ours have about 500
 	minKey    = 32       // bytes: RFC 7518, section 3.2
-	// skew is how far the times of two API processes may lie apart. Both take the ledger's, so that their own clocks do not matter.
+	// skew is how far the times of two API processes may lie apart. Both take the ledger's, so that
+	// their own clocks do not matter.
 	skew = 30 * time.Second
 )
 
-// SigningKey is a secret for HS256 and the name by which tokens refer to it. It never prints its secret.
+// SigningKey is a secret for HS256 and the name by which tokens refer to it. It never prints its
+// secret.
 type SigningKey struct {
 	ID     string
 	Secret []byte
@@ -55,20 +57,38 @@ func newSigner(keys []SigningKey, issuer string, now, pace func() time.Time) (*s
 	kid := regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 	for i, k := range keys {
 		if !kid.MatchString(k.ID) || len(k.Secret) < minKey || s.known[k.ID] != nil {
-			return nil, fmt.Errorf("signing key %d needs an id of its own (1 to 64 of A-Z a-z 0-9 _ -) and %d bytes", i+1, minKey)
+			return nil, fmt.Errorf(
+				"signing key %d needs an id of its own (1 to 64 of A-Z a-z 0-9 _ -) and %d bytes",
+				i+1,
+				minKey,
+			)
 		}
 		s.known[k.ID] = k.Secret
 	}
-	s.parser = jwt.NewParser(jwt.WithValidMethods([]string{jwt.SigningMethodHS256.Alg()}), jwt.WithStrictDecoding(),
-		jwt.WithIssuer(issuer), jwt.WithAudience(audience), jwt.WithExpirationRequired(), jwt.WithNotBeforeRequired(), jwt.WithTimeFunc(now))
+	s.parser = jwt.NewParser(
+		jwt.WithValidMethods([]string{jwt.SigningMethodHS256.Alg()}),
+		jwt.WithStrictDecoding(),
+		jwt.WithIssuer(
+			issuer,
+		),
+		jwt.WithAudience(audience),
+		jwt.WithExpirationRequired(),
+		jwt.WithNotBeforeRequired(),
+		jwt.WithTimeFunc(now),
+	)
 	return s, nil
 }
 
-// issue makes an access token of a sign-in. It is good for as long as the sign-in is open, and AccessTTL at most.
+// issue makes an access token of a sign-in. It is good for as long as the sign-in is open, and
+// AccessTTL at most.
 func (s *signer) issue(u *account.User, family job.ID) (string, error) {
 	now := s.now()
-	t := jwt.NewWithClaims(jwt.SigningMethodHS256, &claims{Issuer: s.issuer, Audience: audience, Subject: u.ID, Role: u.Role,
-		Family: family, ID: job.NewID(), IssuedAt: instantOf(now), NotBefore: instantOf(now.Add(-skew)), Expires: instantOf(now.Add(AccessTTL))})
+	t := jwt.NewWithClaims(
+		jwt.SigningMethodHS256,
+		&claims{Issuer: s.issuer, Audience: audience, Subject: u.ID, Role: u.Role,
+			Family: family, ID: job.NewID(), IssuedAt: instantOf(now), NotBefore: instantOf(now.Add(-skew)),
+			Expires: instantOf(now.Add(AccessTTL))},
+	)
 	t.Header["typ"], t.Header["kid"] = tokenType, s.current.ID
 	signed, err := t.SignedString(s.current.Secret)
 	if err != nil {
@@ -77,7 +97,8 @@ func (s *signer) issue(u *account.User, family job.ID) (string, error) {
 	return signed, nil
 }
 
-// verify answers what a token says, if we said it and it holds at this moment. Its errors are for tests, not for callers.
+// verify answers what a token says, if we said it and it holds at this moment. Its errors are for
+// tests, not for callers.
 func (s *signer) verify(token string) (*claims, error) {
 	if len(token) > maxToken {
 		return nil, errors.New("not a token of ours")
@@ -100,8 +121,9 @@ func (s *signer) verify(token string) (*claims, error) {
 	return c, nil
 }
 
-// keyFor finds the key that a header names, by its exact id. A header has alg, typ and kid and nothing else: no jku, jwk or
-// x5u that brings a key along, and no crit that asks for rules which we don't know.
+// keyFor finds the key that a header names, by its exact id. A header has alg, typ and kid and
+// nothing else: no jku, jwk or x5u that brings a key along, and no crit that asks for rules which
+// we don't know.
 func (s *signer) keyFor(t *jwt.Token) (any, error) {
 	kid, _ := t.Header["kid"].(string)
 	secret, ok := s.known[kid]

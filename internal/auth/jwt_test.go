@@ -151,7 +151,8 @@ func TestWrongAccessTokensAreRefused(t *testing.T) {
 	}
 }
 
-// sparing is another character of base64 that differs from c in the last bit only, which a signature's 43rd character has to spare.
+// sparing is another character of base64 that differs from c in the last bit only, which a
+// signature's 43rd character has to spare.
 func sparing(c byte) byte {
 	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 	return alphabet[strings.IndexByte(alphabet, c)^1]
@@ -161,8 +162,11 @@ func rsaToken(t *testing.T, user job.ID, now time.Time) string {
 	t.Helper()
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	must(t, err)
-	token := jwt.NewWithClaims(jwt.SigningMethodRS256, jwt.MapClaims{"iss": "waybill", "aud": "waybill", "sub": user.String(),
-		"exp": now.Add(time.Minute).Unix(), "nbf": now.Unix(), "iat": now.Unix()})
+	token := jwt.NewWithClaims(
+		jwt.SigningMethodRS256,
+		jwt.MapClaims{"iss": "waybill", "aud": "waybill", "sub": user.String(),
+			"exp": now.Add(time.Minute).Unix(), "nbf": now.Unix(), "iat": now.Unix()},
+	)
 	token.Header["typ"], token.Header["kid"] = "at+jwt", "k1"
 	text, err := token.SignedString(key)
 	must(t, err)
@@ -191,7 +195,9 @@ func TestTheTimesInATokenAreWholeSeconds(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	b.clock.pass(123456 * time.Microsecond)
-	body, err := base64.RawURLEncoding.DecodeString(strings.Split(b.login(b.user("ann@example.com", account.RoleUser).Email).Access, ".")[1])
+	body, err := base64.RawURLEncoding.DecodeString(
+		strings.Split(b.login(b.user("ann@example.com", account.RoleUser).Email).Access, ".")[1],
+	)
 	must(t, err)
 	var times struct{ Exp, Nbf, Iat json.Number }
 	must(t, json.Unmarshal(body, &times))
@@ -206,9 +212,12 @@ func TestHeadersThatNameNobodyAreRefused(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	token := b.login(b.user("ann@example.com", account.RoleUser).Email).Access
-	for _, values := range [][]string{nil, {}, {""}, {"Bearer"}, {"Bearer "}, {token}, {"Bearer " + token, "Bearer " + token}, {"Bearer " + token, ""},
-		{"Basic YW5uOnB3"}, {"bearer junk"}, {"Bearer\t" + token}, {"Bearer " + token + " "}, {"Bearer " + token + ", Bearer " + token},
-		{"Bearer  " + token + "\x00"}, {" Bearer " + token}, {"Token " + token}, {"Bearer " + strings.Repeat("a", 1<<20)}} {
+	for _, values := range [][]string{nil, {}, {""}, {"Bearer"}, {"Bearer "}, {token},
+		{"Bearer " + token, "Bearer " + token}, {"Bearer " + token, ""},
+		{"Basic YW5uOnB3"}, {"bearer junk"}, {"Bearer\t" + token}, {"Bearer " + token + " "},
+		{"Bearer " + token + ", Bearer " + token},
+		{"Bearer  " + token + "\x00"}, {" Bearer " + token}, {"Token " + token},
+		{"Bearer " + strings.Repeat("a", 1<<20)}} {
 		if _, err := b.Authenticate(t.Context(), values); job.CodeOf(err) != job.CodeUnauthenticated {
 			t.Errorf("%.60q: %v", values, err)
 		}
@@ -224,21 +233,30 @@ func TestSecretsOfSigningKeysAreNotPrinted(t *testing.T) {
 	t.Parallel()
 	cfg := testConfig()
 	for _, format := range []string{"%v", "%+v", "%#v", "%s"} {
-		if text := fmt.Sprintf(format, cfg.Keys); strings.Contains(text, "1111") || strings.Contains(text, "49, 49") || strings.Contains(text, "49 49") {
+		if text := fmt.Sprintf(format, cfg.Keys); strings.Contains(text, "1111") || strings.Contains(text, "49, 49") ||
+			strings.Contains(text, "49 49") {
 			t.Errorf("%s prints %s", format, text)
 		}
 	}
 }
 
-// Property: whatever stands in the header, it is answered without a panic, and nobody comes in who was not given a token.
+// Property: whatever stands in the header, it is answered without a panic, and nobody comes in who
+// was not given a token.
 func FuzzAuthenticate(f *testing.F) {
-	for _, seed := range []string{"", "Bearer ", "Bearer a.b.c", "Bearer eyJhbGciOiJub25lIn0.e30.", "bearer wb_", "Basic Og==",
+	for _, seed := range []string{"", "Bearer ", "Bearer a.b.c", "Bearer eyJhbGciOiJub25lIn0.e30.", "bearer wb_",
+		"Basic Og==",
 		"Bearer wb_" + strings.Repeat("0", idLen) + strings.Repeat("A", secretLen), "Bearer " + strings.Repeat(".", 50),
-		"Bearer " + forge(object{"alg": "HS256", "typ": "at+jwt", "kid": "k1"}, object{"exp": 1e308, "iat": -1}, []byte(strings.Repeat("1", 32)))} {
+		"Bearer " + forge(object{"alg": "HS256", "typ": "at+jwt", "kid": "k1"}, object{"exp": 1e308, "iat": -1},
+			[]byte(strings.Repeat("1", 32)))} {
 		f.Add(seed)
 	}
 	now := time.Now()
-	signer, err := newSigner([]SigningKey{{"k1", []byte(strings.Repeat("1", 32))}}, "", func() time.Time { return now }, func() time.Time { return now })
+	signer, err := newSigner(
+		[]SigningKey{{"k1", []byte(strings.Repeat("1", 32))}},
+		"",
+		func() time.Time { return now },
+		func() time.Time { return now },
+	)
 	must(f, err)
 	f.Fuzz(func(t *testing.T, header string) {
 		token, ok := bearer([]string{header})

@@ -36,7 +36,8 @@ type NewKey struct {
 	ExpiresAt time.Time       // zero: never
 }
 
-// CreateKey makes an API key for the caller and answers it with its text, which is shown this once and not stored.
+// CreateKey makes an API key for the caller and answers it with its text, which is shown this once
+// and not stored.
 func (s *Service) CreateKey(ctx context.Context, caller *account.Principal, n NewKey) (*account.Key, string, error) {
 	if err := n.check(s.now()); err != nil {
 		return nil, "", err
@@ -82,8 +83,8 @@ func (s *Service) Keys(ctx context.Context, userID, before job.ID, limit int) ([
 	return s.ledger.Keys(ctx, userID, before, limit)
 }
 
-// RevokeKey ends an API key of a user, who is the caller or, for an administrator, anybody: in this process at once, in the
-// others within seconds.
+// RevokeKey ends an API key of a user, who is the caller or, for an administrator, anybody: in this
+// process at once, in the others within seconds.
 func (s *Service) RevokeKey(ctx context.Context, caller *account.Principal, userID, id job.ID) error {
 	r := s.request(ctx, caller, leastFor(caller, userID), KeyRevoked, id.String(), ofUser(caller, userID))
 	err := s.ledger.DeleteKey(ctx, r, userID, id)
@@ -94,7 +95,8 @@ func (s *Service) RevokeKey(ctx context.Context, caller *account.Principal, user
 	return err
 }
 
-// leastFor is the role that a change of the user's account needs: for one's own any, for another's that of an administrator.
+// leastFor is the role that a change of the user's account needs: for one's own any, for another's
+// that of an administrator.
 func leastFor(caller *account.Principal, userID job.ID) account.Role {
 	if caller.UserID == userID {
 		return account.RoleUser

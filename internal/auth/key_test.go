@@ -16,9 +16,14 @@ import (
 func TestAKeyStandsForItsOwnerWithinItsScopes(t *testing.T) {
 	forEachLedger(t, func(t *testing.T, b *bench) {
 		u := b.user("ann@example.com", account.RoleOperator)
-		k, text, err := b.CreateKey(t.Context(), principalOf(u), NewKey{Name: " ci ", Scopes: []account.Scope{account.ScopeQueuesRead, account.ScopeQueuesRead}})
+		k, text, err := b.CreateKey(
+			t.Context(),
+			principalOf(u),
+			NewKey{Name: " ci ", Scopes: []account.Scope{account.ScopeQueuesRead, account.ScopeQueuesRead}},
+		)
 		must(t, err)
-		if k.Name != "ci" || !slices.Equal(k.Scopes, []account.Scope{account.ScopeQueuesRead}) || !k.ExpiresAt.IsZero() {
+		if k.Name != "ci" || !slices.Equal(k.Scopes, []account.Scope{account.ScopeQueuesRead}) ||
+			!k.ExpiresAt.IsZero() {
 			t.Errorf("made %+v", k)
 		}
 		p, err := b.authenticate(text)
@@ -52,18 +57,19 @@ func TestWrongKeysAreRefused(t *testing.T) {
 	for name, token := range map[string]string{
 		"right id with wrong secret":     text[:cut] + newSecret(),
 		"right id with another's secret": text[:cut] + other[cut:],
-		"unknown id":                     strings.Replace(other, other[3:cut], strings.ReplaceAll(job.NewID().String(), "-", ""), 1),
-		"lower case":                     strings.ToLower(text),
-		"upper case":                     strings.ToUpper(text),
-		"id in upper case":               text[:3] + strings.ToUpper(text[3:cut]) + text[cut:],
-		"trailing newline":               text + "\n",
-		"trailing space":                 text + " ",
-		"one character more":             text + "A",
-		"one character less":             text[:len(text)-1],
-		"id only":                        text[:cut],
-		"prefix only":                    keyPrefix,
-		"two prefixes":                   keyPrefix + text,
-		"id that is no UUIDv7":           keyPrefix + strings.Repeat("0", idLen) + text[cut:],
+		"unknown id": strings.Replace(other, other[3:cut],
+			strings.ReplaceAll(job.NewID().String(), "-", ""), 1),
+		"lower case":           strings.ToLower(text),
+		"upper case":           strings.ToUpper(text),
+		"id in upper case":     text[:3] + strings.ToUpper(text[3:cut]) + text[cut:],
+		"trailing newline":     text + "\n",
+		"trailing space":       text + " ",
+		"one character more":   text + "A",
+		"one character less":   text[:len(text)-1],
+		"id only":              text[:cut],
+		"prefix only":          keyPrefix,
+		"two prefixes":         keyPrefix + text,
+		"id that is no UUIDv7": keyPrefix + strings.Repeat("0", idLen) + text[cut:],
 	} {
 		if _, err := b.authenticate(token); job.CodeOf(err) != job.CodeUnauthenticated {
 			t.Errorf("%s: %v", name, err)
@@ -77,7 +83,11 @@ func TestAKeyEndsWhenItIsRevokedOrExpires(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	u, stranger := b.user("ann@example.com", account.RoleUser), b.user("eve@example.com", account.RoleAdmin)
-	short, shortText, err := b.CreateKey(t.Context(), principalOf(u), NewKey{Name: "short", ExpiresAt: b.clock.now().Add(time.Second)})
+	short, shortText, err := b.CreateKey(
+		t.Context(),
+		principalOf(u),
+		NewKey{Name: "short", ExpiresAt: b.clock.now().Add(time.Second)},
+	)
 	must(t, err)
 	long, longText, err := b.CreateKey(t.Context(), principalOf(u), NewKey{Name: "long"})
 	must(t, err)
@@ -106,12 +116,17 @@ func TestKeysThatMakeNoSenseAreRefusedWithEveryMistake(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	p := principalOf(b.user("ann@example.com", account.RoleUser))
-	_, _, err := b.CreateKey(t.Context(), p, NewKey{Name: " ", Scopes: []account.Scope{"jobs"}, ExpiresAt: b.clock.now()})
+	_, _, err := b.CreateKey(
+		t.Context(),
+		p,
+		NewKey{Name: " ", Scopes: []account.Scope{"jobs"}, ExpiresAt: b.clock.now()},
+	)
 	var e *job.Error
 	if !errors.As(err, &e) || e.Code != job.CodeInvalid || len(e.Fields) != 3 {
 		t.Errorf("got %v", err)
 	}
-	for _, n := range []NewKey{{Name: strings.Repeat("n", 101)}, {Name: "a\nb"}, {Name: "\u202eevil"}, {Name: "x", ExpiresAt: b.clock.now().Add(MaxKeyTTL + time.Hour)}} {
+	for _, n := range []NewKey{{Name: strings.Repeat("n", 101)}, {Name: "a\nb"}, {Name: "\u202eevil"},
+		{Name: "x", ExpiresAt: b.clock.now().Add(MaxKeyTTL + time.Hour)}} {
 		_, _, err := b.CreateKey(t.Context(), p, n)
 		wantCode(t, err, job.CodeInvalid)
 	}
@@ -172,7 +187,8 @@ func TestNothingThatIsLoggedOrKeptHoldsASecret(t *testing.T) {
 			everything += name + value
 		}
 	}
-	for _, secret := range []string{goodPassword, "wrong horse", tokens.Access, tokens.Refresh, next.Refresh, tab, key, key[3+idLen:]} {
+	for _, secret := range []string{goodPassword, "wrong horse", tokens.Access, tokens.Refresh, next.Refresh, tab, key,
+		key[3+idLen:]} {
 		if strings.Contains(everything, secret) {
 			t.Errorf("%.20q… is kept in %s", secret, everything)
 		}

@@ -18,8 +18,8 @@ type Tokens struct {
 	PasswordChangeRequired bool
 }
 
-// Login exchanges an e-mail and password for tokens. An unknown user, a wrong password and a disabled account get the same
-// answer, after the same time. Who fails often gets job.CodeTooMany.
+// Login exchanges an e-mail and password for tokens. An unknown user, a wrong password and a
+// disabled account get the same answer, after the same time. Who fails often gets job.CodeTooMany.
 func (s *Service) Login(ctx context.Context, email, password string) (Tokens, error) {
 	refresh, id := newRefresh(), job.NewID()
 	u, err := s.signIn(ctx, email, password, func(u *account.User) error {
@@ -43,10 +43,16 @@ func (s *Service) tokens(u *account.User, family job.ID, refresh refreshToken) (
 	if err != nil {
 		return Tokens{}, err
 	}
-	return Tokens{Access: access, Refresh: refresh.String(), ExpiresIn: AccessTTL, PasswordChangeRequired: u.PasswordChangeRequired}, nil
+	return Tokens{
+		Access:                 access,
+		Refresh:                refresh.String(),
+		ExpiresIn:              AccessTTL,
+		PasswordChangeRequired: u.PasswordChangeRequired,
+	}, nil
 }
 
-// later keeps what begins after a change of password from being taken for what began before it, when two clocks disagree.
+// later keeps what begins after a change of password from being taken for what began before it,
+// when two clocks disagree.
 func later(a, b time.Time) time.Time {
 	if a.Before(b) {
 		return b
@@ -54,10 +60,15 @@ func later(a, b time.Time) time.Time {
 	return a
 }
 
-// signIn checks an e-mail and password, and opens the sign-in. Whether there is such a user may not show: not in the answer,
-// nor in its time. To compare a password takes long: open must answer job.CodeConflict where the account was changed
-// meanwhile, and the password is compared with what stands there then.
-func (s *Service) signIn(ctx context.Context, rawEmail, password string, open func(*account.User) error) (*account.User, error) {
+// signIn checks an e-mail and password, and opens the sign-in. Whether there is such a user may not
+// show: not in the answer, nor in its time. To compare a password takes long: open must answer
+// job.CodeConflict where the account was changed meanwhile, and the password is compared with what
+// stands there then.
+func (s *Service) signIn(
+	ctx context.Context,
+	rawEmail, password string,
+	open func(*account.User) error,
+) (*account.User, error) {
 	if err := checkPassword("/password", password); err != nil {
 		return nil, err
 	}
@@ -130,8 +141,8 @@ func (s *Service) rehash(ctx context.Context, u *account.User, password string) 
 	u.PasswordHash = hash
 }
 
-// recordFailure names the account, if there is one. What was typed instead is not kept: it may be a password. Entries are
-// bounded: who fails all the time does not fill the ledger.
+// recordFailure names the account, if there is one. What was typed instead is not kept: it may be a
+// password. Entries are bounded: who fails all the time does not fill the ledger.
 func (s *Service) recordFailure(ctx context.Context, u *account.User) {
 	e := by(nil, SignInFailed, "", map[string]string{"reason": "no such account"})
 	if u != nil {

@@ -22,8 +22,10 @@ func TestAStrangerCannotTellWhichPartWasWrong(t *testing.T) {
 	must(t, err)
 	var answers []string
 	for _, try := range [][2]string{
-		{u.Email, "wrong horse"}, {"nobody@example.com", goodPassword}, {gone.Email, goodPassword}, {"not an address", goodPassword},
-		{u.Email, goodPassword + " "}, {u.Email, strings.ToUpper(goodPassword)}, {"", goodPassword}, {strings.Repeat("a", 1<<20), goodPassword},
+		{u.Email, "wrong horse"}, {"nobody@example.com", goodPassword}, {gone.Email, goodPassword},
+		{"not an address", goodPassword},
+		{u.Email, goodPassword + " "}, {u.Email, strings.ToUpper(goodPassword)}, {"", goodPassword},
+		{strings.Repeat("a", 1<<20), goodPassword},
 	} {
 		_, err := b.Login(t.Context(), try[0], try[1])
 		wantCode(t, err, job.CodeUnauthenticated)
@@ -41,7 +43,8 @@ func TestAStrangerCannotTellWhichPartWasWrong(t *testing.T) {
 	}
 }
 
-// Hashing is nearly all that a sign-in costs. How long it takes is the machine's matter; that everybody pays it once is ours.
+// Hashing is nearly all that a sign-in costs. How long it takes is the machine's matter; that
+// everybody pays it once is ours.
 func TestAnUnknownUserCostsAsMuchAsAWrongPassword(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -65,7 +68,8 @@ func TestAnUnknownUserCostsAsMuchAsAWrongPassword(t *testing.T) {
 func TestPasswordsAreKeptExactly(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	for i, password := range []string{"  outer spaces  ", "😀😀😀😀😀😀😀😀", "tab\tand\nline", strings.Repeat("x", MaxPassword), "passw\u00f6rd", "passwo\u0308rd"} {
+	for i, password := range []string{"  outer spaces  ", "😀😀😀😀😀😀😀😀", "tab\tand\nline",
+		strings.Repeat("x", MaxPassword), "passw\u00f6rd", "passwo\u0308rd"} {
 		email := string(rune('a'+i)) + "@example.com"
 		_, err := b.Register(t.Context(), NewUser{Email: email, Password: password})
 		must(t, err)
@@ -89,12 +93,14 @@ func TestImpossiblePasswordsAreRefusedBeforeHashing(t *testing.T) {
 		b.hasher.slots <- struct{}{}
 	}
 	for name, password := range map[string]string{
-		"1 MB": strings.Repeat("x", 1<<20), "7 characters": "1234567", "7 emoji": "😀😀😀😀😀😀😀", "NUL": "12345678\x00", "no UTF-8": "12345678\xff", "empty": "",
+		"1 MB": strings.Repeat("x", 1<<20), "7 characters": "1234567", "7 emoji": "😀😀😀😀😀😀😀", "NUL": "12345678\x00",
+		"no UTF-8": "12345678\xff", "empty": "",
 		"1025 bytes": strings.Repeat("x", MaxPassword+1),
 	} {
 		_, err := b.Register(t.Context(), NewUser{Email: "ann@example.com", Password: password})
 		var e *job.Error
-		if !errors.As(err, &e) || e.Code != job.CodeInvalid || len(e.Fields) != 1 || e.Fields[0].Pointer != "/password" {
+		if !errors.As(err, &e) || e.Code != job.CodeInvalid || len(e.Fields) != 1 ||
+			e.Fields[0].Pointer != "/password" {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -130,11 +136,17 @@ func TestTooManyHashesAtOnceAreRefusedNotQueuedForEver(t *testing.T) {
 		all.Go(func() { _, _ = b.hasher.hash(t.Context(), "waits") })
 	}
 	testenv.Eventually(t, 10*time.Second, func() bool { return b.hasher.waiting.Load() == maxWaiting }, "nobody waits")
-	// The slots held above were not taken through do, so there is still room for as many as there are slots.
+	// The slots held above were not taken through do, so there is still room for as many as there
+	// are slots.
 	for range cap(b.hasher.slots) {
 		all.Go(func() { _, _ = b.hasher.hash(t.Context(), "waits") })
 	}
-	testenv.Eventually(t, 10*time.Second, func() bool { return b.hasher.waiting.Load() == maxWaiting+int32(cap(b.hasher.slots)) }, "not full")
+	testenv.Eventually(
+		t,
+		10*time.Second,
+		func() bool { return b.hasher.waiting.Load() == maxWaiting+int32(cap(b.hasher.slots)) },
+		"not full",
+	)
 	_, err := b.hasher.hash(t.Context(), "one too many")
 	wantCode(t, err, job.CodeUnavailable)
 	for range cap(b.hasher.slots) {
@@ -151,8 +163,10 @@ func TestHashesThatAreNotOursAreRefused(t *testing.T) {
 	if _, _, _, err := parsePHC(good); err != nil {
 		t.Fatal(err)
 	}
-	for _, phc := range []string{"", "$", "x", strings.Replace(good, "argon2id", "argon2i", 1), strings.Replace(good, "v=19", "v=16", 1),
-		strings.Replace(good, "t=2", "t=0", 1), strings.Replace(good, "m=19456", "m=4294967295", 1), strings.Replace(good, "p=1", "p=0", 1),
+	for _, phc := range []string{"", "$", "x", strings.Replace(good, "argon2id", "argon2i", 1),
+		strings.Replace(good, "v=19", "v=16", 1),
+		strings.Replace(good, "t=2", "t=0", 1), strings.Replace(good, "m=19456", "m=4294967295", 1),
+		strings.Replace(good, "p=1", "p=0", 1),
 		good + "$", good[:len(good)-40], "$argon2id$v=19$m=64,t=1,p=1$$"} {
 		if _, _, _, err := parsePHC(phc); err == nil {
 			t.Errorf("%q was taken", phc)

@@ -13,8 +13,9 @@ func (s *Service) Rename(ctx context.Context, caller *account.Principal, name st
 	return s.change(ctx, caller, account.RoleUser, caller.UserID, account.Change{Name: &name})
 }
 
-// ChangePassword replaces the caller's password. It ends every sign-in, this one too; API keys stay. Wrong current passwords
-// are counted, so that a stolen access token is no way to guess: job.CodeTooMany.
+// ChangePassword replaces the caller's password. It ends every sign-in, this one too; API keys
+// stay. Wrong current passwords are counted, so that a stolen access token is no way to guess:
+// job.CodeTooMany.
 func (s *Service) ChangePassword(ctx context.Context, caller *account.Principal, current, next string) error {
 	var m fieldErrors
 	m.add(checkPassword("/current_password", current))
@@ -62,14 +63,18 @@ func (s *Service) setPassword(ctx context.Context, caller *account.Principal, u 
 	if err != nil {
 		return err
 	}
-	ended, err := s.ledger.SetPassword(ctx, s.request(ctx, caller, account.RoleUser, PasswordChanged, u.ID.String(), nil),
-		account.PasswordChange{UserID: u.ID, OldHash: u.PasswordHash, NewHash: hash, ValidAfter: s.cut()})
+	ended, err := s.ledger.SetPassword(
+		ctx,
+		s.request(ctx, caller, account.RoleUser, PasswordChanged, u.ID.String(), nil),
+		account.PasswordChange{UserID: u.ID, OldHash: u.PasswordHash, NewHash: hash, ValidAfter: s.cut()},
+	)
 	s.forget(ctx, u.ID, ended) // after an error too: the change may have been made
 	return err
 }
 
-// cut is the time before which sign-ins are refused from now on. It lies a millisecond ahead, so that one which was made at
-// this very moment does not escape; the sign-ins that the ledger knows of are ended there in any case.
+// cut is the time before which sign-ins are refused from now on. It lies a millisecond ahead, so
+// that one which was made at this very moment does not escape; the sign-ins that the ledger knows
+// of are ended there in any case.
 func (s *Service) cut() time.Time {
 	return s.now().UTC().Truncate(time.Millisecond).Add(time.Millisecond)
 }

@@ -19,7 +19,8 @@ func WithOrigin(ctx context.Context, o *Origin) context.Context {
 	return context.WithValue(ctx, originKey{}, o)
 }
 
-// OriginOf answers what WithOrigin was given; the zero Origin for what did not come over the network.
+// OriginOf answers what WithOrigin was given; the zero Origin for what did not come over the
+// network.
 func OriginOf(ctx context.Context) Origin {
 	if o, ok := ctx.Value(originKey{}).(*Origin); ok {
 		return *o
@@ -27,8 +28,8 @@ func OriginOf(ctx context.Context) Origin {
 	return Origin{}
 }
 
-// network is whom failures are counted against: an IPv4 address, or the /64 of an IPv6 one, which one customer has for
-// himself. Empty: nobody to count against.
+// network is whom failures are counted against: an IPv4 address, or the /64 of an IPv6 one, which
+// one customer has for himself. Empty: nobody to count against.
 func (o Origin) network() string {
 	ip, err := netip.ParseAddr(o.IP)
 	if err != nil {

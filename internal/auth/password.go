@@ -8,7 +8,8 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// What a password may be. It is kept exactly: neither trimmed nor normalised. Spaces and emoji are as good as anything.
+// What a password may be. It is kept exactly: neither trimmed nor normalised. Spaces and emoji are
+// as good as anything.
 const (
 	MinPassword = 8    // characters
 	MaxPassword = 1024 // bytes, so that nobody makes us hash a megabyte
@@ -44,12 +45,14 @@ func checkNewPassword(pointer, password, email string) error {
 	return nil
 }
 
-// commonPasswords has one password a line, in lower case, sorted by bytes; tools/common-passwords.sh renews it.
+// commonPasswords has one password a line, in lower case, sorted by bytes;
+// tools/common-passwords.sh renews it.
 //
 //go:embed common_passwords.txt
 var commonPasswords string
 
-// isCommon searches the list where it lies: it is needed only when a password is set, and costs no memory of its own.
+// isCommon searches the list where it lies: it is needed only when a password is set, and costs no
+// memory of its own.
 func isCommon(lower string) bool {
 	low, high := 0, len(commonPasswords)
 	for low < high {

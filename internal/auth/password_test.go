@@ -18,7 +18,16 @@ func TestPasswordsThatAreGuessedFirstAreRefused(t *testing.T) {
 		return errors.As(err, &e) && e.Code == job.CodeInvalid && len(e.Fields) == 1 && e.Fields[0].Pointer == pointer
 	}
 	const email = "ann.longname@example.com"
-	weak := []string{"password", "Password1", "12345678", "qwertyuiop", "iloveyou", email, "Ann.LongName@example.com", "ann.longname"}
+	weak := []string{
+		"password",
+		"Password1",
+		"12345678",
+		"qwertyuiop",
+		"iloveyou",
+		email,
+		"Ann.LongName@example.com",
+		"ann.longname",
+	}
 	for _, password := range weak {
 		if _, err := b.Register(t.Context(), NewUser{Email: email, Password: password}); !refused(err, "/password") {
 			t.Errorf("registered with %q: %v", password, err)
@@ -26,7 +35,10 @@ func TestPasswordsThatAreGuessedFirstAreRefused(t *testing.T) {
 	}
 	u := b.user(email, account.RoleUser)
 	for _, password := range append(weak, goodPassword) { // the last is the one of before
-		if err := b.ChangePassword(t.Context(), principalOf(u), goodPassword, password); !refused(err, "/new_password") {
+		if err := b.ChangePassword(t.Context(), principalOf(u), goodPassword, password); !refused(
+			err,
+			"/new_password",
+		) {
 			t.Errorf("changed to %q: %v", password, err)
 		}
 	}
@@ -47,7 +59,8 @@ func TestEveryCommonPasswordIsFound(t *testing.T) {
 			t.Fatalf("line %d, %q, is not found", i+1, line)
 		}
 	}
-	for _, other := range []string{"", "\n", lines[0] + "\n" + lines[1], "correct horse", lines[0][:len(lines[0])-1] + "\x00", "\U0010ffff"} {
+	for _, other := range []string{"", "\n", lines[0] + "\n" + lines[1], "correct horse", lines[0][:len(lines[0])-1] +
+		"\x00", "\U0010ffff"} {
 		if isCommon(other) {
 			t.Errorf("%q is found", other)
 		}

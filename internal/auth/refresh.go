@@ -7,16 +7,21 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// Refresh exchanges a refresh token for new tokens. Each is good once: of two callers at once one at most succeeds, and a
-// token that comes a second time ends its family, since somebody else must have it. A client whose answer was lost signs in again.
+// Refresh exchanges a refresh token for new tokens. Each is good once: of two callers at once one
+// at most succeeds, and a token that comes a second time ends its family, since somebody else must
+// have it. A client whose answer was lost signs in again.
 func (s *Service) Refresh(ctx context.Context, token string) (Tokens, error) {
 	old, ok := parseRefresh(token)
 	if !ok {
 		return Tokens{}, badRefresh()
 	}
 	now, next, o := s.stamp(), old.next(), OriginOf(ctx)
-	done, err := s.ledger.Rotate(ctx, account.Rotation{KeyHash: old.keyHash(), OldHash: old.tokenHash(), NewHash: next.tokenHash(),
-		At: now, ExpiresAt: now.Add(RefreshTTL), CreatedAfter: now.Add(-s.cfg.SignInTTL), IP: o.IP, UserAgent: o.UserAgent})
+	done, err := s.ledger.Rotate(
+		ctx,
+		account.Rotation{KeyHash: old.keyHash(), OldHash: old.tokenHash(), NewHash: next.tokenHash(),
+			At: now, ExpiresAt: now.Add(RefreshTTL), CreatedAfter: now.Add(-s.cfg.SignInTTL), IP: o.IP,
+			UserAgent: o.UserAgent},
+	)
 	switch {
 	case isNotFound(err):
 		return Tokens{}, badRefresh()
@@ -37,7 +42,10 @@ func (s *Service) Refresh(ctx context.Context, token string) (Tokens, error) {
 }
 
 func badRefresh() error {
-	return &job.Error{Code: job.CodeUnauthenticated, Message: "the refresh token is wrong, used, revoked or expired: sign in again"}
+	return &job.Error{
+		Code:    job.CodeUnauthenticated,
+		Message: "the refresh token is wrong, used, revoked or expired: sign in again",
+	}
 }
 
 func (s *Service) recordReuse(ctx context.Context, f *account.Family) {
@@ -45,15 +53,22 @@ func (s *Service) recordReuse(ctx context.Context, f *account.Family) {
 	s.Record(ctx, by(nil, RefreshReused, f.UserID.String(), map[string]string{"family": f.ID.String()}))
 }
 
-// Logout ends the family of a refresh token, whichever of its tokens it is. To end what does not live is no mistake.
-// Access tokens that were made from it end with it: at once in this process, within seconds in the others.
+// Logout ends the family of a refresh token, whichever of its tokens it is. To end what does not
+// live is no mistake. Access tokens that were made from it end with it: at once in this process,
+// within seconds in the others.
 func (s *Service) Logout(ctx context.Context, token string) error {
 	t, ok := parseRefresh(token)
 	if !ok {
 		return nil
 	}
 	f, err := s.ledger.EndFamily(ctx, t.keyHash(), func(f *account.Family) account.AuditEntry {
-		return s.entry(ctx, &account.Principal{UserID: f.UserID}, UserSignedOut, f.UserID.String(), map[string]string{"family": f.ID.String()})
+		return s.entry(
+			ctx,
+			&account.Principal{UserID: f.UserID},
+			UserSignedOut,
+			f.UserID.String(),
+			map[string]string{"family": f.ID.String()},
+		)
 	})
 	switch {
 	case isNotFound(err):

@@ -16,7 +16,8 @@ type NewUser struct {
 	Role     account.Role // Register makes it account.RoleUser
 }
 
-// check names every mistake at once, and brings the values into the form in which they are stored. The password stays as it is.
+// check names every mistake at once, and brings the values into the form in which they are stored.
+// The password stays as it is.
 func (n *NewUser) check() error {
 	var m fieldErrors
 	email, err := checkEmail(n.Email)
@@ -33,12 +34,15 @@ func (n *NewUser) check() error {
 
 // Register makes an account for whoever asks, where registration is open.
 //
-// Where the e-mail has an account already, the answer and its time are the same, with an id that belongs to nobody, and nothing
-// is stored: a stranger does not learn who has an account. (He who then tries to sign in does find out; only a confirmation by
-// e-mail could close that.)
+// Where the e-mail has an account already, the answer and its time are the same, with an id that
+// belongs to nobody, and nothing is stored: a stranger does not learn who has an account. (He who
+// then tries to sign in does find out; only a confirmation by e-mail could close that.)
 func (s *Service) Register(ctx context.Context, n NewUser) (*account.User, error) {
 	if !s.cfg.Open {
-		return nil, &job.Error{Code: job.CodeForbidden, Message: "registration is closed: ask an administrator for an account"}
+		return nil, &job.Error{
+			Code:    job.CodeForbidden,
+			Message: "registration is closed: ask an administrator for an account",
+		}
 	}
 	n.Role = account.RoleUser
 	if err := n.check(); err != nil {
@@ -57,18 +61,32 @@ func (s *Service) Register(ctx context.Context, n NewUser) (*account.User, error
 		return nil, err
 	}
 	if known {
-		s.Record(ctx, by(nil, UserRegistered, u.Email, map[string]string{"account": "existed before: nothing was changed"}))
+		s.Record(
+			ctx,
+			by(nil, UserRegistered, u.Email, map[string]string{"account": "existed before: nothing was changed"}),
+		)
 	}
 	return u, nil
 }
 
-// create writes the account together with the audit entry of what request answers. After job.CodeConflict it answers what
-// would have been written.
-func (s *Service) create(ctx context.Context, n NewUser, request func(*account.User) account.Request) (*account.User, error) {
+// create writes the account together with the audit entry of what request answers. After
+// job.CodeConflict it answers what would have been written.
+func (s *Service) create(
+	ctx context.Context,
+	n NewUser,
+	request func(*account.User) account.Request,
+) (*account.User, error) {
 	hash, err := s.hasher.hash(ctx, n.Password)
 	if err != nil {
 		return nil, err
 	}
-	u := &account.User{ID: job.NewID(), Email: n.Email, Name: n.Name, Role: n.Role, PasswordHash: hash, CreatedAt: s.stamp()}
+	u := &account.User{
+		ID:           job.NewID(),
+		Email:        n.Email,
+		Name:         n.Name,
+		Role:         n.Role,
+		PasswordHash: hash,
+		CreatedAt:    s.stamp(),
+	}
 	return u, s.ledger.CreateUser(ctx, request(u), u)
 }

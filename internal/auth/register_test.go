@@ -14,9 +14,14 @@ func TestRegisteringAKnownEmailLooksLikeAnyOther(t *testing.T) {
 	b := setup(t)
 	first, err := b.Register(t.Context(), NewUser{Email: "ann@example.com", Password: goodPassword, Name: "Ann"})
 	must(t, err)
-	second, err := b.Register(t.Context(), NewUser{Email: "ANN@Example.Com", Password: "another horse", Name: "Eve", Role: account.RoleAdmin})
+	second, err := b.Register(
+		t.Context(),
+		NewUser{Email: "ANN@Example.Com", Password: "another horse", Name: "Eve", Role: account.RoleAdmin},
+	)
 	must(t, err)
-	if second.ID == first.ID || second.Email != first.Email || second.Name != "Eve" || second.Role != account.RoleUser || second.CreatedAt.IsZero() {
+	if second.ID == first.ID || second.Email != first.Email || second.Name != "Eve" ||
+		second.Role != account.RoleUser ||
+		second.CreatedAt.IsZero() {
 		t.Errorf("the second answer is %+v", second)
 	}
 	_, err = b.User(t.Context(), second.ID)
@@ -53,10 +58,14 @@ func TestWrongRegistrationsNameEveryMistake(t *testing.T) {
 	if !errors.As(err, &e) || len(e.Fields) != 3 {
 		t.Errorf("got %v", err)
 	}
-	for _, email := range []string{"", "@", "a@", "@b", "a b@c.d", "Ann <ann@example.com>", "ann@example.com, bob@example.com", `"a b"@c.d`, "a@b..c", "a@-b.c",
-		"a@[127.0.0.1]", "a@b\r\nBcc: x@y.z", "ann@exämple.com", "änn@example.com", "a@b.c\x00", "a@b@c", strings.Repeat("a", 65) + "@b.c",
+	for _, email := range []string{"", "@", "a@", "@b", "a b@c.d", "Ann <ann@example.com>",
+		"ann@example.com, bob@example.com", `"a b"@c.d`, "a@b..c", "a@-b.c",
+		"a@[127.0.0.1]", "a@b\r\nBcc: x@y.z", "ann@exämple.com", "änn@example.com", "a@b.c\x00", "a@b@c",
+		strings.Repeat("a", 65) + "@b.c",
 		"a@" + strings.Repeat("b.", 130) + "c", "a@b.c (comment)", "a@b.c\x7f"} {
-		if _, err := b.Register(t.Context(), NewUser{Email: email, Password: goodPassword}); job.CodeOf(err) != job.CodeInvalid {
+		if _, err := b.Register(t.Context(), NewUser{Email: email, Password: goodPassword}); job.CodeOf(
+			err,
+		) != job.CodeInvalid {
 			t.Errorf("%q: %v", email, err)
 		}
 	}

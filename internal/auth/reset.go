@@ -33,12 +33,16 @@ type resetRequest struct {
 // MailsResets reports whether a password can be reset by e-mail.
 func (s *Service) MailsResets() bool { return s.mailer != nil }
 
-// RequestReset has an e-mail with a password reset sent to the address, if it has an account. The answer comes before
-// anything is looked up: neither it nor its time says whether the address is known. Who asks too often gets
-// job.CodeTooMany; where no mail can be sent it is job.CodeForbidden.
+// RequestReset has an e-mail with a password reset sent to the address, if it has an account. The
+// answer comes before anything is looked up: neither it nor its time says whether the address is
+// known. Who asks too often gets job.CodeTooMany; where no mail can be sent it is
+// job.CodeForbidden.
 func (s *Service) RequestReset(ctx context.Context, rawEmail string) error {
 	if !s.MailsResets() {
-		return &job.Error{Code: job.CodeForbidden, Message: "this deployment sends no e-mail: ask an administrator for another password"}
+		return &job.Error{
+			Code:    job.CodeForbidden,
+			Message: "this deployment sends no e-mail: ask an administrator for another password",
+		}
 	}
 	email, err := checkEmail(rawEmail)
 	if err != nil {
@@ -57,7 +61,8 @@ func (s *Service) RequestReset(ctx context.Context, rawEmail string) error {
 	}
 }
 
-// sendResets sends what was requested until ctx ends. What waits then is lost, and can be requested again.
+// sendResets sends what was requested until ctx ends. What waits then is lost, and can be requested
+// again.
 func (s *Service) sendResets(ctx context.Context) {
 	for {
 		select {
@@ -71,7 +76,8 @@ func (s *Service) sendResets(ctx context.Context) {
 	}
 }
 
-// sendReset does nothing for an address without an enabled account, nor for one that was sent enough lately.
+// sendReset does nothing for an address without an enabled account, nor for one that was sent
+// enough lately.
 func (s *Service) sendReset(ctx context.Context, r resetRequest) error {
 	ctx, cancel := context.WithTimeout(WithOrigin(ctx, &r.origin), resetTimeout)
 	defer cancel()
@@ -98,14 +104,24 @@ func (s *Service) resetText(token string) string {
 	var b strings.Builder
 	b.WriteString("Somebody, probably you, asked to reset the password of your Waybill account.\n\n")
 	if s.cfg.PublicURL != "" {
-		fmt.Fprintf(&b, "Choose another one here:\n\n%s/password-reset?token=%s\n\n", strings.TrimRight(s.cfg.PublicURL, "/"), token)
+		fmt.Fprintf(
+			&b,
+			"Choose another one here:\n\n%s/password-reset?token=%s\n\n",
+			strings.TrimRight(s.cfg.PublicURL, "/"),
+			token,
+		)
 	}
 	fmt.Fprintf(&b, "The token for POST /v1/auth/password-reset/confirm:\n\n%s\n\n", token)
-	fmt.Fprintf(&b, "It is good once, within %d minutes. If it was not you, nothing has to be done: your password is as it was.\n", int(ResetTTL.Minutes()))
+	fmt.Fprintf(
+		&b,
+		"It is good once, within %d minutes. If it was not you, nothing has to be done: your password is as it was.\n",
+		int(ResetTTL.Minutes()),
+	)
 	return b.String()
 }
 
-// ConfirmReset replaces a password by means of the token in the e-mail, once. It ends every sign-in; API keys stay.
+// ConfirmReset replaces a password by means of the token in the e-mail, once. It ends every
+// sign-in; API keys stay.
 func (s *Service) ConfirmReset(ctx context.Context, token, password string) error {
 	secret, ok := strings.CutPrefix(token, resetPrefix)
 	if !ok || !isSecret(secret) {

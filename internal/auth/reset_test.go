@@ -62,7 +62,8 @@ func TestAForgottenPasswordIsReplacedOnceByMeansOfAnEMail(t *testing.T) {
 		for _, token := range []string{"", "wp_", tokens[1] + "A", tokens[0], before.Refresh} { // the newest one counts
 			wantCode(t, b.ConfirmReset(t.Context(), token, "better horse"), job.CodeInvalid)
 		}
-		for _, password := range []string{"short", u.Email, "password1", goodPassword} { // and is not spent by a mistake
+		// And is not spent by a mistake.
+		for _, password := range []string{"short", u.Email, "password1", goodPassword} {
 			wantCode(t, b.ConfirmReset(t.Context(), tokens[1], password), job.CodeInvalid)
 		}
 		errs := make([]error, 8)
@@ -127,7 +128,13 @@ func TestAPasswordResetDoesNotTellWhoHasAnAccount(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	var loop sync.WaitGroup
 	loop.Go(func() { b.sendResets(ctx) })
-	testenv.Eventually(t, 30*time.Second, func() bool { return len(b.Service.resets) == 0 && len(m.all()) == resetsOfOne.Burst }, "sent %q", m.all())
+	testenv.Eventually(
+		t,
+		30*time.Second,
+		func() bool { return len(b.Service.resets) == 0 && len(m.all()) == resetsOfOne.Burst },
+		"sent %q",
+		m.all(),
+	)
 	stop()
 	loop.Wait()
 }

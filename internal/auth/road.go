@@ -12,14 +12,14 @@ import (
 )
 
 const (
-	redisTimeout = 75 * time.Millisecond // how long a request waits for Redis
+	redisTimeout  = 75 * time.Millisecond // how long a request waits for Redis
 	redisCooldown = time.Second           // how long Redis is left alone after it failed
 )
 
 var errNoRedis = errors.New("redis is not asked at the moment")
 
-// redisBreaker leads to Redis, and is closed for a moment after Redis failed, so that a dead Redis costs one request a second some
-// milliseconds, and not each request.
+// redisBreaker leads to Redis, and is closed for a moment after Redis failed, so that a dead Redis
+// costs one request a second some milliseconds, and not each request.
 type redisBreaker struct {
 	client   redis.UniversalClient // nil: there is none
 	patience time.Duration
@@ -34,9 +34,13 @@ func newRedisBreaker(client redis.UniversalClient, log *slog.Logger, now func() 
 	return &redisBreaker{client: client, patience: redisTimeout, log: log, now: now, began: now()}
 }
 
-// ask runs f against Redis and waits for it no longer than its patience. Whatever keeps it from an answer is an error, and
-// the caller goes on without Redis. redis.Nil is an answer.
-func ask[T any](ctx context.Context, r *redisBreaker, f func(context.Context, redis.UniversalClient) (T, error)) (T, error) {
+// ask runs f against Redis and waits for it no longer than its patience. Whatever keeps it from an
+// answer is an error, and the caller goes on without Redis. redis.Nil is an answer.
+func ask[T any](
+	ctx context.Context,
+	r *redisBreaker,
+	f func(context.Context, redis.UniversalClient) (T, error),
+) (T, error) {
 	var none T
 	if !r.pass() {
 		return none, errNoRedis
@@ -71,7 +75,8 @@ func ask[T any](ctx context.Context, r *redisBreaker, f func(context.Context, re
 	return a.value, a.err
 }
 
-// pass reports whether Redis may be asked. Of those who come when the road has been closed long enough, one may try.
+// pass reports whether Redis may be asked. Of those who come when the road has been closed long
+// enough, one may try.
 func (r *redisBreaker) pass() bool {
 	if r.client == nil {
 		return false

@@ -17,8 +17,9 @@ const (
 	lastFlush  = 3 * time.Second // at the end
 )
 
-// Run writes down when keys and sessions were used, sends password resets, and removes what has expired, until ctx ends; then it writes down the rest.
-// What fails is logged, and tried again later.
+// Run writes down when keys and sessions were used, sends password resets, and removes what has
+// expired, until ctx ends; then it writes down the rest. What fails is logged, and tried again
+// later.
 func (s *Service) Run(ctx context.Context) error {
 	var mails sync.WaitGroup
 	mails.Go(func() { s.sendResets(ctx) })

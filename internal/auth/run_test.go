@@ -10,7 +10,11 @@ import (
 func TestRunWritesDownTheRestWhenItEnds(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	k, text, err := b.CreateKey(t.Context(), principalOf(b.user("ann@example.com", account.RoleUser)), NewKey{Name: "ci"})
+	k, text, err := b.CreateKey(
+		t.Context(),
+		principalOf(b.user("ann@example.com", account.RoleUser)),
+		NewKey{Name: "ci"},
+	)
 	must(t, err)
 	_, err = b.authenticate(text)
 	must(t, err)

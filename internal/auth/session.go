@@ -13,8 +13,16 @@ func (s *Service) CreateSession(ctx context.Context, email, password string) (to
 	token = newSessionToken()
 	_, err = s.signIn(ctx, email, password, func(u *account.User) error {
 		now, o := s.stamp(), OriginOf(ctx)
-		b := &account.Session{ID: job.NewID(), UserID: u.ID, TokenHash: hashOf(token), CreatedAt: later(now, u.ValidAfter), SeenAt: now,
-			ExpiresAt: now.Add(SessionTTL), IP: o.IP, UserAgent: o.UserAgent}
+		b := &account.Session{
+			ID:        job.NewID(),
+			UserID:    u.ID,
+			TokenHash: hashOf(token),
+			CreatedAt: later(now, u.ValidAfter),
+			SeenAt:    now,
+			ExpiresAt: now.Add(SessionTTL),
+			IP:        o.IP,
+			UserAgent: o.UserAgent,
+		}
 		return s.ledger.CreateSession(ctx, b, u.PasswordHash, s.signedIn(ctx, u, "browser"))
 	})
 	if err != nil {
@@ -23,8 +31,8 @@ func (s *Service) CreateSession(ctx context.Context, email, password string) (to
 	return token, nil
 }
 
-// SessionPrincipal says whose browser it is. A session ends SessionTTL after it began, SessionIdle after it was last used, and
-// with its user's password: job.CodeUnauthenticated.
+// SessionPrincipal says whose browser it is. A session ends SessionTTL after it began, SessionIdle
+// after it was last used, and with its user's password: job.CodeUnauthenticated.
 func (s *Service) SessionPrincipal(ctx context.Context, token string) (*account.Principal, error) {
 	if !isSessionToken(token) {
 		return nil, unauthenticated()
@@ -77,7 +85,13 @@ func (s *Service) EndSession(ctx context.Context, token string) error {
 	}
 	d := digestOf(token)
 	_, err := s.ledger.EndSession(ctx, d[:], func(b *account.Session) account.AuditEntry {
-		return s.entry(ctx, &account.Principal{UserID: b.UserID}, UserSignedOut, b.UserID.String(), map[string]string{"session": b.ID.String()})
+		return s.entry(
+			ctx,
+			&account.Principal{UserID: b.UserID},
+			UserSignedOut,
+			b.UserID.String(),
+			map[string]string{"session": b.ID.String()},
+		)
 	})
 	if err != nil && !isNotFound(err) {
 		return err
@@ -86,6 +100,6 @@ func (s *Service) EndSession(ctx context.Context, token string) error {
 	return nil
 }
 
-// idleSince is when a session must have been used to live at now. Uses are noted to the minute, and sessions that are in use are not purged
-// for that.
+// idleSince is when a session must have been used to live at now. Uses are noted to the minute, and
+// sessions that are in use are not purged for that.
 func idleSince(now time.Time) time.Time { return now.Add(-SessionIdle - 2*noteEvery) }

@@ -26,7 +26,8 @@ func TestABrowserSessionLivesWhileItIsUsedForHalfADay(t *testing.T) {
 		}
 		_, err = b.SessionPrincipal(t.Context(), token)
 		wantCode(t, err, job.CodeUnauthenticated)
-		if e := b.audit()[0]; e.IP != "192.0.2.1" || e.UserAgent != "browser" || e.RequestID != "r" || e.Actor != u.Email {
+		if e := b.audit()[0]; e.IP != "192.0.2.1" || e.UserAgent != "browser" || e.RequestID != "r" ||
+			e.Actor != u.Email {
 			t.Errorf("the audit entry is %+v", e)
 		}
 	})

@@ -11,8 +11,8 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// Loops sign in with the old password while it is changed. Whatever they were given before or at that moment must be worth
-// nothing afterwards.
+// Loops sign in with the old password while it is changed. Whatever they were given before or at
+// that moment must be worth nothing afterwards.
 func TestNoSignInWithTheOldPasswordOutlivesItsChange(t *testing.T) {
 	forEachLedger(t, func(t *testing.T, b *bench) {
 		stop := make(chan struct{})
@@ -36,7 +36,8 @@ func TestNoSignInWithTheOldPasswordOutlivesItsChange(t *testing.T) {
 			},
 			"set by an administrator": func(t *testing.T, u *account.User, _ *account.Principal) error {
 				next := "better horse"
-				_, err := b.ChangeUser(t.Context(), principalOf(admin), u.ID, account.Change{Password: &next, RequireChange: true})
+				_, err := b.ChangeUser(t.Context(), principalOf(admin), u.ID,
+					account.Change{Password: &next, RequireChange: true})
 				return err
 			},
 			"disabled": func(t *testing.T, u *account.User, _ *account.Principal) error {
@@ -161,7 +162,11 @@ func TestWhatACallerMayIsAskedAgainWhereItIsWritten(t *testing.T) {
 		wantCode(t, err, job.CodeUnauthenticated)
 		wantCode(t, b.EndSignIns(t.Context(), stale, u.ID), job.CodeUnauthenticated)
 
-		_, err = b.CreateUser(t.Context(), demoted, NewUser{Email: "new@example.com", Password: goodPassword, Role: account.RoleAdmin})
+		_, err = b.CreateUser(
+			t.Context(),
+			demoted,
+			NewUser{Email: "new@example.com", Password: goodPassword, Role: account.RoleAdmin},
+		)
 		wantCode(t, err, job.CodeForbidden)
 		_, err = b.ChangeUser(t.Context(), demoted, u.ID, account.Change{Role: &role})
 		wantCode(t, err, job.CodeForbidden)
@@ -184,17 +189,22 @@ func TestSignInsAreListedAndEnded(t *testing.T) {
 		cookie, err := b.CreateSession(ctx, u.Email, goodPassword)
 		must(t, err)
 		b.clock.pass(time.Minute)
-		tokens, err = b.Refresh(WithOrigin(t.Context(), &Origin{IP: "198.51.100.7", UserAgent: "other"}), tokens.Refresh)
+		tokens, err = b.Refresh(
+			WithOrigin(t.Context(), &Origin{IP: "198.51.100.7", UserAgent: "other"}),
+			tokens.Refresh,
+		)
 		must(t, err)
 		p, err := b.authenticate(tokens.Access)
 		must(t, err)
 
 		list, err := b.SignIns(t.Context(), u.ID, job.ID{}, 10)
 		must(t, err)
-		if len(list) != 2 || list[0].Kind != account.SignInBrowser || list[1].Kind != account.SignInToken || list[1].ID != p.SignInID {
+		if len(list) != 2 || list[0].Kind != account.SignInBrowser || list[1].Kind != account.SignInToken ||
+			list[1].ID != p.SignInID {
 			t.Fatalf("listed %+v", list)
 		}
-		if in := list[1]; in.IP != "198.51.100.7" || in.UserAgent != "other" || !in.LastUsedAt.Equal(b.clock.now()) || !in.ExpiresAt.Equal(in.CreatedAt.Add(SignInTTL)) {
+		if in := list[1]; in.IP != "198.51.100.7" || in.UserAgent != "other" || !in.LastUsedAt.Equal(b.clock.now()) ||
+			!in.ExpiresAt.Equal(in.CreatedAt.Add(SignInTTL)) {
 			t.Errorf("the tokens' is %+v", in)
 		}
 		if in := list[0]; in.IP != "192.0.2.1" || in.UserAgent != "curl" {
@@ -255,7 +265,12 @@ func TestAPasswordSetByAnAdministratorOpensNothingButItsChange(t *testing.T) {
 		_, key, err := b.CreateKey(t.Context(), principalOf(u), NewKey{Name: "ci"})
 		must(t, err)
 		set := "set by an administrator"
-		changed, err := b.ChangeUser(t.Context(), principalOf(admin), u.ID, account.Change{Password: &set, RequireChange: true})
+		changed, err := b.ChangeUser(
+			t.Context(),
+			principalOf(admin),
+			u.ID,
+			account.Change{Password: &set, RequireChange: true},
+		)
 		must(t, err)
 		if !changed.PasswordChangeRequired {
 			t.Errorf("changed to %+v", changed)

@@ -17,8 +17,8 @@ type Limits struct {
 	Register Limit // registrations from one address
 }
 
-// DefaultLimits let a person mistype, an office share one address, and nobody guess: a stranger gets 1,440 tries a day for one
-// account.
+// DefaultLimits let a person mistype, an office share one address, and nobody guess: a stranger
+// gets 1,440 tries a day for one account.
 func DefaultLimits() Limits {
 	return Limits{
 		Account:  Limit{Every: time.Minute, Burst: 20},
@@ -39,10 +39,11 @@ func (l Limits) validate() error {
 // knownFor is how long an address that signed in to an account counts as its owner's.
 const knownFor = 30 * 24 * time.Hour
 
-// throttle slows down who guesses. It counts failures only: a try is counted before the password is looked at, so that many at
-// once don't slip through, and taken back when it was right. A user is never locked out by others, be it by those who guess
-// his password from elsewhere or by those who share his address: where the account was signed in to from the address
-// lately, tries for this pair are counted in a bucket of their own.
+// throttle slows down who guesses. It counts failures only: a try is counted before the password is
+// looked at, so that many at once don't slip through, and taken back when it was right. A user is
+// never locked out by others, be it by those who guess his password from elsewhere or by those who
+// share his address: where the account was signed in to from the address lately, tries for this
+// pair are counted in a bucket of their own.
 type throttle struct {
 	buckets *buckets
 	known   *cache[string, struct{}]
@@ -64,7 +65,8 @@ type held struct {
 	limit Limit
 }
 
-// signIn counts a try to sign in to the account of email. The error is job.CodeTooMany and says when to come back.
+// signIn counts a try to sign in to the account of email. The error is job.CodeTooMany and says
+// when to come back.
 func (t *throttle) signIn(ctx context.Context, l Limits, email, network string) (*try, error) {
 	y := &try{t: t, pair: throttleName("known", email+"\x00"+network)}
 	var err error

@@ -65,7 +65,11 @@ func TestAnAddressThatFailsWithManyAccountsIsSlowedDown(t *testing.T) {
 	forEachRoad(t, func(t *testing.T, with func(*Config, *Deps)) {
 		b := setup(t, with)
 		for i := range b.cfg.Limits.Network.Burst {
-			_, err := b.Login(from(t, fmt.Sprintf("2001:db8:1:2::%x", i+1)), fmt.Sprintf("u%d@example.com", i), "wrong horse")
+			_, err := b.Login(
+				from(t, fmt.Sprintf("2001:db8:1:2::%x", i+1)),
+				fmt.Sprintf("u%d@example.com", i),
+				"wrong horse",
+			)
 			wantCode(t, err, job.CodeUnauthenticated)
 		}
 		_, err := b.Login(from(t, "2001:db8:1:2:ffff::1"), "nobody@example.com", "wrong horse")
@@ -145,7 +149,15 @@ func TestARedisThatGoesAwayGivesNobodyAFreshStart(t *testing.T) {
 func TestProcessesCountFailuresTogether(t *testing.T) {
 	t.Parallel()
 	ledger, server := openLedger(t, sqliteURL(t)), testenv.Redis(t)
-	one, two := setupOn(t, ledger, withRedis(patientClient(t, server))), setupOn(t, ledger, withRedis(patientClient(t, server)))
+	one, two := setupOn(
+		t,
+		ledger,
+		withRedis(patientClient(t, server)),
+	), setupOn(
+		t,
+		ledger,
+		withRedis(patientClient(t, server)),
+	)
 	name, l, taken := throttleName("account", "ann@example.com"), Limit{Every: time.Hour, Burst: 4}, 0
 	for i := range 2 * l.Burst {
 		if []*bench{one, two}[i%2].throttle.buckets.add(t.Context(), name, l) == 0 {
@@ -184,14 +196,18 @@ func TestRegistrationsFromOneAddressAreCounted(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	for i := range b.cfg.Limits.Register.Burst {
-		_, err := b.Register(from(t, "192.0.2.1"), NewUser{Email: fmt.Sprintf("u%d@example.com", i), Password: goodPassword})
+		_, err := b.Register(
+			from(t, "192.0.2.1"),
+			NewUser{Email: fmt.Sprintf("u%d@example.com", i), Password: goodPassword},
+		)
 		must(t, err)
 	}
 	_, err := b.Register(from(t, "192.0.2.1"), NewUser{Email: "more@example.com", Password: goodPassword})
 	wantCode(t, err, job.CodeTooMany)
 }
 
-// Property: whenever tries come, a bucket lets through Burst at most beyond one each Every, and never none for longer than Every.
+// Property: whenever tries come, a bucket lets through Burst at most beyond one each Every, and
+// never none for longer than Every.
 func TestABucketHoldsWhatItShall(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(r *rapid.T) {
@@ -219,7 +235,8 @@ func TestABucketHoldsWhatItShall(t *testing.T) {
 func TestAnOriginIsCountedByItsNetwork(t *testing.T) {
 	t.Parallel()
 	for ip, want := range map[string]string{
-		"192.0.2.1": "192.0.2.1", "::ffff:192.0.2.1": "192.0.2.1", "2001:db8:1:2:3:4:5:6": "2001:db8:1:2::/64", "fe80::1%eth0": "fe80::/64", "": "", "junk": "junk",
+		"192.0.2.1": "192.0.2.1", "::ffff:192.0.2.1": "192.0.2.1", "2001:db8:1:2:3:4:5:6": "2001:db8:1:2::/64",
+		"fe80::1%eth0": "fe80::/64", "": "", "junk": "junk",
 	} {
 		if got := (Origin{IP: ip}).network(); got != want {
 			t.Errorf("%q: got %q, want %q", ip, got, want)

@@ -20,11 +20,14 @@ import (
 // loadTimeout bounds a look-up in the ledger that several requests wait for.
 const loadTimeout = 5 * time.Second
 
-// readThroughCache answers what is known of a user or key: from this process for localTTL, else from Redis for remoteTTL, else from the
-// ledger. However many ask at once, one look-up is made. Only the ledger's word that there is no such row counts as missing.
+// readThroughCache answers what is known of a user or key: from this process for localTTL, else
+// from Redis for remoteTTL, else from the ledger. However many ask at once, one look-up is made.
+// Only the ledger's word that there is no such row counts as missing.
 type readThroughCache[V any] struct {
-	name   string
-	space  string // of keys in Redis; processes that sign with different keys, as while keys are rotated, don't share copies
+	name string
+	// Of keys in Redis; processes that sign with different keys, as while keys are rotated, don't
+	// share copies.
+	space  string
 	macKey []byte
 	road   *redisBreaker
 	now    func() time.Time
@@ -32,21 +35,28 @@ type readThroughCache[V any] struct {
 
 	flights singleflight.Group
 	local   *cache[job.ID, *V] // a nil value is known to be missing
-	// direct holds what changed here lately: for these Redis is passed by, since another process may just have put an older
-	// copy there.
+	// direct holds what changed here lately: for these Redis is passed by, since another process
+	// may just have put an older copy there.
 	direct *cache[job.ID, struct{}]
 
 	mu    sync.Mutex
 	epoch uint64 // goes up with each change; what was read in an older one is not kept
 }
 
-func newReadThroughCache[V any](name string, macKey []byte, r *redisBreaker, now, pace func() time.Time, load func(context.Context, job.ID) (*V, error)) *readThroughCache[V] {
+func newReadThroughCache[V any](
+	name string,
+	macKey []byte,
+	r *redisBreaker,
+	now, pace func() time.Time,
+	load func(context.Context, job.ID) (*V, error),
+) *readThroughCache[V] {
 	space := "waybill:auth:" + name + ":" + hex.EncodeToString(hashOf(string(macKey))[:4]) + ":"
 	return &readThroughCache[V]{name: name, space: space, macKey: macKey, road: r, now: now, load: load,
 		local: newCache[job.ID, *V](maxCached, pace), direct: newCache[job.ID, struct{}](maxCached, pace)}
 }
 
-// get answers nil where there is no such row. Nobody may change what it answers: others hold it too.
+// get answers nil where there is no such row. Nobody may change what it answers: others hold it
+// too.
 func (t *readThroughCache[V]) get(ctx context.Context, id job.ID) (*V, error) {
 	if v, ok := t.local.get(id); ok {
 		return v, nil
@@ -105,7 +115,8 @@ func (t *readThroughCache[V]) keep(id job.ID, v *V, epoch uint64) bool {
 	return true
 }
 
-// changed makes this process look again at once, and the others within localTTL + remoteTTL at the latest.
+// changed makes this process look again at once, and the others within localTTL + remoteTTL at the
+// latest.
 func (t *readThroughCache[V]) changed(ctx context.Context, ids ...job.ID) {
 	if len(ids) == 0 {
 		return
@@ -132,7 +143,8 @@ func (t *readThroughCache[V]) changed(ctx context.Context, ids ...job.ID) {
 
 func (t *readThroughCache[V]) key(id job.ID) string { return t.space + id.String() }
 
-// copyOf is what stands in Redis, behind its MAC. ReadAt bounds how long it is believed, whatever happens to its expiry.
+// copyOf is what stands in Redis, behind its MAC. ReadAt bounds how long it is believed, whatever
+// happens to its expiry.
 type copyOf[V any] struct {
 	Value  V
 	ReadAt time.Time
@@ -164,7 +176,8 @@ func (t *readThroughCache[V]) toRedis(ctx context.Context, id job.ID, v *V) {
 	})
 }
 
-// open answers nil for a copy that is too old, and an error for one that was not made by us for this id.
+// open answers nil for a copy that is too old, and an error for one that was not made by us for
+// this id.
 func (t *readThroughCache[V]) open(id job.ID, sealed []byte) (*V, error) {
 	if len(sealed) < sha256.Size || !hmac.Equal(sealed[:sha256.Size], t.mac(id, sealed[sha256.Size:])) {
 		return nil, errors.New("its MAC is wrong")

@@ -16,7 +16,15 @@ import (
 func TestProcessesShareWhatTheyReadAndHearOfChanges(t *testing.T) {
 	t.Parallel()
 	ledger, server := openLedger(t, sqliteURL(t)), testenv.Redis(t)
-	one, two := setupOn(t, ledger, withRedis(patientClient(t, server))), setupOn(t, ledger, withRedis(patientClient(t, server)))
+	one, two := setupOn(
+		t,
+		ledger,
+		withRedis(patientClient(t, server)),
+	), setupOn(
+		t,
+		ledger,
+		withRedis(patientClient(t, server)),
+	)
 	u := one.user("ann@example.com", account.RoleUser)
 	tokens := one.login(u.Email)
 	_, key, err := one.CreateKey(t.Context(), principalOf(u), NewKey{Name: "ci"})
@@ -53,7 +61,8 @@ func TestAnOlderCopyInRedisDoesNotUndoAChangeMadeHere(t *testing.T) {
 	stale, err := client.Get(t.Context(), b.keys.key(k.ID)).Bytes()
 	must(t, err)
 	must(t, b.RevokeKey(t.Context(), p, p.UserID, k.ID))
-	must(t, client.Set(t.Context(), b.keys.key(k.ID), stale, remoteTTL).Err()) // by a process that read it a moment earlier
+	// By a process that read it a moment earlier.
+	must(t, client.Set(t.Context(), b.keys.key(k.ID), stale, remoteTTL).Err())
 	_, err = b.authenticate(key)
 	wantCode(t, err, job.CodeUnauthenticated)
 	b.clock.pass(localTTL)
@@ -74,7 +83,8 @@ func TestNobodyBecomesAdministratorByWritingToRedis(t *testing.T) {
 	his, err := client.Get(t.Context(), b.users.key(admin.ID)).Bytes()
 	must(t, err)
 	forged := []byte(`{"Value":{"Role":"admin"},"ReadAt":"2026-01-01T00:00:00Z"}`)
-	for name, value := range map[string][]byte{"another's copy": his, "no MAC": forged, "zero MAC": append(make([]byte, 32), forged...), "empty": {}, "short": []byte("x")} {
+	for name, value := range map[string][]byte{"another's copy": his, "no MAC": forged,
+		"zero MAC": append(make([]byte, 32), forged...), "empty": {}, "short": []byte("x")} {
 		b.clock.pass(localTTL)
 		must(t, client.Set(t.Context(), b.users.key(u.ID), value, remoteTTL).Err())
 		p, err := b.authenticate(token)
@@ -106,7 +116,8 @@ func TestEverythingWorksWithRedisGoneAndNobodyWaitsForIt(t *testing.T) {
 			b := setup(t, withRedis(patientClient(t, server)), func(_ *Config, d *Deps) { d.Now = time.Now })
 			u := b.user("ann@example.com", account.RoleUser)
 			tokens := b.login(u.Email)
-			b.throttle.buckets.road.patience = time.Second // so that waiting each time would take more than the limit below
+			// So that waiting each time would take more than the limit below.
+			b.throttle.buckets.road.patience = time.Second
 			ask := func() error {
 				b.users.local.drop(u.ID)
 				_, err := b.authenticate(tokens.Access)
@@ -128,8 +139,12 @@ func TestEverythingWorksWithRedisGoneAndNobodyWaitsForIt(t *testing.T) {
 				t.Error("nobody noticed that redis is gone")
 			}
 			fault.end(server)
-			testenv.Eventually(t, 20*time.Second, func() bool { return ask() == nil && b.throttle.buckets.road.closedUntil.Load() == 0 },
-				"redis is not used again")
+			testenv.Eventually(
+				t,
+				20*time.Second,
+				func() bool { return ask() == nil && b.throttle.buckets.road.closedUntil.Load() == 0 },
+				"redis is not used again",
+			)
 		})
 	}
 }
@@ -162,7 +177,10 @@ func TestADeadRedisIsAskedOnceASecond(t *testing.T) {
 		t.Errorf("asked %d times", n)
 	}
 	c.pass(redisCooldown)
-	if _, err := ask(t.Context(), r, func(context.Context, redis.UniversalClient) (int, error) { return 0, redis.Nil }); err == nil {
+	if _, err := ask(t.Context(), r, func(context.Context, redis.UniversalClient) (int, error) {
+		return 0,
+			redis.Nil
+	}); err == nil {
 		t.Error("redis.Nil is lost")
 	}
 	if r.closedUntil.Load() != 0 {
@@ -173,7 +191,10 @@ func TestADeadRedisIsAskedOnceASecond(t *testing.T) {
 func TestAPanicInTheRedisClientIsAnError(t *testing.T) {
 	t.Parallel()
 	r := newRedisBreaker(redis.NewClient(&redis.Options{}), testenv.Logger(t), time.Now)
-	if _, err := ask(t.Context(), r, func(context.Context, redis.UniversalClient) (int, error) { panic("odd") }); err == nil {
+	if _, err := ask(t.Context(), r, func(context.Context, redis.UniversalClient) (int,
+		error) {
+		panic("odd")
+	}); err == nil {
 		t.Error("no error")
 	}
 }
@@ -201,14 +222,21 @@ func TestWhatWasReadBeforeAChangeIsNotKept(t *testing.T) {
 	c := newClock()
 	reading, goOn := make(chan struct{}), make(chan struct{})
 	var reads atomic.Int32
-	tier := newReadThroughCache("user", []byte("k"), newRedisBreaker(nil, testenv.Logger(t), c.now), c.now, c.now, func(context.Context, job.ID) (*userState, error) {
-		if reads.Add(1) == 1 {
-			close(reading)
-			<-goOn
-			return &userState{Role: account.RoleAdmin}, nil
-		}
-		return &userState{Role: account.RoleUser}, nil
-	})
+	tier := newReadThroughCache(
+		"user",
+		[]byte("k"),
+		newRedisBreaker(nil, testenv.Logger(t), c.now),
+		c.now,
+		c.now,
+		func(context.Context, job.ID) (*userState, error) {
+			if reads.Add(1) == 1 {
+				close(reading)
+				<-goOn
+				return &userState{Role: account.RoleAdmin}, nil
+			}
+			return &userState{Role: account.RoleUser}, nil
+		},
+	)
 	id, done := job.NewID(), make(chan struct{})
 	go func() {
 		defer close(done)

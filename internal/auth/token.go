@@ -10,7 +10,8 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// The kinds of opaque tokens begin differently, so that people and secret scanners can tell them apart.
+// The kinds of opaque tokens begin differently, so that people and secret scanners can tell them
+// apart.
 const (
 	keyPrefix     = "wb_" // an API key
 	refreshPrefix = "wr_"
@@ -20,7 +21,8 @@ const (
 	idLen     = 32 // characters of hex
 )
 
-// digest is a SHA-256: all that is kept of a token. Its 260 random bits need neither salt nor a slow hash.
+// digest is a SHA-256: all that is kept of a token. Its 260 random bits need neither salt nor a
+// slow hash.
 type digest = [sha256.Size]byte
 
 func hashOf(s string) []byte {
@@ -31,7 +33,8 @@ func hashOf(s string) []byte {
 // digestOf reads s where it is: []byte(s) would be a copy, and garbage, for each request.
 func digestOf(s string) digest { return sha256.Sum256(unsafe.Slice(unsafe.StringData(s), len(s))) }
 
-// newSecret is 260 random bits as text of A-Z and 2-7: nothing to quote, selected by a double click.
+// newSecret is 260 random bits as text of A-Z and 2-7: nothing to quote, selected by a double
+// click.
 func newSecret() string { return rand.Text() + rand.Text() }
 
 func isSecret(s string) bool {
@@ -60,8 +63,9 @@ func parseKey(key string) (id job.ID, secret string, ok bool) {
 	return id, rest[idLen:], err == nil
 }
 
-// refreshToken has two secrets: one that all tokens of a family share and is looked up by, and one of its own. A token whose
-// first part is right and whose second is not good any more was good once: nobody can guess the first.
+// refreshToken has two secrets: one that all tokens of a family share and is looked up by, and one
+// of its own. A token whose first part is right and whose second is not good any more was good
+// once: nobody can guess the first.
 type refreshToken struct{ family, own string }
 
 func newRefresh() refreshToken            { return refreshToken{newSecret(), newSecret()} }

@@ -15,7 +15,8 @@ const (
 	touchBatch = 500         // keys in one statement
 )
 
-// lastUsedRecorder notes what was used, and writes it down later, off the way of the request that used it.
+// lastUsedRecorder notes what was used, and writes it down later, off the way of the request that
+// used it.
 type lastUsedRecorder struct {
 	now   func() time.Time
 	write func(ctx context.Context, ids []job.ID, at time.Time) error
@@ -25,8 +26,16 @@ type lastUsedRecorder struct {
 	pending map[job.ID]struct{}
 }
 
-func newLastUsedRecorder(now, pace func() time.Time, write func(context.Context, []job.ID, time.Time) error) *lastUsedRecorder {
-	return &lastUsedRecorder{now: now, write: write, noted: newCache[job.ID, struct{}](maxCached, pace), pending: map[job.ID]struct{}{}}
+func newLastUsedRecorder(
+	now, pace func() time.Time,
+	write func(context.Context, []job.ID, time.Time) error,
+) *lastUsedRecorder {
+	return &lastUsedRecorder{
+		now:     now,
+		write:   write,
+		noted:   newCache[job.ID, struct{}](maxCached, pace),
+		pending: map[job.ID]struct{}{},
+	}
 }
 
 // note costs next to nothing when id was noted within the last minute.
@@ -51,7 +60,8 @@ func (u *lastUsedRecorder) flush(ctx context.Context) error {
 	}
 	clear(u.pending)
 	u.mu.Unlock()
-	// In one order, so that two processes that write the same keys don't wait for each other in a circle.
+	// In one order, so that two processes that write the same keys don't wait for each other in a
+	// circle.
 	slices.SortFunc(ids, func(a, b job.ID) int { return slices.Compare(a[:], b[:]) })
 	at := u.now().UTC().Truncate(time.Second)
 	for batch := range slices.Chunk(ids, touchBatch) {

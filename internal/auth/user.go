@@ -7,14 +7,21 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// CreateUser makes an account with any role; caller is the administrator who does it. It answers job.CodeConflict where the
-// e-mail has an account already: an administrator may know.
+// CreateUser makes an account with any role; caller is the administrator who does it. It answers
+// job.CodeConflict where the e-mail has an account already: an administrator may know.
 func (s *Service) CreateUser(ctx context.Context, caller *account.Principal, n NewUser) (*account.User, error) {
 	if err := n.check(); err != nil {
 		return nil, err
 	}
 	u, err := s.create(ctx, n, func(u *account.User) account.Request {
-		return s.request(ctx, caller, account.RoleAdmin, UserCreated, u.ID.String(), map[string]string{"email": u.Email, "role": string(u.Role)})
+		return s.request(
+			ctx,
+			caller,
+			account.RoleAdmin,
+			UserCreated,
+			u.ID.String(),
+			map[string]string{"email": u.Email, "role": string(u.Role)},
+		)
 	})
 	if err != nil {
 		return nil, err
@@ -37,10 +44,16 @@ func (s *Service) Users(ctx context.Context, before job.ID, limit int) ([]*accou
 	return s.ledger.Users(ctx, before, limit)
 }
 
-// ChangeUser changes the account id; caller is the administrator who does it, or nil for the command line. A user who is
-// disabled loses every sign-in, at once in this process and within seconds in the others; his API keys work again if he is
-// enabled again. A user whose password is set by an administrator loses every sign-in too, and must change it first of all.
-func (s *Service) ChangeUser(ctx context.Context, caller *account.Principal, id job.ID, c account.Change) (*account.User, error) {
+// ChangeUser changes the account id; caller is the administrator who does it, or nil for the
+// command line. A user who is disabled loses every sign-in, at once in this process and within
+// seconds in the others; his API keys work again if he is enabled again. A user whose password is
+// set by an administrator loses every sign-in too, and must change it first of all.
+func (s *Service) ChangeUser(
+	ctx context.Context,
+	caller *account.Principal,
+	id job.ID,
+	c account.Change,
+) (*account.User, error) {
 	if c.Password != nil {
 		hash, err := s.hashFor(ctx, id, *c.Password)
 		if err != nil {
@@ -64,7 +77,13 @@ func (s *Service) hashFor(ctx context.Context, id job.ID, password string) (stri
 }
 
 // change lets the ledger make a change, if caller is of the role least at that moment.
-func (s *Service) change(ctx context.Context, caller *account.Principal, least account.Role, id job.ID, c account.Change) (*account.User, error) {
+func (s *Service) change(
+	ctx context.Context,
+	caller *account.Principal,
+	least account.Role,
+	id job.ID,
+	c account.Change,
+) (*account.User, error) {
 	detail, err := checkChange(&c)
 	if err != nil {
 		return nil, err
@@ -73,7 +92,13 @@ func (s *Service) change(ctx context.Context, caller *account.Principal, least a
 	if len(detail) == 0 && c.Password != nil {
 		action = PasswordSet
 	}
-	u, ended, err := s.ledger.ChangeUser(ctx, s.request(ctx, caller, least, action, id.String(), detail), id, c, s.cut())
+	u, ended, err := s.ledger.ChangeUser(
+		ctx,
+		s.request(ctx, caller, least, action, id.String(), detail),
+		id,
+		c,
+		s.cut(),
+	)
 	if isNotFound(err) {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
-// Package batch is group commit: many callers, one round trip. While one flush is on its way, the calls that arrive collect
-// for the next; a second flush sets out beside it only once enough have collected to be worth a round trip of their own. There is no timer, so
-// that a lone caller waits for nobody.
+// Package batch is group commit: many callers, one round trip. While one flush is on its way, the
+// calls that arrive collect for the next; a second flush sets out beside it only once enough have
+// collected to be worth a round trip of their own. There is no timer, so that a lone caller waits
+// for nobody.
 package batch
 
 import (
@@ -69,8 +70,8 @@ func orDefault[T int | time.Duration](v, d T) T {
 	return d
 }
 
-// Do hands one input over and waits for its result. If ctx ends first, the input is flushed all the same and its outcome is
-// unknown to the caller.
+// Do hands one input over and waits for its result. If ctx ends first, the input is flushed all the
+// same and its outcome is unknown to the caller.
 func (b *Batcher[In, Out]) Do(ctx context.Context, in In) (Out, error) {
 	out := make(chan Result[Out], 1)
 	if err := b.enqueue(&in, out); err != nil {
@@ -112,7 +113,8 @@ func (b *Batcher[In, Out]) Wait() {
 	}
 }
 
-// drain flushes until nothing is left that is worth it. First it lets those run who are ready to: they may be about to call.
+// drain flushes until nothing is left that is worth it. First it lets those run who are ready to:
+// they may be about to call.
 func (b *Batcher[In, Out]) drain() {
 	for {
 		runtime.Gosched()
@@ -156,7 +158,8 @@ func (b *Batcher[In, Out]) take() []call[In, Out] {
 	return calls
 }
 
-// run flushes calls. Where the batch as a whole fails for a reason that may lie in one of them, it looks for that one.
+// run flushes calls. Where the batch as a whole fails for a reason that may lie in one of them, it
+// looks for that one.
 func (b *Batcher[In, Out]) run(calls []call[In, Out]) {
 	results, err := b.try(calls)
 	if err == nil {
@@ -167,8 +170,8 @@ func (b *Batcher[In, Out]) run(calls []call[In, Out]) {
 	b.split(calls, err, search)
 }
 
-// maxCulprits is how many inputs in a row may fail alone before the reason is taken to be none of theirs: a ledger that refuses everything is
-// not asked about each input.
+// maxCulprits is how many inputs in a row may fail alone before the reason is taken to be none of
+// theirs: a ledger that refuses everything is not asked about each input.
 const maxCulprits = 3
 
 // search is for the inputs that a batch failed for.
@@ -213,8 +216,8 @@ func (b *Batcher[In, Out]) alone(one []call[In, Out], err error, s *search) {
 	refuseAll(one, err)
 }
 
-// divisible reports whether a batch that failed with err may succeed without one of its inputs: the ledger says so, or the error is a bug of ours
-// that some input may bring about.
+// divisible reports whether a batch that failed with err may succeed without one of its inputs: the
+// ledger says so, or the error is a bug of ours that some input may bring about.
 func divisible(err error) bool {
 	return job.FaultOf(err) != job.FaultNone || !errors.Is(err, job.ErrUnavailable) && !errors.Is(err, errPanic)
 }

@@ -84,7 +84,8 @@ func refusal(of job.Fault) error {
 	return &job.Error{Code: job.CodeUnavailable, Message: "not now", Fault: of}
 }
 
-// refusing is a ledger that takes no statement with one of these inputs, and counts how often it was asked.
+// refusing is a ledger that takes no statement with one of these inputs, and counts how often it
+// was asked.
 func refusing(asked *atomic.Int32, of job.Fault, refused func(n int) bool) Flush[int, int] {
 	return func(_ context.Context, in []int) ([]Result[int], error) {
 		asked.Add(1)
@@ -95,7 +96,8 @@ func refusing(asked *atomic.Int32, of job.Fault, refused func(n int) bool) Flush
 	}
 }
 
-// together hands n inputs over so that they are flushed in one batch, and answers what each is told.
+// together hands n inputs over so that they are flushed in one batch, and answers what each is
+// told.
 func together(t *testing.T, n int, flush Flush[int, int]) (errs []error) {
 	synctest.Test(t, func(t *testing.T) {
 		gate := make(chan struct{})
@@ -231,7 +233,10 @@ func TestAPanicFailsItsCallersOnly(t *testing.T) {
 }
 
 func BenchmarkDo(b *testing.B) {
-	ba := New(Config{}, func(_ context.Context, in []int) ([]Result[int], error) { return make([]Result[int], len(in)), nil })
+	ba := New(
+		Config{},
+		func(_ context.Context, in []int) ([]Result[int], error) { return make([]Result[int], len(in)), nil },
+	)
 	b.ReportAllocs()
 	b.RunParallel(func(p *testing.PB) {
 		for p.Next() {
@@ -253,7 +258,8 @@ func TestASecondFlushSetsOutOnlyWhenItIsWorthIt(t *testing.T) {
 			})
 			synctest.Wait()
 		}
-		for i, want := range []int{1, 1, 1, 2, 2} { // the first; two that wait; the third makes a flush worth it; one more waits
+		// The first; two that wait; the third makes a flush worth it; one more waits.
+		for i, want := range []int{1, 1, 1, 2, 2} {
 			do(i)
 			if got := len(sizes); got != want {
 				t.Fatalf("after %d calls %d flushes are on their way, want %d", i+1, got, want)

@@ -30,8 +30,9 @@ type bare struct {
 	meter  Meter
 }
 
-// Asynq starts bare asynq on a Redis: command starts a program that calls peer.Run. Its systems are that, and asynq's client alone, which is as fast
-// as an API in front of it could be if it cost nothing. close ends them, and takes their queue out of Redis.
+// Asynq starts bare asynq on a Redis: command starts a program that calls peer.Run. Its systems are
+// that, and asynq's client alone, which is as fast as an API in front of it could be if it cost
+// nothing. close ends them, and takes their queue out of Redis.
 func Asynq(cfg Config, redisURL string, command ...string) (systems []System, close func(), err error) {
 	b := &bare{cfg: cfg}
 	if b.opt, err = asynq.ParseRedisURI(redisURL); err != nil {
@@ -46,7 +47,12 @@ func Asynq(cfg Config, redisURL string, command ...string) (systems []System, cl
 		b.close()
 		return nil, nil, fmt.Errorf("start bare asynq: %w", err)
 	}
-	b.meter = Meter{Load: Own, API: scraped([]string{b.api.url("/metrics")}), Worker: scraped([]string{b.worker.url("/metrics")}), Redis: redisClock(b.redis)}
+	b.meter = Meter{
+		Load:   Own,
+		API:    scraped([]string{b.api.url("/metrics")}),
+		Worker: scraped([]string{b.worker.url("/metrics")}),
+		Redis:  redisClock(b.redis),
+	}
 	return []System{
 		{Name: "bare asynq", Memory: b.memory, Measure: map[string]func(context.Context) (Result, error){
 			Single: b.single, Drain: b.drain, Through: b.through, Latency: b.latency, Idle: b.idle}},
@@ -93,7 +99,11 @@ func (b *bare) memory(ctx context.Context) (map[string]int64, error) {
 }
 
 func (b *bare) submission(payload string) []byte {
-	return b.t.request(http.MethodPost, "/v1/jobs", fmt.Appendf(nil, `{"type":"debug.echo","payload":%s,"queue":%q}`, payload, peer.Queue))
+	return b.t.request(
+		http.MethodPost,
+		"/v1/jobs",
+		fmt.Appendf(nil, `{"type":"debug.echo","payload":%s,"queue":%q}`, payload, peer.Queue),
+	)
 }
 
 // single enqueues while no worker runs, and throws away what it enqueued.
@@ -142,7 +152,8 @@ func (b *bare) enqueue(ctx context.Context, n int) ([]time.Duration, error) {
 		group.Go(func() {
 			for i := next.Add(1) - 1; i < int64(n); i = next.Add(1) - 1 {
 				began := time.Now()
-				if _, err := client.EnqueueContext(ctx, asynq.NewTask("debug.echo", []byte(`{"n":1}`)), asynq.Queue(peer.Queue)); err != nil {
+				if _, err := client.EnqueueContext(ctx, asynq.NewTask("debug.echo", []byte(`{"n":1}`)),
+					asynq.Queue(peer.Queue)); err != nil {
 					failed <- err
 					return
 				}
@@ -187,8 +198,13 @@ func (b *bare) latency(ctx context.Context) (r Result, err error) {
 		return r, err
 	}
 	return b.work(ctx, b.cfg.latencyJobs(), func() error {
-		return l.open(ctx, b.cfg.latencyJobs(), b.cfg.Rate, func(due time.Time) []byte { return b.submission(fmt.Sprintf(`{"due":%d}`, due.UnixNano())) },
-			func(int, time.Time, []byte) {})
+		return l.open(
+			ctx,
+			b.cfg.latencyJobs(),
+			b.cfg.Rate,
+			func(due time.Time) []byte { return b.submission(fmt.Sprintf(`{"due":%d}`, due.UnixNano())) },
+			func(int, time.Time, []byte) {},
+		)
 	})
 }
 

@@ -1,5 +1,5 @@
-// Package bench puts bounded load on a running Waybill and says what it took; beside it, in the same run, bare asynq does the same work, so that
-// anybody can check what durability costs here.
+// Package bench puts bounded load on a running Waybill and says what it took; beside it, in the
+// same run, bare asynq does the same work, so that anybody can check what durability costs here.
 package bench
 
 import (
@@ -30,9 +30,11 @@ const batchFold = 3
 
 // System is one that is measured.
 type System struct {
-	Name    string
-	Measure map[string]func(ctx context.Context) (Result, error) // by the measurement's name; it has nothing like the missing ones
-	Memory  func(ctx context.Context) (map[string]int64, error)  // resident bytes of its processes by now; nil: not known
+	Name string
+	// By the measurement's name; it has nothing like the missing ones.
+	Measure map[string]func(ctx context.Context) (Result, error)
+	// Resident bytes of its processes by now; nil: not known.
+	Memory func(ctx context.Context) (map[string]int64, error)
 }
 
 // Result is one run of a measurement.
@@ -61,7 +63,8 @@ const (
 // Names lists the measurements in their order.
 func Names() []string { return []string{Single, Batch, Drain, Through, Latency, Idle} }
 
-// Run measures all systems and writes tables of the medians. Ratios are those of the first system to each other.
+// Run measures all systems and writes tables of the medians. Ratios are those of the first system
+// to each other.
 func Run(ctx context.Context, cfg Config, systems []System, out io.Writer) error {
 	if err := cfg.check(); err != nil {
 		return err
@@ -85,7 +88,8 @@ func Run(ctx context.Context, cfg Config, systems []System, out io.Writer) error
 }
 
 func (cfg Config) check() error {
-	if cfg.Runs < 1 || cfg.Jobs < 1 || cfg.Connections < 1 || cfg.Batch < 1 || cfg.Rate < 1 || cfg.Latency <= 0 || cfg.Rest <= 0 {
+	if cfg.Runs < 1 || cfg.Jobs < 1 || cfg.Connections < 1 || cfg.Batch < 1 || cfg.Rate < 1 || cfg.Latency <= 0 ||
+		cfg.Rest <= 0 {
 		return errors.New("runs, jobs, connections, batch, rate and the times must be at least 1")
 	}
 	for _, name := range cfg.Only {

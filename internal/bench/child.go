@@ -10,7 +10,8 @@ import (
 	"strings"
 )
 
-// child is a process that reads an order, answers with its address, and ends when its input does: when we let go of it, or are gone.
+// child is a process that reads an order, answers with its address, and ends when its input does:
+// when we let go of it, or are gone.
 type child struct {
 	cmd   *exec.Cmd
 	leash io.Closer

@@ -25,7 +25,12 @@ func (c *Client) Get(ctx context.Context, connections, n int, path func(i int) s
 	defer l.close()
 	r.Jobs = n
 	began := time.Now()
-	r.Latency, err = l.all(ctx, n, http.StatusOK, func(i int) []byte { return c.w.t.request(http.MethodGet, path(i), nil) })
+	r.Latency, err = l.all(
+		ctx,
+		n,
+		http.StatusOK,
+		func(i int) []byte { return c.w.t.request(http.MethodGet, path(i), nil) },
+	)
 	r.Took = time.Since(began)
 	return r, err
 }

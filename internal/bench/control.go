@@ -10,13 +10,13 @@ import (
 )
 
 const (
-	standstill    = time.Minute      // after which what does not go on is given up
+	standstill       = time.Minute      // after which what does not go on is given up
 	reconcileTimeout = 15 * time.Second // some passes of the audit
-	sentEvery     = 20 * time.Millisecond
+	sentEvery        = 20 * time.Millisecond
 )
 
-// held pauses the queue, lets fill submit jobs, opens the queue again, and waits until they are done. around, if not nil, is given the last two
-// steps to call.
+// held pauses the queue, lets fill submit jobs, opens the queue again, and waits until they are
+// done. around, if not nil, is given the last two steps to call.
 func (w *waybill) held(ctx context.Context, jobs int, fill func() error, around func(run func() error) error) error {
 	already, err := w.completed(ctx)
 	if err != nil {
@@ -111,7 +111,8 @@ func (w *waybill) await(ctx context.Context, already, n int) error {
 	}
 }
 
-// halfway is half of the time that the rest takes if it goes on as it did: the end is met within milliseconds, and asked for a dozen times.
+// halfway is half of the time that the rest takes if it goes on as it did: the end is met within
+// milliseconds, and asked for a dozen times.
 func halfway(passed time.Duration, done, n int) time.Duration {
 	const soonest, latest = 4 * time.Millisecond, 200 * time.Millisecond
 	if done == 0 {
@@ -146,8 +147,9 @@ func (w *waybill) sent(ctx context.Context) (n sent, err error) {
 	return n, nil
 }
 
-// awaitSent waits until n more are in Redis than there were: an API answers before that, and one that is given more than Redis takes leaves the rest
-// to the audit. What counts as missed may be there all the same, and is then not sent again: the audit is given a while to find out.
+// awaitSent waits until n more are in Redis than there were: an API answers before that, and one
+// that is given more than Redis takes leaves the rest to the audit. What counts as missed may be
+// there all the same, and is then not sent again: the audit is given a while to find out.
 func (w *waybill) awaitSent(ctx context.Context, before sent, n int) error {
 	moved, last := time.Now(), before
 	for {

@@ -42,7 +42,8 @@ func (c CPU) sum(parts []string) (sum time.Duration) {
 	return sum
 }
 
-// others is the share of the machine that went to what is not measured: with much of it, the figures are not worth much.
+// others is the share of the machine that went to what is not measured: with much of it, the
+// figures are not worth much.
 func (c CPU) others() (share float64, known bool) {
 	all, known := c[machine]
 	if !known || c[capacity] <= 0 {

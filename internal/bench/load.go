@@ -35,12 +35,14 @@ func (l *load) close() {
 	}
 }
 
-// closed submits the same on every connection, one request after the other, until n are answered, and answers how long each took.
+// closed submits the same on every connection, one request after the other, until n are answered,
+// and answers how long each took.
 func (l *load) closed(ctx context.Context, n int, request []byte) ([]time.Duration, error) {
 	return l.all(ctx, n, http.StatusAccepted, func(int) []byte { return request })
 }
 
-// all keeps every connection busy until n requests are answered. Any status but the wanted one ends it.
+// all keeps every connection busy until n requests are answered. Any status but the wanted one ends
+// it.
 func (l *load) all(ctx context.Context, n, want int, request func(i int) []byte) ([]time.Duration, error) {
 	took := make([]time.Duration, n)
 	var next atomic.Int64
@@ -58,9 +60,15 @@ func (l *load) all(ctx context.Context, n, want int, request func(i int) []byte)
 	})
 }
 
-// open sends n requests at a fixed rate, however long their answers take. request makes the one that is due at a moment; answered gets what came
-// of each. A request that is sent late, for want of a free connection or of CPU, was due all the same: latencies count from due.
-func (l *load) open(ctx context.Context, n, rate int, request func(due time.Time) []byte, answered func(i int, due time.Time, body []byte)) error {
+// open sends n requests at a fixed rate, however long their answers take. request makes the one
+// that is due at a moment; answered gets what came of each. A request that is sent late, for want
+// of a free connection or of CPU, was due all the same: latencies count from due.
+func (l *load) open(
+	ctx context.Context,
+	n, rate int,
+	request func(due time.Time) []byte,
+	answered func(i int, due time.Time, body []byte),
+) error {
 	type call struct {
 		i   int
 		due time.Time

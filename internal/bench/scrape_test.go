@@ -77,7 +77,12 @@ func TestAMeterCountsWhatIsSpentMeanwhile(t *testing.T) {
 
 func TestOthersAreWhatIsNotMeasured(t *testing.T) {
 	t.Parallel()
-	got, known := CPU{API: time.Second, Load: time.Second, machine: 6 * time.Second, capacity: 16 * time.Second}.others()
+	got, known := CPU{
+		API:      time.Second,
+		Load:     time.Second,
+		machine:  6 * time.Second,
+		capacity: 16 * time.Second,
+	}.others()
 	if !known || got != 0.25 {
 		t.Errorf("got %v, %v", got, known)
 	}
@@ -88,11 +93,14 @@ func TestOthersAreWhatIsNotMeasured(t *testing.T) {
 
 func TestRedisTellsItsThreadsAndItsChildren(t *testing.T) {
 	t.Parallel()
-	got, err := redisCPU("# CPU\r\nused_cpu_sys:1.5\r\nused_cpu_user:2.25\r\nused_cpu_sys_children:0.25\r\nused_cpu_user_children:1\r\nused_cpu_sys_main_thread:1\r\n")
+	got, err := redisCPU(
+		"# CPU\r\nused_cpu_sys:1.5\r\nused_cpu_user:2.25\r\nused_cpu_sys_children:0.25\r\nused_cpu_user_children:1\r\nused_cpu_sys_main_thread:1\r\n",
+	)
 	if err != nil || got != 5*time.Second {
 		t.Errorf("got %v, %v", got, err)
 	}
-	for _, info := range []string{"", "# CPU\r\nused_cpu_sys:1\r\n", "used_cpu_sys:x\r\nused_cpu_user:1\r\nused_cpu_sys_children:1\r\nused_cpu_user_children:1\r\n"} {
+	for _, info := range []string{"", "# CPU\r\nused_cpu_sys:1\r\n",
+		"used_cpu_sys:x\r\nused_cpu_user:1\r\nused_cpu_sys_children:1\r\nused_cpu_user_children:1\r\n"} {
 		if got, err := redisCPU(info); err == nil {
 			t.Errorf("%q was read as %v", info, got)
 		}

@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// median is the run in the middle by what by says of each; of two in the middle it is the lower one.
+// median is the run in the middle by what by says of each; of two in the middle it is the lower
+// one.
 func median(runs []Result, by func(Result) float64) Result {
 	sorted := slices.SortedFunc(slices.Values(runs), func(a, b Result) int { return cmp.Compare(by(a), by(b)) })
 	return sorted[(len(sorted)-1)/2]

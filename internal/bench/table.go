@@ -38,10 +38,15 @@ func (t Table) Write(out io.Writer, markdown bool) error {
 	return w.Flush()
 }
 
-// throughput has a line for each measurement and system: medians of its runs, the range of what they are sorted by (jobs a second; of latency, the
-// p50), how many times as fast the measurement's first system was, CPU time for each job, and what else the machine was busy with.
+// throughput has a line for each measurement and system: medians of its runs, the range of what
+// they are sorted by (jobs a second; of latency, the p50), how many times as fast the measurement's
+// first system was, CPU time for each job, and what else the machine was busy with.
 func throughput(done map[string][]outcome) Table {
-	t := Table{append([]string{"", "", "jobs/s", "all runs", "p50 ms", "p99 ms", "first is × as fast", "CPU µs/job"}, append(parts, "others %")...)}
+	t := Table{
+		append(
+			[]string{"", "", "jobs/s", "all runs", "p50 ms", "p99 ms", "first is × as fast", "CPU µs/job"},
+			append(parts, "others %")...),
+	}
 	for _, name := range Names() {
 		if name == Idle {
 			continue
@@ -53,8 +58,16 @@ func throughput(done map[string][]outcome) Table {
 			if name == Latency { // it is given, not measured
 				rate = ""
 			}
-			line := []string{title, o.system, rate, o.spread(name), millis(r.Latency, 50), millis(r.Latency, 99), ratio(name, done[name][0].typical(name), r),
-				perJob(r.CPU.All(), r.Jobs)}
+			line := []string{
+				title,
+				o.system,
+				rate,
+				o.spread(name),
+				millis(r.Latency, 50),
+				millis(r.Latency, 99),
+				ratio(name, done[name][0].typical(name), r),
+				perJob(r.CPU.All(), r.Jobs),
+			}
 			for _, part := range parts {
 				d, known := r.CPU[part]
 				if !known {
@@ -65,7 +78,10 @@ func throughput(done map[string][]outcome) Table {
 			line = append(line, percent(r.CPU.others()))
 			t = append(t, line)
 			if len(r.Bound) > 0 {
-				t = append(t, pad([]string{"", "  until settled", "", "", millis(r.Bound, 50), millis(r.Bound, 99)}, len(line)))
+				t = append(
+					t,
+					pad([]string{"", "  until settled", "", "", millis(r.Bound, 50), millis(r.Bound, 99)}, len(line)),
+				)
 			}
 			title = ""
 		}
@@ -106,7 +122,8 @@ func ratio(name string, first, r Result) string {
 	return fmt.Sprintf("%.2f", x)
 }
 
-// atRest is what the systems cost while they wait, and what memory they have after all that was measured.
+// atRest is what the systems cost while they wait, and what memory they have after all that was
+// measured.
 func atRest(ctx context.Context, idle []outcome, systems []System) (Table, error) {
 	t := Table{{"", "API MB", "worker MB", "idle: API % of a core", "worker %", "Redis %", "PostgreSQL %"}}
 	for _, s := range systems {

@@ -18,12 +18,14 @@ import (
 // tick is what /proc counts CPU time in: USER_HZ, which is 100 on every Linux.
 const tick = time.Second / 100
 
-// Tree counts a process, its children, and those that have ended: all of a PostgreSQL server, if the process is its postmaster.
+// Tree counts a process, its children, and those that have ended: all of a PostgreSQL server, if
+// the process is its postmaster.
 func Tree(pid int) Clock {
 	return func(context.Context) (time.Duration, error) { return treeTicks("/proc", pid) }
 }
 
-// treeTicks reads the process before and after its children: one that ends in between is counted by neither or by both, and then all is read again.
+// treeTicks reads the process before and after its children: one that ends in between is counted by
+// neither or by both, and then all is read again.
 func treeTicks(proc string, pid int) (time.Duration, error) {
 	for range 10 {
 		before, err := readStat(proc, pid)
@@ -74,7 +76,8 @@ func readStat(proc string, pid int) (s stat, err error) {
 	return parseStat(text)
 }
 
-// parseStat reads "pid (name) state ppid … utime stime cutime cstime …": the name may hold anything, what follows no parenthesis.
+// parseStat reads "pid (name) state ppid … utime stime cutime cstime …": the name may hold
+// anything, what follows no parenthesis.
 func parseStat(text []byte) (s stat, err error) {
 	begin, end := bytes.IndexByte(text, '('), bytes.LastIndexByte(text, ')')
 	if begin < 0 || end < begin {
@@ -102,7 +105,8 @@ func wholeMachine(context.Context) (time.Duration, error) {
 	return parseMachine(string(text))
 }
 
-// parseMachine reads "cpu user nice system idle iowait irq softirq steal …"; guests are counted among users already.
+// parseMachine reads "cpu user nice system idle iowait irq softirq steal …"; guests are counted
+// among users already.
 func parseMachine(text string) (sum time.Duration, err error) {
 	line, _, _ := strings.Cut(text, "\n")
 	f := strings.Fields(line)
@@ -122,7 +126,8 @@ func parseMachine(text string) (sum time.Duration, err error) {
 	return sum, nil
 }
 
-// Postmaster finds the first process of the PostgreSQL server behind a URL, if it runs on this machine.
+// Postmaster finds the first process of the PostgreSQL server behind a URL, if it runs on this
+// machine.
 func Postmaster(ctx context.Context, url string) (int, error) {
 	conn, err := pgx.Connect(ctx, url)
 	if err != nil {

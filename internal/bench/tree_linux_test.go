@@ -45,7 +45,8 @@ func TestATreeIsAProcessItsChildrenAndThoseThatEnded(t *testing.T) {
 
 func TestWhatIsNoProcessIsAnError(t *testing.T) {
 	t.Parallel()
-	for _, text := range []string{"", "10", "10 (x", "10 (x) S 1 2 3", "10 x) S (", "10 (x) S 1 10 10 0 -1 4194560 1 2 3 4 a 20 3000 400 20"} {
+	for _, text := range []string{"", "10", "10 (x", "10 (x) S 1 2 3", "10 x) S (",
+		"10 (x) S 1 10 10 0 -1 4194560 1 2 3 4 a 20 3000 400 20"} {
 		if s, err := parseStat([]byte(text)); err == nil {
 			t.Errorf("%q was read as %+v", text, s)
 		}

@@ -16,7 +16,8 @@ import (
 // Deployment is where a running Waybill is found. What it does not tell is left out of the tables.
 type Deployment struct {
 	URL string // of the API
-	// Token answers an access token or API key of an operator: the queue is paused and resumed. It is asked before each measurement.
+	// Token answers an access token or API key of an operator: the queue is paused and resumed. It
+	// is asked before each measurement.
 	Token      func(ctx context.Context) (string, error)
 	Queue      string   // should be empty, and nobody else's
 	API        []string // URLs of the /metrics of its processes
@@ -37,7 +38,8 @@ type waybill struct {
 // Waybill is a running deployment. close ends what it took to measure it.
 func Waybill(cfg Config, at Deployment) (s System, close func(), err error) {
 	w := &waybill{cfg: cfg, at: at, meter: Meter{Load: Own, API: scraped(at.API)}}
-	if shared := slices.ContainsFunc(at.Workers, func(url string) bool { return slices.Contains(at.API, url) }); !shared {
+	if shared := slices.ContainsFunc(at.Workers,
+		func(url string) bool { return slices.Contains(at.API, url) }); !shared {
 		w.meter[Worker] = scraped(at.Workers)
 	}
 	close = func() {}
@@ -54,7 +56,8 @@ func Waybill(cfg Config, at Deployment) (s System, close func(), err error) {
 		w.meter[Postgres] = Tree(at.Postmaster)
 	}
 	s = System{Name: "Waybill", Memory: w.memory, Measure: map[string]func(context.Context) (Result, error){}}
-	for name, f := range map[string]func(context.Context) (Result, error){Single: w.single, Batch: w.batch, Drain: w.drain, Through: w.through,
+	for name, f := range map[string]func(context.Context) (Result, error){Single: w.single, Batch: w.batch,
+		Drain: w.drain, Through: w.through,
 		Latency: w.latency, Idle: w.idle} {
 		s.Measure[name] = func(ctx context.Context) (Result, error) {
 			if err := w.signIn(ctx); err != nil {
@@ -105,7 +108,8 @@ func (w *waybill) batch(ctx context.Context) (Result, error) {
 // batchConnections keep the API busy with batches; more of them only wait for each other.
 const batchConnections = 4
 
-// submit measures until the last answer. What it costs to send the jobs to Redis afterwards belongs to their CPU time.
+// submit measures until the last answer. What it costs to send the jobs to Redis afterwards belongs
+// to their CPU time.
 func (w *waybill) submit(ctx context.Context, jobs, requests, connections int, request []byte) (r Result, err error) {
 	l, err := dial(ctx, w.t, connections)
 	if err != nil {
@@ -187,7 +191,8 @@ func (w *waybill) through(ctx context.Context) (r Result, err error) {
 	return r, errors.Join(err, w.empty(ctx))
 }
 
-// latency counts until the claim, by the ledger's clock, and to be sure until the settlement: the handler, which does nothing, started between the two.
+// latency counts until the claim, by the ledger's clock, and to be sure until the settlement: the
+// handler, which does nothing, started between the two.
 func (w *waybill) latency(ctx context.Context) (r Result, err error) {
 	l, err := dial(ctx, w.t, w.cfg.Connections)
 	if err != nil {
@@ -204,11 +209,17 @@ func (w *waybill) latency(ctx context.Context) (r Result, err error) {
 	request := w.submission()
 	r.CPU, err = w.meter.Spent(ctx, func() error {
 		began := time.Now()
-		err := l.open(ctx, r.Jobs, w.cfg.Rate, func(time.Time) []byte { return request }, func(i int, at time.Time, body []byte) {
-			mu.Lock()
-			defer mu.Unlock()
-			due[i], answers[i] = at, body
-		})
+		err := l.open(
+			ctx,
+			r.Jobs,
+			w.cfg.Rate,
+			func(time.Time) []byte { return request },
+			func(i int, at time.Time, body []byte) {
+				mu.Lock()
+				defer mu.Unlock()
+				due[i], answers[i] = at, body
+			},
+		)
 		r.Took = time.Since(began)
 		return errors.Join(err, w.await(ctx, already, r.Jobs))
 	})

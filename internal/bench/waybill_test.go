@@ -36,8 +36,14 @@ func TestMain(m *testing.M) {
 // deployed is a Waybill with API and worker in one process.
 func deployed(t *testing.T, redisURL string) Deployment {
 	t.Helper()
-	cfg, err := config.Parse([]string{"DATABASE_URL=" + testenv.Postgres(t), "REDIS_URL=" + redisURL, "WAYBILL_METRICS_ADDR=127.0.0.1:0",
-		"WAYBILL_JWT_KEYS=k:" + base64.StdEncoding.EncodeToString([]byte("a signing key that only tests use"))}, "DATABASE_URL", "REDIS_URL")
+	cfg, err := config.Parse(
+		[]string{"DATABASE_URL=" + testenv.Postgres(t), "REDIS_URL=" + redisURL, "WAYBILL_METRICS_ADDR=127.0.0.1:0",
+			"WAYBILL_JWT_KEYS=k:" + base64.StdEncoding.EncodeToString(
+				[]byte("a signing key that only tests use"),
+			)},
+		"DATABASE_URL",
+		"REDIS_URL",
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +51,12 @@ func deployed(t *testing.T, redisURL string) Deployment {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, err := app.New(t.Context(), cfg, app.Options{API: app.ServeAPI, Worker: true, Migrate: true, Listen: l}, testenv.Logger(t))
+	a, err := app.New(
+		t.Context(),
+		cfg,
+		app.Options{API: app.ServeAPI, Worker: true, Migrate: true, Listen: l},
+		testenv.Logger(t),
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,13 +74,27 @@ func deployed(t *testing.T, redisURL string) Deployment {
 		}
 	})
 	base := "http://" + l.Addr().String()
-	return Deployment{URL: base, Token: func(context.Context) (string, error) { return key, nil }, Queue: "low", API: []string{base + "/metrics"},
-		Workers: []string{base + "/metrics"}, RedisURL: redisURL}
+	return Deployment{
+		URL:      base,
+		Token:    func(context.Context) (string, error) { return key, nil },
+		Queue:    "low",
+		API:      []string{base + "/metrics"},
+		Workers:  []string{base + "/metrics"},
+		RedisURL: redisURL,
+	}
 }
 
 func TestEveryMeasurementOfEverySystemFillsItsLine(t *testing.T) {
 	t.Parallel()
-	cfg := Config{Connections: 4, Jobs: 30, Batch: 10, Rate: 100, Runs: 1, Latency: 100 * time.Millisecond, Rest: 10 * time.Millisecond}
+	cfg := Config{
+		Connections: 4,
+		Jobs:        30,
+		Batch:       10,
+		Rate:        100,
+		Runs:        1,
+		Latency:     100 * time.Millisecond,
+		Rest:        10 * time.Millisecond,
+	}
 	redisURL := testenv.Redis(t).URL
 	ours, end, err := Waybill(cfg, deployed(t, redisURL))
 	if err != nil {
@@ -90,7 +115,8 @@ func TestEveryMeasurementOfEverySystemFillsItsLine(t *testing.T) {
 		t.Fatal(err)
 	}
 	lines := strings.Split(out.String(), "\n")
-	for _, want := range []string{"single Waybill", "bare asynq", "asynq's client alone", "batch Waybill", "drain Waybill", "bare asynq", "through Waybill", "bare asynq",
+	for _, want := range []string{"single Waybill", "bare asynq", "asynq's client alone", "batch Waybill",
+		"drain Waybill", "bare asynq", "through Waybill", "bare asynq",
 		"latency Waybill", "until settled", "bare asynq", "API MB", "Waybill", "bare asynq"} {
 		for len(lines) > 0 && !strings.HasPrefix(strings.Join(strings.Fields(lines[0]), " "), want) {
 			lines = lines[1:]
@@ -104,7 +130,15 @@ func TestEveryMeasurementOfEverySystemFillsItsLine(t *testing.T) {
 
 func TestResultsAreWhatWasAskedFor(t *testing.T) {
 	t.Parallel()
-	cfg := Config{Connections: 4, Jobs: 25, Batch: 10, Rate: 100, Runs: 1, Latency: 100 * time.Millisecond, Rest: 10 * time.Millisecond}
+	cfg := Config{
+		Connections: 4,
+		Jobs:        25,
+		Batch:       10,
+		Rate:        100,
+		Runs:        1,
+		Latency:     100 * time.Millisecond,
+		Rest:        10 * time.Millisecond,
+	}
 	ours, end, err := Waybill(cfg, deployed(t, testenv.Redis(t).URL))
 	if err != nil {
 		t.Fatal(err)
@@ -129,7 +163,8 @@ func TestAMistakeIsToldBeforeAnythingRuns(t *testing.T) {
 	t.Parallel()
 	good := Config{Connections: 1, Jobs: 1, Batch: 1, Rate: 1, Runs: 1, Latency: 1, Rest: 1}
 	for name, change := range map[string]func(*Config){
-		"no runs": func(c *Config) { c.Runs = 0 }, "no jobs": func(c *Config) { c.Jobs = 0 }, "no rest": func(c *Config) { c.Rest = 0 },
+		"no runs": func(c *Config) { c.Runs = 0 }, "no jobs": func(c *Config) { c.Jobs = 0 },
+		"no rest":               func(c *Config) { c.Rest = 0 },
 		"a strange measurement": func(c *Config) { c.Only = []string{"nonsense"} },
 	} {
 		cfg := good
@@ -196,7 +231,8 @@ func TestBareAsynqAsksWhoCallsAndForWhat(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if status, answer, err := w.do(t.Context(), c.t.request("POST", "/v1/jobs", []byte(c.body)), nil); err != nil || status != c.want {
+		if status, answer, err := w.do(t.Context(), c.t.request("POST", "/v1/jobs", []byte(c.body)), nil); err != nil ||
+			status != c.want {
 			t.Errorf("%s: got %d %s, %v, want %d", c.body, status, answer, err, c.want)
 		}
 		w.close()

@@ -17,12 +17,13 @@ import (
 
 const (
 	answerTimeout = 2 * time.Minute
-	maxAnswer      = 64 << 20
-	lineBuffer     = 8 << 10 // of one header line
+	maxAnswer     = 64 << 20
+	lineBuffer    = 8 << 10 // of one header line
 )
 
-// target is a server that is put under load. Its requests are bytes made beforehand and its answers are read by hand: the load shares the
-// machine with what it measures, and net/http's client costs more than some of the servers.
+// target is a server that is put under load. Its requests are bytes made beforehand and its answers
+// are read by hand: the load shares the machine with what it measures, and net/http's client costs
+// more than some of the servers.
 type target struct {
 	addr   string
 	host   string
@@ -40,7 +41,12 @@ func newTarget(base, bearer string) (target, error) {
 	if port == "" {
 		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
 	}
-	return target{addr: net.JoinHostPort(u.Hostname(), port), host: u.Host, secure: u.Scheme == "https", bearer: bearer}, nil
+	return target{
+		addr:   net.JoinHostPort(u.Hostname(), port),
+		host:   u.Host,
+		secure: u.Scheme == "https",
+		bearer: bearer,
+	}, nil
 }
 
 // request makes the bytes of a request.
@@ -68,7 +74,11 @@ func (w *wire) connect(ctx context.Context) error {
 	d := &net.Dialer{Timeout: 10 * time.Second}
 	var err error
 	if w.t.secure {
-		w.nc, err = (&tls.Dialer{NetDialer: d, Config: &tls.Config{NextProtos: []string{"http/1.1"}}}).DialContext(ctx, "tcp", w.t.addr)
+		w.nc, err = (&tls.Dialer{NetDialer: d, Config: &tls.Config{NextProtos: []string{"http/1.1"}}}).DialContext(
+			ctx,
+			"tcp",
+			w.t.addr,
+		)
 	} else {
 		w.nc, err = d.DialContext(ctx, "tcp", w.t.addr)
 	}
@@ -117,7 +127,8 @@ type head struct {
 	keep    bool
 }
 
-// readAnswer reads one HTTP/1.1 answer to a request that is no HEAD. keep is false where no further one comes on this connection.
+// readAnswer reads one HTTP/1.1 answer to a request that is no HEAD. keep is false where no further
+// one comes on this connection.
 func readAnswer(r *bufio.Reader, body []byte) (status int, answer []byte, keep bool, err error) {
 	h := head{status: 100}
 	for h.status < 200 { // 1xx come before the answer

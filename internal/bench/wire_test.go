@@ -22,18 +22,24 @@ func TestAnAnswerIsReadToItsEndAndNoFurther(t *testing.T) {
 		body   string
 		keep   bool
 	}{
-		"of a told length":     {"HTTP/1.1 202 Accepted\r\nContent-Type: a\r\ncontent-length: 5\r\n\r\nhello", 202, "hello", true},
-		"with nothing in it":   {"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", 200, "", true},
-		"in chunks":            {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2;x=y\r\nlo\r\n0\r\n\r\n", 200, "hello", true},
-		"with trailers":        {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nA: b\r\nC: d\r\n\r\n", 200, "x", true},
-		"after an interim one": {"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx", 200, "x", true},
-		"without a body":       {"HTTP/1.1 204 No Content\r\n\r\n", 204, "", true},
-		"without a reason":     {"HTTP/1.1 200\r\nContent-Length: 1\r\n\r\nx", 200, "x", true},
-		"the last one":         {"HTTP/1.1 503 Busy\r\nConnection: close\r\nContent-Length: 1\r\n\r\nx", 503, "x", false},
-		"with bare line ends":  {"HTTP/1.1 200 OK\nContent-Length: 1\n\nx", 200, "x", true},
+		"of a told length": {"HTTP/1.1 202 Accepted\r\nContent-Type: a\r\ncontent-length: 5\r\n\r\nhello", 202,
+			"hello", true},
+		"with nothing in it": {"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", 200, "", true},
+		"in chunks": {"HTTP/1.1 200 OK\r\nTransfer-Encoding: " +
+			"chunked\r\n\r\n3\r\nhel\r\n2;x=y\r\nlo\r\n0\r\n\r\n", 200, "hello", true},
+		"with trailers": {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nA: b\r\nC: " +
+			"d\r\n\r\n", 200, "x", true},
+		"after an interim one": {"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 " +
+			"200 OK\r\nContent-Length: 1\r\n\r\nx", 200, "x", true},
+		"without a body":   {"HTTP/1.1 204 No Content\r\n\r\n", 204, "", true},
+		"without a reason": {"HTTP/1.1 200\r\nContent-Length: 1\r\n\r\nx", 200, "x", true},
+		"the last one": {"HTTP/1.1 503 Busy\r\nConnection: close\r\nContent-Length: 1\r\n\r\nx", 503, "x",
+			false},
+		"with bare line ends": {"HTTP/1.1 200 OK\nContent-Length: 1\n\nx", 200, "x", true},
 	} {
 		const next = "HTTP/1.1 299 next"
-		for _, reader := range []io.Reader{strings.NewReader(c.text + next), iotest.OneByteReader(strings.NewReader(c.text + next))} {
+		for _, reader := range []io.Reader{strings.NewReader(c.text + next),
+			iotest.OneByteReader(strings.NewReader(c.text + next))} {
 			r := bufio.NewReaderSize(reader, lineBuffer)
 			status, body, keep, err := readAnswer(r, []byte("what was here before"))
 			if err != nil || status != c.status || string(body) != c.body || keep != c.keep {
@@ -57,14 +63,21 @@ func TestAnAnswerWithoutALengthEndsWithItsConnection(t *testing.T) {
 func TestWhatIsNoAnswerIsAnError(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{
-		"", "H", "HTTP/1.1 200 OK", "HTTP/1.1 200 OK\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n", "HTTP/2 200 OK\r\n\r\n", "HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n", "SSH-2.0-x\r\n\r\n",
-		"HTTP/1.1 2x0 OK\r\n\r\n", "HTTP/1.1 099 No\r\n\r\n", "HTTP/1.1 2000 OK\r\n\r\n", "HTTP/1.1 200 OK\r\nno header\r\n\r\n",
-		"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nfour", "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
-		"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n", "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
-		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel",
-		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", "HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", lineBuffer) + "\r\n\r\n",
+		"", "H", "HTTP/1.1 200 OK", "HTTP/1.1 200 OK\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n",
+		"HTTP/2 200 OK\r\n\r\n", "HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n", "SSH-2.0-x\r\n\r\n",
+		"HTTP/1.1 2x0 OK\r\n\r\n", "HTTP/1.1 099 No\r\n\r\n", "HTTP/1.1 2000 OK\r\n\r\n",
+		"HTTP/1.1 200 OK\r\nno header\r\n\r\n",
+		"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nfour", "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+		"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
+		"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n",
+		"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n",
+		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel",
+		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", "HTTP/1.1 200 OK\r\nX: " +
+			strings.Repeat("x", lineBuffer) + "\r\n\r\n",
 	} {
-		if status, body, _, err := readAnswer(bufio.NewReaderSize(strings.NewReader(text), lineBuffer), nil); err == nil {
+		if status, body, _, err := readAnswer(bufio.NewReaderSize(strings.NewReader(text), lineBuffer),
+			nil); err == nil {
 			t.Errorf("%.60q was read as %d %q", text, status, body)
 		}
 	}
@@ -119,17 +132,31 @@ func TestARequestArrivesAsItIsMeant(t *testing.T) {
 	t.Parallel()
 	to := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
-		_, _ = io.WriteString(w, strings.Join([]string{r.Method, r.RequestURI, r.Header.Get("Authorization"), r.Header.Get("Content-Type"), string(body)}, " "))
+		_, _ = io.WriteString(
+			w,
+			strings.Join(
+				[]string{
+					r.Method,
+					r.RequestURI,
+					r.Header.Get("Authorization"),
+					r.Header.Get("Content-Type"),
+					string(body),
+				},
+				" ",
+			),
+		)
 	})
 	l := dialed(t, to, 1)
 	for _, c := range []struct {
 		request []byte
 		want    string
 	}{
-		{to.request("POST", "/v1/jobs?x=y", []byte(`{"a":1}`)), `POST /v1/jobs?x=y Bearer secret application/json {"a":1}`},
+		{to.request("POST", "/v1/jobs?x=y", []byte(`{"a":1}`)),
+			`POST /v1/jobs?x=y Bearer secret application/json {"a":1}`},
 		{to.request("GET", "/", nil), "GET / Bearer secret  "},
 	} {
-		if status, body, err := l.wires[0].do(t.Context(), c.request, nil); err != nil || status != 200 || string(body) != c.want {
+		if status, body, err := l.wires[0].do(t.Context(), c.request, nil); err != nil || status != 200 ||
+			string(body) != c.want {
 			t.Errorf("got %d %q, %v; want %q", status, body, err, c.want)
 		}
 	}
@@ -197,13 +224,19 @@ func TestTheOpenLoopCountsFromWhenARequestWasDue(t *testing.T) {
 	const n, rate = 20, 500
 	due, bodies := make([]time.Time, n), make([]string, n)
 	l := dialed(t, to, 1) // one connection, so that answers come in order
-	err := l.open(t.Context(), n, rate, func(at time.Time) []byte { return to.request("POST", "/", []byte(at.String())) },
-		func(i int, at time.Time, body []byte) { due[i], bodies[i] = at, string(body) })
+	err := l.open(
+		t.Context(),
+		n,
+		rate,
+		func(at time.Time) []byte { return to.request("POST", "/", []byte(at.String())) },
+		func(i int, at time.Time, body []byte) { due[i], bodies[i] = at, string(body) },
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i := range n {
-		if want := due[0].Add(time.Duration(i) * time.Second / rate); !due[i].Equal(want) || bodies[i] != due[i].String() {
+		if want := due[0].Add(time.Duration(i) * time.Second / rate); !due[i].Equal(want) ||
+			bodies[i] != due[i].String() {
 			t.Errorf("request %d was due at %v, not %v, and said %q", i, due[i], want, bodies[i])
 		}
 	}
@@ -216,7 +249,12 @@ func TestTheOpenLoopEndsWithItsContext(t *testing.T) {
 		cancel()
 		w.WriteHeader(http.StatusAccepted)
 	})
-	err := dialed(t, to, 2).open(ctx, 1000, 10, func(time.Time) []byte { return to.request("POST", "/", nil) }, func(int, time.Time, []byte) {})
+	err := dialed(
+		t,
+		to,
+		2,
+	).open(ctx, 1000, 10, func(time.Time) []byte { return to.request("POST", "/", nil) },
+		func(int, time.Time, []byte) {})
 	if err == nil {
 		t.Error("it ended as if it had sent everything")
 	}

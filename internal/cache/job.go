@@ -1,5 +1,6 @@
-// Package cache keeps copies, in this process and in Redis, that spare the ledger a question. A copy is never the truth: only what cannot change is
-// kept, so that no copy has to be taken back, and everything works the same, slower, without Redis.
+// Package cache keeps copies, in this process and in Redis, that spare the ledger a question. A
+// copy is never the truth: only what cannot change is kept, so that no copy has to be taken back,
+// and everything works the same, slower, without Redis.
 package cache
 
 import (
@@ -15,15 +16,15 @@ import (
 )
 
 const (
-	prefix    = "waybill:job:"
-	keepFor   = 5 * time.Minute
-	maxBytes  = 64 << 10              // a larger job is read from the ledger
-	redisTimeout  = 50 * time.Millisecond // a cache that is slower than that is none
-	backAfter = time.Second           // when a Redis that did not answer is asked again
+	prefix       = "waybill:job:"
+	keepFor      = 5 * time.Minute
+	maxBytes     = 64 << 10              // a larger job is read from the ledger
+	redisTimeout = 50 * time.Millisecond // a cache that is slower than that is none
+	backAfter    = time.Second           // when a Redis that did not answer is asked again
 )
 
-// Jobs keeps completed jobs: the one state that is final. Archived and canceled jobs can be retried, so they are not kept; nor are those
-// whose payload or result Redis must not see.
+// Jobs keeps completed jobs: the one state that is final. Archived and canceled jobs can be
+// retried, so they are not kept; nor are those whose payload or result Redis must not see.
 type Jobs struct {
 	redis   redis.UniversalClient
 	private func(taskType string) bool
@@ -38,7 +39,8 @@ func NewJobs(c redis.UniversalClient, private func(string) bool, log *slog.Logge
 	return &Jobs{redis: c, private: private, log: log, recent: newLocalCache(time.Now), began: time.Now()}
 }
 
-// copied is a job with its JSON as plain bytes: encoding/json would change white space inside json.RawMessage.
+// copied is a job with its JSON as plain bytes: encoding/json would change white space inside
+// json.RawMessage.
 type copied struct {
 	Job     job.Job
 	Payload []byte

@@ -15,7 +15,9 @@ import (
 
 func completed(taskType string) *job.Job {
 	return &job.Job{ID: job.NewID(), OwnerID: job.NewID(), Type: taskType, Queue: "default", State: job.Completed,
-		Payload: json.RawMessage(`{"b": 1.10,  "a":"<"}`), Result: json.RawMessage(`[ 1 ]`), FinishedAt: time.Now().UTC().Truncate(time.Microsecond)}
+		Payload: json.RawMessage(
+			`{"b": 1.10,  "a":"<"}`,
+		), Result: json.RawMessage(`[ 1 ]`), FinishedAt: time.Now().UTC().Truncate(time.Microsecond)}
 }
 
 // fresh is a cache that read nothing yet, of a process of its own.
@@ -33,12 +35,19 @@ func TestACompletedJobIsAnsweredAsItWas(t *testing.T) {
 	}
 	mine.Keep(j)
 	same := func(got *job.Job) bool {
-		return got != nil && got.ID == j.ID && string(got.Payload) == string(j.Payload) && string(got.Result) == string(j.Result) && got.FinishedAt.Equal(j.FinishedAt)
+		return got != nil && got.ID == j.ID && string(got.Payload) == string(j.Payload) &&
+			string(got.Result) == string(j.Result) &&
+			got.FinishedAt.Equal(j.FinishedAt)
 	}
 	if got := mine.Job(t.Context(), j.ID); !same(got) {
 		t.Errorf("in this process: %+v", got)
 	}
-	testenv.Eventually(t, 10*time.Second, func() bool { return same(fresh(client).Job(t.Context(), j.ID)) }, "other processes don't get it")
+	testenv.Eventually(
+		t,
+		10*time.Second,
+		func() bool { return same(fresh(client).Job(t.Context(), j.ID)) },
+		"other processes don't get it",
+	)
 	mine.Job(t.Context(), j.ID).State = job.Archived // the caller's own
 	if got := mine.Job(t.Context(), j.ID); got.State != job.Completed {
 		t.Errorf("a caller changed it to %s", got.State)
@@ -68,7 +77,12 @@ func TestWhatCanChangeOrMustNotBeSeenIsNotKept(t *testing.T) {
 	}
 	marker := completed("debug.echo")
 	c.Keep(marker)
-	testenv.Eventually(t, 10*time.Second, func() bool { return client.Exists(t.Context(), prefix+marker.ID.String()).Val() == 1 }, "nothing is kept")
+	testenv.Eventually(
+		t,
+		10*time.Second,
+		func() bool { return client.Exists(t.Context(), prefix+marker.ID.String()).Val() == 1 },
+		"nothing is kept",
+	)
 	if n := client.DBSize(t.Context()).Val(); n != 1 {
 		t.Errorf("%d copies in Redis, want 1", n)
 	}
@@ -79,7 +93,8 @@ func TestACopyOfAnotherJobOrStateIsNoAnswer(t *testing.T) {
 	r := testenv.Redis(t)
 	client := r.Client(t)
 	j := completed("debug.echo")
-	for _, text := range []string{"", "{", `{"Job":{}}`, `{"Job":{"ID":"` + j.ID.String() + `","State":"pending"}}`, `{"Job":{"ID":"` + job.NewID().String() + `","State":"completed"}}`} {
+	for _, text := range []string{"", "{", `{"Job":{}}`, `{"Job":{"ID":"` + j.ID.String() + `","State":"pending"}}`,
+		`{"Job":{"ID":"` + job.NewID().String() + `","State":"completed"}}`} {
 		if err := client.Set(t.Context(), prefix+j.ID.String(), text, 0).Err(); err != nil {
 			t.Fatal(err)
 		}
@@ -102,7 +117,12 @@ func TestAJobThatWasOpenIsSoonLookedForAgain(t *testing.T) {
 	c.Keep(&open)
 	other := fresh(client)
 	other.Keep(j)
-	testenv.Eventually(t, 10*time.Second, func() bool { return client.Exists(t.Context(), prefix+j.ID.String()).Val() == 1 }, "nothing is kept")
+	testenv.Eventually(
+		t,
+		10*time.Second,
+		func() bool { return client.Exists(t.Context(), prefix+j.ID.String()).Val() == 1 },
+		"nothing is kept",
+	)
 	if c.Job(t.Context(), j.ID) != nil {
 		t.Error("Redis was asked for what was open a moment ago")
 	}

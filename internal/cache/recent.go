@@ -9,15 +9,16 @@ import (
 
 const (
 	recentBytes = 1 << 20         // of one of the two generations
-	entry   = 16 << 10        // a larger job is left to Redis
+	entry       = 16 << 10        // a larger job is left to Redis
 	jobBytes    = 1 << 10         // what a job takes beside its payload and result, or more
 	noteBytes   = 128             // what a place in the map takes
 	missingFor  = 2 * time.Second // how long Redis is not asked for a copy that it did not have
 )
 
-// localCache is what this process read lately. Who waits for a job asks for it again and again: while it is open, Redis need not be asked for a copy
-// that nobody has made yet, and when it is completed, not at all. It has two generations: when the young one is full it becomes the old one, and
-// what was in the old one is gone.
+// localCache is what this process read lately. Who waits for a job asks for it again and again:
+// while it is open, Redis need not be asked for a copy that nobody has made yet, and when it is
+// completed, not at all. It has two generations: when the young one is full it becomes the old one,
+// and what was in the old one is gone.
 type localCache struct {
 	now func() time.Time
 

@@ -1,6 +1,6 @@
 // Package catalogue holds the task types of a process in the form that the API and the worker need:
-// defaults filled in, payload schemas generated and compiled. Public task types (package tasks) know
-// nothing of it.
+// defaults filled in, payload schemas generated and compiled. Public task types (package tasks)
+// know nothing of it.
 package catalogue
 
 import (
@@ -39,7 +39,12 @@ func (c *Catalogue) Add(types ...tasks.Type) error {
 
 func (c *Catalogue) add(spec tasks.Spec) error {
 	if known, ok := c.types[spec.Name]; ok && !known.completedBy(spec) {
-		return fmt.Errorf("task type %q is there twice, with the payloads %s and %s", spec.Name, known.spec.Payload, spec.Payload)
+		return fmt.Errorf(
+			"task type %q is there twice, with the payloads %s and %s",
+			spec.Name,
+			known.spec.Payload,
+			spec.Payload,
+		)
 	}
 	t, err := compileType(spec)
 	if err != nil {

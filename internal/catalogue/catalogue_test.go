@@ -21,7 +21,8 @@ func named(name string) definition { return definition{Name: name, Example: gree
 
 func TestNewRefusesBadNames(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"", "A", "a b", "a..b", ".a", "a.", "1a", "a-b", "a/b:c{d}", "a\n", "ä", strings.Repeat("a", 101)} {
+	for _, name := range []string{"", "A", "a b", "a..b", ".a", "a.", "1a", "a-b", "a/b:c{d}", "a\n", "ä",
+		strings.Repeat("a", 101)} {
 		if _, err := New(named(name)); err == nil {
 			t.Errorf("the name %q was taken", name)
 		}
@@ -36,14 +37,16 @@ func TestNewRefusesBadNames(t *testing.T) {
 func TestNewRefusesWhatCannotBeOffered(t *testing.T) {
 	t.Parallel()
 	_, err := New(named("a.b"), tasks.Definition[order, any]{Name: "a.b"})
-	if err == nil || !strings.Contains(err.Error(), "catalogue.greeting") || !strings.Contains(err.Error(), "catalogue.order") {
+	if err == nil || !strings.Contains(err.Error(), "catalogue.greeting") ||
+		!strings.Contains(err.Error(), "catalogue.order") {
 		t.Errorf("a name that is taken twice: %v", err)
 	}
 	if _, err := New(tasks.Definition[string, any]{Name: "no.object"}); err == nil {
 		t.Error("a payload that is no object was taken")
 	}
 	for _, d := range []definition{
-		{Timeout: time.Millisecond}, {MaxRetries: job.MaxRetries + 1}, {MaxRetries: -2}, {Backoff: tasks.Backoff{Kind: "linear"}},
+		{Timeout: time.Millisecond}, {MaxRetries: job.MaxRetries + 1}, {MaxRetries: -2},
+		{Backoff: tasks.Backoff{Kind: "linear"}},
 		{Backoff: tasks.Backoff{Base: time.Hour, Max: time.Minute}}, {Queue: strings.Repeat("q", job.MaxQueueName+1)},
 	} {
 		d.Name = "bad.defaults"
@@ -64,13 +67,20 @@ func TestNewNamesEveryMistake(t *testing.T) {
 func TestDefaultsAreFilled(t *testing.T) {
 	t.Parallel()
 	once := named("run.once")
-	once.Queue, once.MaxRetries, once.Timeout, once.Backoff = "low", tasks.NoRetries, time.Hour, tasks.Backoff{Base: 12 * time.Hour}
+	once.Queue, once.MaxRetries, once.Timeout, once.Backoff = "low", tasks.NoRetries, time.Hour, tasks.Backoff{
+		Base: 12 * time.Hour,
+	}
 	c, err := New(named("plain"), once)
 	if err != nil {
 		t.Fatal(err)
 	}
 	plain, _ := c.Lookup("plain")
-	want := Defaults{"default", 25, 30 * time.Second, job.Backoff{Kind: job.Exponential, Base: 10 * time.Second, Max: 6 * time.Hour}}
+	want := Defaults{
+		"default",
+		25,
+		30 * time.Second,
+		job.Backoff{Kind: job.Exponential, Base: 10 * time.Second, Max: 6 * time.Hour},
+	}
 	if plain.Defaults != want {
 		t.Errorf("defaults are %+v, want %+v", plain.Defaults, want)
 	}
@@ -107,7 +117,8 @@ func TestADefinitionWithoutCodeCanBeCheckedButNotRun(t *testing.T) {
 	if err := typ.Check(json.RawMessage(`{"name":"Ann"}`)); err != nil || typ.Runs() {
 		t.Errorf("checked: %v; runs: %v", err, typ.Runs())
 	}
-	if _, err := typ.Run(t.Context(), &job.Job{Payload: json.RawMessage(`{"name":"Ann"}`)}); err == nil || tasks.IsPermanent(err) {
+	if _, err := typ.Run(t.Context(), &job.Job{Payload: json.RawMessage(`{"name":"Ann"}`)}); err == nil ||
+		tasks.IsPermanent(err) {
 		t.Errorf("ran without code: %v", err)
 	}
 }

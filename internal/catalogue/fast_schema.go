@@ -9,9 +9,10 @@ import (
 	"unicode/utf8"
 )
 
-// fit is a schema whose payloads can be judged by their bytes, without decoding them: for a small payload that is the dearest
-// part of a submission. It says yes, or that it does not know; it never says no. What it is not sure of (a mistake, an escape where the
-// text matters, a number with an exponent) is for the validator, which also names what is wrong.
+// fit is a schema whose payloads can be judged by their bytes, without decoding them: for a small
+// payload that is the dearest part of a submission. It says yes, or that it does not know; it never
+// says no. What it is not sure of (a mistake, an escape where the text matters, a number with an
+// exponent) is for the validator, which also names what is wrong.
 type fastSchema struct {
 	Type                 string                 `json:"type"` // empty: any value
 	Properties           map[string]*fastSchema `json:"properties"`
@@ -46,7 +47,8 @@ func newFastSchema(schema json.RawMessage) *fastSchema {
 	return f
 }
 
-// UnmarshalJSON reads a schema strictly: a keyword that is not known here could refuse what fit lets through.
+// UnmarshalJSON reads a schema strictly: a keyword that is not known here could refuse what fit
+// lets through.
 func (f *fastSchema) UnmarshalJSON(schema []byte) error {
 	switch string(schema) {
 	case "true":
@@ -103,7 +105,8 @@ func (w *walk) next() byte {
 	return 0
 }
 
-// value walks over one value and reports whether it surely fits; where it does not, the walk is over.
+// value walks over one value and reports whether it surely fits; where it does not, the walk is
+// over.
 func (w *walk) value(f *fastSchema) bool {
 	c := w.next()
 	if f == nil || f.Type == "" && !f.never {

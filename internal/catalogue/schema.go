@@ -18,8 +18,9 @@ const (
 	schemaURL   = "waybill:payload"
 )
 
-// schemaOf makes the JSON Schema (2020-12) of a payload from its Go type: the text that is published, and the compiled form
-// that is checked. A json.RawMessage stands for any object. Unknown fields are refused.
+// schemaOf makes the JSON Schema (2020-12) of a payload from its Go type: the text that is
+// published, and the compiled form that is checked. A json.RawMessage stands for any object.
+// Unknown fields are refused.
 func schemaOf(payload reflect.Type) (json.RawMessage, *jsonschema.Schema, error) {
 	s, err := reflectSchema(payload)
 	if err != nil {
@@ -39,8 +40,8 @@ func schemaOf(payload reflect.Type) (json.RawMessage, *jsonschema.Schema, error)
 	return text, compiled, err
 }
 
-// compile makes the checked form of a schema. It loads nothing from anywhere, so that a schema can refer to itself only, and bounds what
-// checking a payload can cost.
+// compile makes the checked form of a schema. It loads nothing from anywhere, so that a schema can
+// refer to itself only, and bounds what checking a payload can cost.
 func compile(text json.RawMessage) (*jsonschema.Schema, error) {
 	if len(text) > maxSchema {
 		return nil, fmt.Errorf("the schema has %d bytes, %d is the limit", len(text), maxSchema)

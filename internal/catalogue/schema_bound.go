@@ -15,19 +15,22 @@ const (
 )
 
 var (
-	errForeignReference = errors.New(`the schema refers to another document: only references within it ("#/…") are allowed`)
+	errForeignReference = errors.New(
+		`the schema refers to another document: only references within it ("#/…") are allowed`,
+	)
 	errDynamicReference = errors.New("the schema uses $dynamicRef or $recursiveRef, which is not supported")
 )
 
-// schemaBound walks over a schema as the validator would for one payload. A reference to a schema that is being walked over ends there:
-// what it costs depends on the payload.
+// schemaBound walks over a schema as the validator would for one payload. A reference to a schema
+// that is being walked over ends there: what it costs depends on the payload.
 type schemaBound struct {
 	root    any
 	nodes   map[string]int // of what a reference leads to, once it is known
 	walking map[string]bool
 }
 
-// boundSchema refuses a schema that is deep, or large when its references are followed, or leads elsewhere.
+// boundSchema refuses a schema that is deep, or large when its references are followed, or leads
+// elsewhere.
 func boundSchema(doc any) error {
 	b := &schemaBound{root: doc, nodes: map[string]int{}, walking: map[string]bool{}}
 	_, err := b.count(doc, 0)
@@ -86,7 +89,8 @@ func (b *schemaBound) member(name string, v any, depth int, total *int, add func
 			err = fmt.Errorf("the schema holds more than %d schemas when its references are followed", maxSchemaNodes)
 		}
 		return err
-	case name == "$defs", name == "enum", name == "const", name == "examples", name == "default": // nothing that is applied here
+	// Nothing that is applied here.
+	case name == "$defs", name == "enum", name == "const", name == "examples", name == "default":
 		return nil
 	}
 	return add(v)

@@ -22,8 +22,8 @@ var pointerEscaper = strings.NewReplacer("~", "~0", "/", "~1")
 // child is the pointer of a member of what parent points to (RFC 6901).
 func child(parent, name string) string { return parent + "/" + pointerEscaper.Replace(name) }
 
-// mistakes flattens the validator's tree: one entry per wrong value. The words are our own, because the validator's repeat
-// the value, which may be a secret.
+// mistakes flattens the validator's tree: one entry per wrong value. The words are our own, because
+// the validator's repeat the value, which may be a secret.
 func mistakes(e *jsonschema.ValidationError) []job.FieldError {
 	at := payloadRoot
 	for _, name := range e.InstanceLocation {
@@ -102,7 +102,8 @@ func typeNames(types []string) string {
 	return strings.Join(out, " or ")
 }
 
-// tidy orders fields, keeps the first word on each pointer (the schema's, where both spoke), and bounds the whole.
+// tidy orders fields, keeps the first word on each pointer (the schema's, where both spoke), and
+// bounds the whole.
 func tidy(fields []job.FieldError) []job.FieldError {
 	for i := range fields {
 		fields[i].Pointer = job.CleanText(fields[i].Pointer, maxPointer)

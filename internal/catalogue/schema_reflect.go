@@ -13,8 +13,9 @@ import (
 	reflector "github.com/invopop/jsonschema"
 )
 
-// reflectSchema makes a schema of a Go type. Types that refer to themselves are described with $defs, all others where they stand. A type
-// that JSON cannot carry is refused, with the path to it.
+// reflectSchema makes a schema of a Go type. Types that refer to themselves are described with
+// $defs, all others where they stand. A type that JSON cannot carry is refused, with the path to
+// it.
 func reflectSchema(t reflect.Type) (s *reflector.Schema, err error) {
 	shape := &shape{onPath: map[reflect.Type]bool{}, done: map[reflect.Type]bool{}}
 	if err := shape.visit(t, t.String()); err != nil {
@@ -25,7 +26,13 @@ func reflectSchema(t reflect.Type) (s *reflector.Schema, err error) {
 			err = fmt.Errorf("its payload %s cannot be described as a JSON Schema: %v", t, v)
 		}
 	}()
-	r := &reflector.Reflector{Anonymous: true, ExpandedStruct: !shape.recursive, DoNotReference: !shape.recursive, Mapper: mapType, Namer: namer()}
+	r := &reflector.Reflector{
+		Anonymous:      true,
+		ExpandedStruct: !shape.recursive,
+		DoNotReference: !shape.recursive,
+		Mapper:         mapType,
+		Namer:          namer(),
+	}
 	s = r.ReflectFromType(t)
 	if shape.recursive {
 		s = expandRoot(s)
@@ -33,7 +40,8 @@ func reflectSchema(t reflect.Type) (s *reflector.Schema, err error) {
 	return s, nil
 }
 
-// expandRoot puts the payload's own definition at the root, where readers look for it, and keeps it among the others, which refer to it.
+// expandRoot puts the payload's own definition at the root, where readers look for it, and keeps it
+// among the others, which refer to it.
 func expandRoot(s *reflector.Schema) *reflector.Schema {
 	root, ok := s.Definitions[strings.TrimPrefix(s.Ref, "#/$defs/")]
 	if !ok {
@@ -46,7 +54,8 @@ func expandRoot(s *reflector.Schema) *reflector.Schema {
 
 var noName = regexp.MustCompile(`[^A-Za-z0-9_]+`)
 
-// namer gives each type a name of its own under $defs, though several packages may have one of that name.
+// namer gives each type a name of its own under $defs, though several packages may have one of that
+// name.
 func namer() func(reflect.Type) string {
 	names, taken := map[reflect.Type]string{}, map[string]bool{}
 	return func(t reflect.Type) string {
@@ -69,7 +78,8 @@ var (
 	urlType    = reflect.TypeFor[url.URL]()
 )
 
-// mapType describes types that encode themselves as encoding/json sees them; nil: the reflector knows what to say.
+// mapType describes types that encode themselves as encoding/json sees them; nil: the reflector
+// knows what to say.
 func mapType(t reflect.Type) *reflector.Schema {
 	switch {
 	case t == rawType, t == timeType, describesItself(t):
@@ -86,7 +96,8 @@ func mapType(t reflect.Type) *reflector.Schema {
 
 // describesItself reports whether t brings a schema of its own, as the reflector asks for it.
 func describesItself(t reflect.Type) bool {
-	return t.Implements(reflect.TypeFor[interface{ JSONSchema() *reflector.Schema }]()) || t.Implements(reflect.TypeFor[interface{ JSONSchemaAlias() any }]())
+	return t.Implements(reflect.TypeFor[interface{ JSONSchema() *reflector.Schema }]()) ||
+		t.Implements(reflect.TypeFor[interface{ JSONSchemaAlias() any }]())
 }
 
 // reads reports whether a value of t, or a pointer to one, is an I.
@@ -109,7 +120,13 @@ func (s *shape) visit(t reflect.Type, path string) error {
 		return nil
 	case t == urlType:
 		return fmt.Errorf("its payload's %s is a url.URL, which JSON carries as its inner fields: use a string", path)
-	case s.done[t], t == rawType, t == timeType, t == numberType, describesItself(t), reads[json.Unmarshaler](t), reads[encoding.TextUnmarshaler](t):
+	case s.done[t],
+		t == rawType,
+		t == timeType,
+		t == numberType,
+		describesItself(t),
+		reads[json.Unmarshaler](t),
+		reads[encoding.TextUnmarshaler](t):
 		return nil
 	}
 	s.onPath[t] = true

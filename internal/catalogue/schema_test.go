@@ -89,7 +89,8 @@ func TestAPayloadMayReferToItself(t *testing.T) {
 	t.Parallel()
 	typ := typeOf[node](t)
 	var schema struct{ Type string }
-	if err := json.Unmarshal(typ.Schema, &schema); err != nil || schema.Type != "object" || !strings.Contains(string(typ.Schema), `"$defs"`) {
+	if err := json.Unmarshal(typ.Schema, &schema); err != nil || schema.Type != "object" ||
+		!strings.Contains(string(typ.Schema), `"$defs"`) {
 		t.Errorf("the schema is %s", typ.Schema)
 	}
 	for payload, want := range map[string]string{
@@ -176,8 +177,10 @@ func TestASchemaLoadsNothing(t *testing.T) {
 	}
 	for _, schema := range []string{
 		`{"$ref":"file://` + secret + `"}`, `{"type":"object","properties":{"a":{"$ref":"file://` + secret + `"}}}`,
-		`{"$id":"file://` + secret + `","$ref":"secret.json"}`, `{"$id":"file:///etc/","$ref":"passwd"}`, `{"$ref":"http://127.0.0.1:1/x"}`,
-		`{"$schema":"file://` + secret + `"}`, `{"$schema":"http://127.0.0.1:1/"}`, `{"$dynamicRef":"#a"}`, `{"$recursiveRef":"#"}`,
+		`{"$id":"file://` + secret + `","$ref":"secret.json"}`, `{"$id":"file:///etc/","$ref":"passwd"}`,
+		`{"$ref":"http://127.0.0.1:1/x"}`,
+		`{"$schema":"file://` + secret + `"}`, `{"$schema":"http://127.0.0.1:1/"}`, `{"$dynamicRef":"#a"}`,
+		`{"$recursiveRef":"#"}`,
 		`{"$ref":"other"}`, `{"$ref":"#anchor"}`, `{"$ref":"#/nowhere"}`, `{"$ref":"#/allOf/9","allOf":[true]}`,
 		`{"properties":{"$ref":{"$ref":"file://` + secret + `"}}}`,
 	} {
@@ -185,7 +188,8 @@ func TestASchemaLoadsNothing(t *testing.T) {
 			t.Errorf("%s: %v", schema, err)
 		}
 	}
-	for _, schema := range []string{`{"$ref":"#/$defs/a","$defs":{"a":{"type":"object"}}}`, `{"properties":{"a":{"$ref":"#"}}}`, `true`,
+	for _, schema := range []string{`{"$ref":"#/$defs/a","$defs":{"a":{"type":"object"}}}`,
+		`{"properties":{"a":{"$ref":"#"}}}`, `true`,
 		`{"$schema":"https://json-schema.org/draft/2020-12/schema","properties":{"$ref":{"type":"string"},"$id":{"type":"string"}}}`} {
 		if _, err := compile(json.RawMessage(schema)); err != nil {
 			t.Errorf("%s: %v", schema, err)
@@ -198,7 +202,14 @@ func TestASchemaIsBounded(t *testing.T) {
 	doubled := `{"$ref":"#/$defs/l0","$defs":{`
 	for i := range 20 {
 		n, next := string(rune('0'+i/10))+string(rune('0'+i%10)), i+1
-		doubled += `"l` + strings.TrimPrefix(n, "0") + `":{"allOf":[{"$ref":"#/$defs/l` + itoa(next) + `"},{"$ref":"#/$defs/l` + itoa(next) + `"}]},`
+		doubled += `"l` + strings.TrimPrefix(
+			n,
+			"0",
+		) + `":{"allOf":[{"$ref":"#/$defs/l` + itoa(
+			next,
+		) + `"},{"$ref":"#/$defs/l` + itoa(
+			next,
+		) + `"}]},`
 	}
 	doubled = strings.ReplaceAll(doubled, `"l":`, `"l0":`) + `"l20":{"type":"object"}}}`
 	for name, schema := range map[string]string{

@@ -35,7 +35,13 @@ func compileType(spec tasks.Spec) (*Type, error) {
 	if err := checkName(spec.Name); err != nil {
 		return nil, err
 	}
-	t := &Type{Name: spec.Name, Description: spec.Description, Defaults: defaultsOf(spec), Private: spec.Private, spec: spec}
+	t := &Type{
+		Name:        spec.Name,
+		Description: spec.Description,
+		Defaults:    defaultsOf(spec),
+		Private:     spec.Private,
+		spec:        spec,
+	}
 	if err := t.Defaults.check(); err != nil {
 		return nil, err
 	}
@@ -109,9 +115,9 @@ func (t *Type) fitsFormer(payload json.RawMessage) bool {
 	return false
 }
 
-// custom is what the type's own Check finds. A payload that fits the schema is decoded as the worker
-// will do it, so that no value is found to be wrong only there: a number that is too large for its
-// field, a date that does not exist.
+// custom is what the type's own Check finds. A payload that fits the schema is decoded as the
+// worker will do it, so that no value is found to be wrong only there: a number that is too large
+// for its field, a date that does not exist.
 func (t *Type) custom(payload json.RawMessage, fits bool) []job.FieldError {
 	if t.spec.Check == nil {
 		return nil
@@ -127,8 +133,8 @@ func (t *Type) custom(payload json.RawMessage, fits bool) []job.FieldError {
 	return fields
 }
 
-// undecodable says where a payload that fits its schema cannot be decoded, without the value, which the
-// decoder's text repeats.
+// undecodable says where a payload that fits its schema cannot be decoded, without the value, which
+// the decoder's text repeats.
 func undecodable(err error) job.FieldError {
 	var wrong *json.UnmarshalTypeError
 	if errors.As(err, &wrong) && wrong.Field != "" {
@@ -147,8 +153,8 @@ func (t *Type) invalid(fields []job.FieldError) error {
 	return &job.Error{Code: job.CodeInvalid, Message: "the payload does not fit " + t.Name, Fields: tidy(fields)}
 }
 
-// Run handles one attempt of j; the caller puts a tasks.Runtime into ctx. A result that is too large
-// or is no JSON is a permanent error, since the work is done and would only be done again.
+// Run handles one attempt of j; the caller puts a tasks.Runtime into ctx. A result that is too
+// large or is no JSON is a permanent error, since the work is done and would only be done again.
 func (t *Type) Run(ctx context.Context, j *job.Job) (json.RawMessage, error) {
 	if t.run == nil {
 		return nil, fmt.Errorf("task type %q has no handler here", t.Name)

@@ -56,9 +56,11 @@ func TestCheckNamesEveryMistakeByItsPointer(t *testing.T) {
 		{`{"url":"x","count":1.5}`, `/payload/count must be a whole number`},
 		{`{"url":"x","count":10}`, `/payload/count must be at most 9`},
 		{`{"url":"x","tags":["a",2,"c"]}`, `/payload/tags must have at most 2 items; /payload/tags/1 must be a string`},
-		{`{"url":"x","labels":{"a":1,"b":"","c":null}}`, `/payload/labels/a must be a string; /payload/labels/c must be a string`},
+		{`{"url":"x","labels":{"a":1,"b":"","c":null}}`,
+			`/payload/labels/a must be a string; /payload/labels/c must be a string`},
 		{`{"url":"x","labels":null}`, `/payload/labels must be an object`},
-		{`{"count":0,"more":1,"url":"123456"}`, `/payload/count must be at least 1; /payload/more is not a known field; /payload/url must have at most 5 characters`},
+		{`{"count":0,"more":1,"url":"123456"}`,
+			`/payload/count must be at least 1; /payload/more is not a known field; /payload/url must have at most 5 characters`},
 		{`{"url":"!","more":1}`, `/payload/more is not a known field; /payload/url must not start with !`},
 		{`{"url":"!23456"}`, `/payload/url must have at most 5 characters`},
 	} {
@@ -87,7 +89,9 @@ func fieldsOf(t *testing.T, err error) string {
 
 func TestCheckNeverRepeatsAValue(t *testing.T) {
 	t.Parallel()
-	err := orderType(t).Check(json.RawMessage(`{"url":"TOPSECRET","kind":"TOPSECRET","key":"TOPSECRET","count":"TOPSECRET","tags":"TOPSECRET"}`))
+	err := orderType(
+		t,
+	).Check(json.RawMessage(`{"url":"TOPSECRET","kind":"TOPSECRET","key":"TOPSECRET","count":"TOPSECRET","tags":"TOPSECRET"}`))
 	if got := fieldsOf(t, err); strings.Contains(got+err.Error(), "TOPSECRET") || strings.Count(got, ";") != 4 {
 		t.Errorf("got %s", got)
 	}
@@ -171,7 +175,16 @@ func TestRunHandsOverTheJobAndPassesErrorsOn(t *testing.T) {
 	boom := errors.New("boom")
 	id, owner := job.NewID(), job.NewID()
 	typ := compiled(t, named("x").Handle(func(_ context.Context, j *tasks.Job[greeting]) (any, error) {
-		return nil, fmt.Errorf("%s %s %s %d %d %d: %w", j.Payload.Name, j.ID, j.OwnerID, j.Attempt, j.Failures, j.MaxRetries, boom)
+		return nil, fmt.Errorf(
+			"%s %s %s %d %d %d: %w",
+			j.Payload.Name,
+			j.ID,
+			j.OwnerID,
+			j.Attempt,
+			j.Failures,
+			j.MaxRetries,
+			boom,
+		)
 	}))
 	j := &job.Job{ID: id, OwnerID: owner, Attempt: 3, Failures: 2, Payload: json.RawMessage(`{"name":"Ann"}`)}
 	j.MaxRetries = 7
@@ -222,7 +235,8 @@ func TestAFormerPayloadIsTakenAndTurnedIntoTodays(t *testing.T) {
 		t.Errorf("handled %v, want %v", got, want)
 	}
 	// The mistakes are those of today's form.
-	if got := fieldsOf(t, typ.Check(json.RawMessage(`{"target":""}`))); got != "/payload/target is not a known field; /payload/url is required" {
+	if got := fieldsOf(t, typ.Check(json.RawMessage(`{"target":""}`))); got != "/payload/target is not a known "+
+		"field; /payload/url is required" {
 		t.Errorf("got %s", got)
 	}
 	if strings.Contains(string(typ.Schema), "target") {

@@ -23,8 +23,9 @@ type access struct {
 	from     string // what named the URL
 }
 
-// access finds it. Flags come before the environment, that before a profile; among these, one that is named comes first, then the waybill
-// dev of this folder while it runs, then the one that was chosen last. The key of a profile goes to that profile's URL only.
+// access finds it. Flags come before the environment, that before a profile; among these, one that
+// is named comes first, then the waybill dev of this folder while it runs, then the one that was
+// chosen last. The key of a profile goes to that profile's URL only.
 func (c *client) access() (access, error) {
 	env, err := config.LoadClient()
 	if err != nil {
@@ -38,7 +39,8 @@ func (c *client) access() (access, error) {
 		return access{}, err
 	}
 	a := access{url: p.URL, from: p.from}
-	for _, given := range []struct{ url, from string }{{string(env.URL), "WAYBILL_URL"}, {strings.TrimRight(c.URL, "/"), "--url"}} {
+	for _, given := range []struct{ url, from string }{{string(env.URL), "WAYBILL_URL"},
+		{strings.TrimRight(c.URL, "/"), "--url"}} {
 		if given.url != "" {
 			a.url, a.from = given.url, given.from
 		}
@@ -51,7 +53,10 @@ func (c *client) access() (access, error) {
 	case env.APIKey.IsSet():
 		a.key = env.APIKey.Reveal()
 	case p.Key == "":
-		return a, errors.New("an API key is needed: sign in with `waybill login`, or set WAYBILL_API_KEY, or name a file that holds one with --token-file")
+		return a, errors.New(
+			"an API key is needed: sign in with `waybill login`, or set WAYBILL_API_KEY, or name a file that holds " +
+				"one with --token-file",
+		)
 	case !sameOrigin(p.URL, a.url):
 		return a, fmt.Errorf("an API key is needed for %s: that of %s is for %s only", a.url, p.from, p.URL)
 	default:
@@ -74,7 +79,12 @@ func chooseProfile(name string) (chosen, error) {
 	if name != "" {
 		p, ok := all.Profiles[name]
 		if !ok {
-			return chosen{}, fmt.Errorf("there is no profile %q: `waybill profile list` shows those that there are, `waybill login --profile %s` makes it", name, name)
+			return chosen{}, fmt.Errorf(
+				"there is no profile %q: `waybill profile list` shows those that there are, `waybill login --profile "+
+					"%s` makes it",
+				name,
+				name,
+			)
 		}
 		return chosen{p, "the profile " + name}, nil
 	}

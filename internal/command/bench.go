@@ -37,10 +37,27 @@ func (c *benchCommand) Run(ctx context.Context, s *streams) error {
 	if err != nil {
 		return err
 	}
-	cfg := bench.Config{Connections: c.Connections, Jobs: c.Jobs, Batch: c.Batch, Rate: c.Rate, Latency: c.Latency, Rest: c.Rest, Runs: c.Runs, Only: c.Only,
-		Markdown: c.Markdown, Log: func(line string) { fmt.Fprintln(s.err, line) }}
-	at := bench.Deployment{URL: strings.TrimSuffix(c.URL, "/"), Queue: c.Queue, API: c.APIMetrics, Workers: c.WorkerMetrics, RedisURL: env.RedisURL.Reveal(),
-		Token: func(context.Context) (string, error) { return readSecret(c.TokenFile) }, Postmaster: c.PostgresPID}
+	cfg := bench.Config{
+		Connections: c.Connections,
+		Jobs:        c.Jobs,
+		Batch:       c.Batch,
+		Rate:        c.Rate,
+		Latency:     c.Latency,
+		Rest:        c.Rest,
+		Runs:        c.Runs,
+		Only:        c.Only,
+		Markdown:    c.Markdown,
+		Log:         func(line string) { fmt.Fprintln(s.err, line) },
+	}
+	at := bench.Deployment{
+		URL:        strings.TrimSuffix(c.URL, "/"),
+		Queue:      c.Queue,
+		API:        c.APIMetrics,
+		Workers:    c.WorkerMetrics,
+		RedisURL:   env.RedisURL.Reveal(),
+		Token:      func(context.Context) (string, error) { return readSecret(c.TokenFile) },
+		Postmaster: c.PostgresPID,
+	}
 	if len(at.API) == 0 {
 		at.API = []string{at.URL + "/metrics"}
 	}
@@ -49,8 +66,12 @@ func (c *benchCommand) Run(ctx context.Context, s *streams) error {
 			fmt.Fprintln(s.err, "PostgreSQL's CPU time is not counted:", err)
 		}
 	}
-	if at.RedisURL != "" && !strings.HasPrefix(at.RedisURL, "redis://") && !strings.HasPrefix(at.RedisURL, "rediss://") {
-		fmt.Fprintln(s.err, "Redis's CPU time is not counted and bare asynq is left out: REDIS_URL is no redis:// or rediss://")
+	if at.RedisURL != "" && !strings.HasPrefix(at.RedisURL, "redis://") &&
+		!strings.HasPrefix(at.RedisURL, "rediss://") {
+		fmt.Fprintln(
+			s.err,
+			"Redis's CPU time is not counted and bare asynq is left out: REDIS_URL is no redis:// or rediss://",
+		)
 		at.RedisURL = ""
 	}
 	ours, end, err := bench.Waybill(cfg, at)

@@ -55,7 +55,8 @@ func (c *client) each(ctx context.Context, ids []string, deed string, s *streams
 	return errors.Join(all...)
 }
 
-// call makes one request and reads its answer into out. A refusal is an error that says what the API says.
+// call makes one request and reads its answer into out. A refusal is an error that says what the
+// API says.
 func (c *client) call(ctx context.Context, method, path string, body []byte, idempotencyKey string, out any) error {
 	at, err := c.access()
 	if err != nil {
@@ -81,7 +82,8 @@ func (a access) call(ctx context.Context, method, path string, body []byte, idem
 	if idempotencyKey != "" {
 		req.Header.Set("Idempotency-Key", idempotencyKey)
 	}
-	plain := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }} // no key goes elsewhere
+	// No key goes elsewhere.
+	plain := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	resp, err := plain.Do(req)
 	if err != nil {
 		return fmt.Errorf("%w (the API's URL is from %s)", err, a.from)

@@ -53,9 +53,9 @@ type streams struct {
 	ownProcess bool // the command is the process: it may change what is the process's own
 }
 
-// Main runs the command that args name, until ctx ends, and returns the exit code: 1 for a failure, 2
-// for a wrong command line or configuration. It hides the process's memory from other processes of
-// its user and sets the log of the Redis library, which Run does not.
+// Main runs the command that args name, until ctx ends, and returns the exit code: 1 for a failure,
+// 2 for a wrong command line or configuration. It hides the process's memory from other processes
+// of its user and sets the log of the Redis library, which Run does not.
 func (p Program) Main(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) int {
 	app.SetRedisLogger(slog.New(slog.DiscardHandler)) // what fails is said once, by the command
 	if serves(args) {
@@ -119,7 +119,8 @@ func (p Program) run(ctx context.Context, args []string, s *streams) int {
 	return 0
 }
 
-// codedError is an error with an exit code of its own, for commands whose codes tell more than that something failed.
+// codedError is an error with an exit code of its own, for commands whose codes tell more than that
+// something failed.
 type codedError struct {
 	error
 	code int

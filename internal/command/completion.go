@@ -12,8 +12,8 @@ type completionCommand struct {
 	Shell string `arg:"" enum:"bash,zsh,fish" help:"bash, zsh or fish."`
 }
 
-// Run prints a script that completes commands and flags. The script holds the words themselves, so that
-// completing starts no process.
+// Run prints a script that completes commands and flags. The script holds the words themselves, so
+// that completing starts no process.
 func (c *completionCommand) Run(s *streams, p *Program, k *kong.Kong) error {
 	data := struct {
 		Name, Func string
@@ -55,8 +55,8 @@ func wordsOf(n *kong.Node, path []string) []completionWords {
 	return append([]completionWords{own}, below...)
 }
 
-// quoted is a word for the shells' single quotes, which bash, zsh and fish close differently: no help text
-// of ours needs one.
+// quoted is a word for the shells' single quotes, which bash, zsh and fish close differently: no
+// help text of ours needs one.
 func quoted(text string) string {
 	return "'" + strings.NewReplacer("'", "\u2019", "\n", " ").Replace(text) + "'"
 }

@@ -32,7 +32,8 @@ type devProcess struct {
 	errs  string   // the file of its standard error
 }
 
-// startDev returns when it has printed how to use it. Its data folder is data, what it finds on PATH is in path.
+// startDev returns when it has printed how to use it. Its data folder is data, what it finds on
+// PATH is in path.
 func startDev(t *testing.T, data, path string, environ ...string) *devProcess {
 	t.Helper()
 	d := &devProcess{t: t, cmd: exec.Command(program(t, "waybill"), "dev", "--addr", "127.0.0.1:0", "--data", data)}
@@ -164,7 +165,12 @@ func TestDevGoesOnWhereItWasWhenItIsKilled(t *testing.T) {
 			}
 			item := fmt.Sprintf(`{"type":"http.request","timeout":"10m","payload":{"url":%q}}`, gate.URL)
 			d.call("POST", "/v1/jobs/batch", "["+item+strings.Repeat(","+item, 199)+"]")
-			testenv.Eventually(t, time.Minute, func() bool { return d.states()["completed"] == 5 }, "the first five are not done")
+			testenv.Eventually(
+				t,
+				time.Minute,
+				func() bool { return d.states()["completed"] == 5 },
+				"the first five are not done",
+			)
 			gate.waitForCaller(t)
 			d.kill()
 			key := d.key
@@ -186,8 +192,8 @@ func TestDevGoesOnWhereItWasWhenItIsKilled(t *testing.T) {
 	}
 }
 
-// gate is an endpoint that answers the first few requests and holds the others until it is opened, so that what is under way when a
-// process is killed doesn't depend on how fast the machine is.
+// gate is an endpoint that answers the first few requests and holds the others until it is opened,
+// so that what is under way when a process is killed doesn't depend on how fast the machine is.
 type gate struct {
 	*httptest.Server
 	left    atomic.Int64 // requests that still pass
@@ -285,10 +291,12 @@ func TestTheLinesThatDevPrintsWorkAsPasted(t *testing.T) {
 		}
 	}
 	text := d.call("GET", "/v1/jobs/"+made.ID, "")
-	if err := json.Unmarshal([]byte(text), &done); err != nil || done.Result.Status != 200 || !strings.Contains(done.Result.Body, `"received":true`) {
+	if err := json.Unmarshal([]byte(text), &done); err != nil || done.Result.Status != 200 ||
+		!strings.Contains(done.Result.Body, `"received":true`) {
 		t.Errorf("%v in %s", err, text)
 	}
-	if inbox := d.call("GET", "/dev/inbox", ""); !strings.Contains(inbox, made.ID) || !strings.Contains(inbox, `"hello"`) {
+	if inbox := d.call("GET", "/dev/inbox", ""); !strings.Contains(inbox, made.ID) ||
+		!strings.Contains(inbox, `"hello"`) {
 		t.Errorf("the inbox shows %s", inbox)
 	}
 	if err := d.cmd.Process.Signal(os.Interrupt); err != nil {
@@ -303,14 +311,25 @@ func TestASecondDevIsKeptOutOfTheDataFolder(t *testing.T) {
 	t.Parallel()
 	data := shortDir(t)
 	d := startDev(t, data, os.Getenv("PATH"))
-	code, _, errs := ends(t, []string{"PATH=" + os.Getenv("PATH")}, "", "waybill", "dev", "--addr", "127.0.0.1:0", "--data", data)
+	code, _, errs := ends(
+		t,
+		[]string{"PATH=" + os.Getenv("PATH")},
+		"",
+		"waybill",
+		"dev",
+		"--addr",
+		"127.0.0.1:0",
+		"--data",
+		data,
+	)
 	if code != 1 || !strings.Contains(errs, "another waybill dev uses the data folder") {
 		t.Errorf("exit code %d: %s", code, errs)
 	}
 	d.call("GET", "/v1/me", "")
 }
 
-// Whatever its Redis is: nothing that newcomers would have to wonder about, and figures that are numbers.
+// Whatever its Redis is: nothing that newcomers would have to wonder about, and figures that are
+// numbers.
 func TestDevHasNothingToComplainOfOnACleanStart(t *testing.T) {
 	t.Parallel()
 	for kind, path := range map[string]string{"redis-server": os.Getenv("PATH"), "built-in": ""} {
@@ -349,7 +368,8 @@ func TestDevSaysWhatItWaitsForWhenItStops(t *testing.T) {
 		t.Fatal(err)
 	}
 	testenv.Eventually(t, time.Minute, func() bool {
-		return strings.Contains(d.log(), "msg=stopping running_jobs=1") && strings.Contains(d.log(), "waiting_for=worker running_jobs=1")
+		return strings.Contains(d.log(), "msg=stopping running_jobs=1") &&
+			strings.Contains(d.log(), "waiting_for=worker running_jobs=1")
 	}, "it does not say that it waits")
 	gate.open()
 	if state, err := d.cmd.Process.Wait(); err != nil || state.ExitCode() != 0 {

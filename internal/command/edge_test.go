@@ -41,12 +41,21 @@ type apiProcess struct {
 func startAPI(t *testing.T, environ ...string) *apiProcess {
 	t.Helper()
 	a := &apiProcess{T: t, log: &bytes.Buffer{}, addr: fmt.Sprint("127.0.0.1:", testenv.FreePort(t))}
-	environ = append([]string{"DATABASE_URL=" + testenv.Postgres(t), "REDIS_URL=" + testenv.Redis(t).URL, signingKey, "WAYBILL_ADDR=" + a.addr,
-		"HOME=" + t.TempDir(), "WAYBILL_LOG_LEVEL=warn"}, environ...)
+	environ = append(
+		[]string{
+			"DATABASE_URL=" + testenv.Postgres(t),
+			"REDIS_URL=" + testenv.Redis(t).URL,
+			signingKey,
+			"WAYBILL_ADDR=" + a.addr,
+			"HOME=" + t.TempDir(),
+			"WAYBILL_LOG_LEVEL=warn",
+		},
+		environ...)
 	if code, _, errs := ends(t, environ, "", "waybill", "migrate", "up"); code != 0 {
 		t.Fatal(errs)
 	}
-	if code, _, errs := ends(t, environ, edgePassword+"\n", "waybill", "admin", "create", "--email", edgeEmail, "--password-stdin"); code != 0 {
+	if code, _, errs := ends(t, environ, edgePassword+"\n", "waybill", "admin", "create", "--email", edgeEmail,
+		"--password-stdin"); code != 0 {
 		t.Fatal(errs)
 	}
 	a.cmd = exec.Command(program(t, "api"))
@@ -77,7 +86,11 @@ const edgeEmail, edgePassword = "root@example.com", "the right password of root"
 // login answers an access token.
 func (a *apiProcess) login(base string, c *http.Client) string {
 	a.Helper()
-	res, err := c.Post(base+"/v1/auth/login", "application/json", strings.NewReader(fmt.Sprintf(`{"email":%q,"password":%q}`, edgeEmail, edgePassword)))
+	res, err := c.Post(
+		base+"/v1/auth/login",
+		"application/json",
+		strings.NewReader(fmt.Sprintf(`{"email":%q,"password":%q}`, edgeEmail, edgePassword)),
+	)
 	if err != nil {
 		a.Fatal(err)
 	}
@@ -92,7 +105,10 @@ func (a *apiProcess) login(base string, c *http.Client) string {
 }
 
 // send asks over a connection of its own and answers the status and the body.
-func (a *apiProcess) send(c *http.Client, method, url, body string) (status int, text string, header http.Header, err error) {
+func (a *apiProcess) send(
+	c *http.Client,
+	method, url, body string,
+) (status int, text string, header http.Header, err error) {
 	req, err := http.NewRequest(method, url, strings.NewReader(body))
 	if err != nil {
 		return 0, "", nil, err
@@ -141,8 +157,10 @@ type attack struct {
 }
 
 func attacks(key string) []attack {
-	half := "POST /v1/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100000\r\n\r\n{"
-	held := "POST /v1/%s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + key + "\r\nContent-Type: application/json\r\nContent-Length: 1048576\r\n\r\n"
+	half := "POST /v1/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: " +
+		"100000\r\n\r\n{"
+	held := "POST /v1/%s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + key +
+		"\r\nContent-Type: application/json\r\nContent-Length: 1048576\r\n\r\n"
 	return []attack{
 		{"half requests", half, 0},
 		{"short half requests", strings.Replace(half, "100000", "10000", 1), 0},
@@ -214,8 +232,15 @@ func TestSlowPeersTakeNothingFromOthers(t *testing.T) {
 			took, failed, most := a.useWhile(*slowFor)
 			slices.Sort(took)
 			p99 := took[len(took)*99/100]
-			t.Logf("%d requests beside %d slow peers of each kind: p50 %v, p99 %v, %d failed, memory up to %d MiB", len(took), *slowPeers,
-				took[len(took)/2], p99, failed, most>>20)
+			t.Logf(
+				"%d requests beside %d slow peers of each kind: p50 %v, p99 %v, %d failed, memory up to %d MiB",
+				len(took),
+				*slowPeers,
+				took[len(took)/2],
+				p99,
+				failed,
+				most>>20,
+			)
 			if failed > 0 { // how long others wait depends on the machine: it is logged
 				t.Error("others are refused")
 			}
@@ -241,7 +266,12 @@ func (a *apiProcess) useWhile(d time.Duration) (took []time.Duration, failed, me
 				var err error
 				switch i % 3 {
 				case 0:
-					status, _, _, err = a.send(users, "POST", "http://"+a.addr+"/v1/jobs", `{"type":"debug.echo","payload":{"a":1}}`)
+					status, _, _, err = a.send(
+						users,
+						"POST",
+						"http://"+a.addr+"/v1/jobs",
+						`{"type":"debug.echo","payload":{"a":1}}`,
+					)
 				case 1:
 					status, _, _, err = a.send(users, "GET", "http://"+a.addr+"/v1/jobs?limit=1", "")
 				default:
@@ -272,7 +302,10 @@ func TestAnAPIThatIsToldToStopAnswersWhoWaits(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer silent.Close()
-	_, _ = io.WriteString(silent, "POST /v1/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{")
+	_, _ = io.WriteString(
+		silent,
+		"POST /v1/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{",
+	)
 	const n = 50
 	answered := make(chan string, n)
 	for range n {
@@ -306,7 +339,8 @@ func (a *apiProcess) connections() (n int) {
 	text, _ := os.ReadFile("/proc/net/tcp")
 	lines := bufio.NewScanner(bytes.NewReader(text))
 	for lines.Scan() { // local address, remote address, state 01: established
-		if f := strings.Fields(lines.Text()); len(f) > 3 && strings.HasSuffix(f[1], fmt.Sprintf(":%04X", number)) && f[3] == "01" {
+		if f := strings.Fields(lines.Text()); len(f) > 3 && strings.HasSuffix(f[1], fmt.Sprintf(":%04X", number)) &&
+			f[3] == "01" {
 			n++
 		}
 	}

@@ -51,8 +51,14 @@ func (c *fsckCommand) Run(ctx context.Context, s *streams) error {
 	case err != nil:
 		return &codedError{err, fsckFailed}
 	case len(found) > 0 && !c.Repair:
-		return &codedError{errors.New("ledger and Redis differ: the audit of a running worker mends within a minute what keeps a job from running; " +
-			"--repair mends everything now"), fsckDiffers}
+		return &codedError{
+			errors.New(
+				"ledger and Redis differ: the audit of a running worker mends within a minute what keeps a job from " +
+					"running; " +
+					"--repair mends everything now",
+			),
+			fsckDiffers,
+		}
 	}
 	return nil
 }

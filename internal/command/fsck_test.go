@@ -26,12 +26,14 @@ func TestFsckTellsDifferencesFromNotKnowing(t *testing.T) {
 
 	id := writeJob(t, strings.TrimPrefix(environ[0], "DATABASE_URL="))
 	statement(t, db, "UPDATE open_jobs SET dispatch_at = now() - interval '1 minute'") // so that it is not on its way
-	if code, out, errs := ends(t, environ, "", "waybill", "fsck"); code != 1 || !strings.Contains(out, id.String()) || !strings.Contains(errs, "differ") {
+	if code, out, errs := ends(t, environ, "", "waybill", "fsck"); code != 1 || !strings.Contains(out, id.String()) ||
+		!strings.Contains(errs, "differ") {
 		t.Errorf("exit code %d: %s%s", code, out, errs)
 	}
 	code, out, errs := ends(t, environ, "", "waybill", "fsck", "--json", "--repair")
 	var report fsckReport
-	if err := json.Unmarshal([]byte(out), &report); err != nil || code != 0 || !report.Complete || !report.Repaired || len(report.Differences) != 1 ||
+	if err := json.Unmarshal([]byte(out), &report); err != nil || code != 0 || !report.Complete || !report.Repaired ||
+		len(report.Differences) != 1 ||
 		!strings.HasPrefix(report.Differences[0].TaskID, id.String()) {
 		t.Errorf("exit code %d: %s%s", code, out, errs)
 	}
@@ -40,7 +42,8 @@ func TestFsckTellsDifferencesFromNotKnowing(t *testing.T) {
 	}
 
 	redis.Stop()
-	if code, out, errs := ends(t, environ, "", "waybill", "fsck", "--json"); code != 2 || !strings.Contains(out, `"complete":false`) {
+	if code, out, errs := ends(t, environ, "", "waybill", "fsck", "--json"); code != 2 ||
+		!strings.Contains(out, `"complete":false`) {
 		t.Errorf("without Redis: exit code %d: %s%s", code, out, errs)
 	}
 }
@@ -53,8 +56,17 @@ func writeJob(t *testing.T, url string) job.ID {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	sub := job.Submission{ID: job.NewID(), OwnerID: job.NewID(), Type: "debug.echo", Queue: "default", Payload: json.RawMessage(`{}`),
-		Policy: job.Policy{Timeout: 30 * time.Second, Backoff: job.Backoff{Kind: job.Exponential, Base: time.Second, Max: time.Minute}}}
+	sub := job.Submission{
+		ID:      job.NewID(),
+		OwnerID: job.NewID(),
+		Type:    "debug.echo",
+		Queue:   "default",
+		Payload: json.RawMessage(`{}`),
+		Policy: job.Policy{
+			Timeout: 30 * time.Second,
+			Backoff: job.Backoff{Kind: job.Exponential, Base: time.Second, Max: time.Minute},
+		},
+	}
 	if _, errs, err := s.Create(t.Context(), []job.Submission{sub}); err != nil || errs[0] != nil {
 		t.Fatal(err, errs)
 	}

@@ -103,7 +103,8 @@ func (c *submitCommand) Run(ctx context.Context, api *client, s *streams) error 
 		return errors.New("the payload is no JSON")
 	}
 	body := map[string]any{"type": c.Type, "payload": json.RawMessage(payload)}
-	for name, value := range map[string]string{"queue": c.Queue, "delay": c.Delay, "run_at": c.RunAt, "deadline": c.Deadline, "timeout": c.Timeout} {
+	for name, value := range map[string]string{"queue": c.Queue, "delay": c.Delay, "run_at": c.RunAt,
+		"deadline": c.Deadline, "timeout": c.Timeout} {
 		if value != "" {
 			body[name] = value
 		}
@@ -173,7 +174,8 @@ func (c *listCommand) Run(ctx context.Context, api *client, s *streams) error {
 			if c.JSON {
 				fmt.Fprintf(s.out, "%s\n", j.text)
 			} else {
-				fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%d\t%s\n", j.ID, j.State, j.Type, j.Queue, j.Attempt, j.CreatedAt.Local().Format(time.DateTime))
+				fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%d\t%s\n", j.ID, j.State, j.Type, j.Queue, j.Attempt,
+					j.CreatedAt.Local().Format(time.DateTime))
 			}
 		}
 		if left -= len(page.Data); page.NextCursor == "" || c.Limit > 0 && left <= 0 {

@@ -45,17 +45,32 @@ func TestJobsAreSubmittedReadAndSteeredFromTheCommandLine(t *testing.T) {
 		}
 		return j.State
 	}
-	done := must(`{"a": 1.10}`, "submit", "debug.echo", "-", "--label", "team=red", "--max-retries", "0", "--timeout", "5s", "--wait", "30s")
+	done := must(
+		`{"a": 1.10}`,
+		"submit",
+		"debug.echo",
+		"-",
+		"--label",
+		"team=red",
+		"--max-retries",
+		"0",
+		"--timeout",
+		"5s",
+		"--wait",
+		"30s",
+	)
 	if state(done) != "completed" || !strings.Contains(done, `"a": 1.10`) || !strings.Contains(done, `"team": "red"`) {
 		t.Errorf("got %s", done)
 	}
 	first := must("", "submit", "debug.echo", "--delay", "1h", "--queue", "low", "--idempotency-key", "once")
-	if again := must("", "submit", "debug.echo", "--delay", "1h", "--queue", "low", "--idempotency-key", "once"); again != first {
+	if again := must("", "submit", "debug.echo", "--delay", "1h", "--queue", "low", "--idempotency-key",
+		"once"); again != first {
 		t.Errorf("the same key made %s and %s", first, again)
 	}
 	waiting := strings.TrimSpace(first)
 	table := must("", "list", "--state", "scheduled", "--queue", "low")
-	if n := strings.Count(table, "\n"); n != 2 || !strings.HasPrefix(table, "ID ") || !strings.Contains(table, waiting) {
+	if n := strings.Count(table, "\n"); n != 2 || !strings.HasPrefix(table, "ID ") ||
+		!strings.Contains(table, waiting) {
 		t.Errorf("got %s", table)
 	}
 	if out := must("", "cancel", waiting); out != waiting+"\tcanceled\n" {
@@ -70,7 +85,10 @@ func TestJobsAreSubmittedReadAndSteeredFromTheCommandLine(t *testing.T) {
 	for range 4 {
 		must("", "submit", "debug.echo", `{"n":1}`)
 	}
-	lines := strings.Split(strings.TrimSpace(must("", "list", "--json", "--limit", "0", "--all", "--type", "debug.echo")), "\n")
+	lines := strings.Split(
+		strings.TrimSpace(must("", "list", "--json", "--limit", "0", "--all", "--type", "debug.echo")),
+		"\n",
+	)
 	if len(lines) != 6 || state(lines[5]) == "" {
 		t.Errorf("%d lines: %s", len(lines), lines)
 	}
@@ -88,12 +106,20 @@ func TestJobsAreSubmittedReadAndSteeredFromTheCommandLine(t *testing.T) {
 		"parameter state":    {"list", "--state", "done"},
 		"an API key is need": {"list", "--token-file", filepath.Join(data, "nothing")},
 	} {
-		if code, _, errs := d.jobs(data, "", args...); code != 1 || !strings.Contains(errs, says) || strings.Contains(errs, d.key) {
+		if code, _, errs := d.jobs(data, "", args...); code != 1 || !strings.Contains(errs, says) ||
+			strings.Contains(errs, d.key) {
 			t.Errorf("%v: exit code %d, want 1 and %q: %s", args, code, says, errs)
 		}
 	}
-	code, out, errs := d.jobs(data, "", "cancel", "no-such-job", strings.TrimSpace(must("", "submit", "debug.echo", "--delay", "1h")))
-	if code != 1 || !regexp.MustCompile(`^\S+\tcanceled\n$`).MatchString(out) || !strings.Contains(errs, "no-such-job: 404") {
+	code, out, errs := d.jobs(
+		data,
+		"",
+		"cancel",
+		"no-such-job",
+		strings.TrimSpace(must("", "submit", "debug.echo", "--delay", "1h")),
+	)
+	if code != 1 || !regexp.MustCompile(`^\S+\tcanceled\n$`).MatchString(out) ||
+		!strings.Contains(errs, "no-such-job: 404") {
 		t.Errorf("one of two: exit code %d: %s%s", code, out, errs)
 	}
 }
@@ -111,7 +137,13 @@ func TestTheKeyIsSentNowhereElse(t *testing.T) {
 		t.Fatal(err)
 	}
 	var out, errs bytes.Buffer
-	code := (Program{}).Run(t.Context(), []string{"jobs", "list", "--url", api.URL, "--token-file", key}, strings.NewReader(""), &out, &errs)
+	code := (Program{}).Run(
+		t.Context(),
+		[]string{"jobs", "list", "--url", api.URL, "--token-file", key},
+		strings.NewReader(""),
+		&out,
+		&errs,
+	)
 	if code != 1 || asked || !strings.Contains(errs.String(), "307") {
 		t.Errorf("exit code %d, asked elsewhere: %t: %s", code, asked, errs.String())
 	}

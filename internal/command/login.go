@@ -100,7 +100,8 @@ func (c *loginCommand) makeKey(ctx context.Context, s *streams, p *profile, old 
 	}
 	p.Key, p.KeyID = made.Key, made.ID
 	if old.KeyID != "" && sameOrigin(old.URL, p.URL) {
-		_ = at.call(ctx, http.MethodDelete, "/v1/api-keys/"+old.KeyID, nil, "", nil) // another user's, or gone: it stays as it is
+		// Another user's, or gone: it stays as it is.
+		_ = at.call(ctx, http.MethodDelete, "/v1/api-keys/"+old.KeyID, nil, "", nil)
 	}
 	if body, err = json.Marshal(map[string]string{"refresh_token": token.Refresh}); err != nil {
 		return err
@@ -176,7 +177,12 @@ func (c *logoutCommand) Run(s *streams) error {
 	}
 	fmt.Fprintf(s.out, "the profile %s is forgotten\n", name)
 	if p.KeyID != "" {
-		fmt.Fprintf(s.out, "its API key stays good until it is revoked: DELETE %s/v1/api-keys/%s, with an access token\n", p.URL, p.KeyID)
+		fmt.Fprintf(
+			s.out,
+			"its API key stays good until it is revoked: DELETE %s/v1/api-keys/%s, with an access token\n",
+			p.URL,
+			p.KeyID,
+		)
 	}
 	return nil
 }

@@ -17,7 +17,13 @@ type home struct {
 // waybill runs the command in the folder.
 func (h home) waybill(environ []string, input string, args ...string) (code int, out, errs string) {
 	h.t.Helper()
-	return endsIn(h.t, h.dir, append([]string{"HOME=" + h.dir, "XDG_CONFIG_HOME=" + h.dir + "/config"}, environ...), input, "waybill", args...)
+	return endsIn(
+		h.t,
+		h.dir,
+		append([]string{"HOME=" + h.dir, "XDG_CONFIG_HOME=" + h.dir + "/config"}, environ...),
+		input,
+		"waybill",
+		args...)
 }
 
 // password reads what dev keeps of its administrator.
@@ -44,10 +50,14 @@ func TestLoginKeepsAKeyForLater(t *testing.T) {
 	email, secret := password(t, data)
 	h := home{t, t.TempDir()}
 
-	if code, _, errs := h.waybill(nil, "", "jobs", "list", "--url", d.url); code != 1 || !strings.Contains(errs, "waybill login") || !strings.Contains(errs, "WAYBILL_API_KEY") {
+	if code, _, errs := h.waybill(nil, "", "jobs", "list", "--url", d.url); code != 1 ||
+		!strings.Contains(errs, "waybill login") ||
+		!strings.Contains(errs, "WAYBILL_API_KEY") {
 		t.Errorf("without a key: exit code %d: %s", code, errs)
 	}
-	if code, out, errs := h.waybill(nil, "wrong\n", "login", "--url", d.url, "--email", email, "--password-stdin"); code != 1 || !strings.Contains(errs, "401") {
+	if code, out, errs := h.waybill(nil, "wrong\n", "login", "--url", d.url, "--email", email,
+		"--password-stdin"); code != 1 ||
+		!strings.Contains(errs, "401") {
 		t.Errorf("a wrong password: exit code %d: %s%s", code, out, errs)
 	}
 	code, out, errs := h.waybill(nil, secret+"\n", "login", "--url", d.url, "--email", email, "--password-stdin")
@@ -56,15 +66,18 @@ func TestLoginKeepsAKeyForLater(t *testing.T) {
 	}
 	file := filepath.Join(h.dir, "config/waybill/profiles.json")
 	text, err := os.ReadFile(file)
-	if info, errStat := os.Stat(file); err != nil || errStat != nil || info.Mode().Perm() != 0o600 || strings.Contains(string(text), secret) {
+	if info, errStat := os.Stat(file); err != nil || errStat != nil || info.Mode().Perm() != 0o600 ||
+		strings.Contains(string(text), secret) {
 		t.Errorf("the file: %v, %v", info.Mode(), err)
 	}
 	if code, out, errs := h.waybill(nil, "", "jobs", "list"); code != 0 || !strings.HasPrefix(out, "ID ") {
 		t.Errorf("list: exit code %d: %s%s", code, out, errs)
 	}
 
-	// A second deployment, by its key; each is reached by its name, and the environment comes first.
-	if code, out, errs := h.waybill(nil, d.key+"\n", "login", "--profile", "other", "--url", d.url, "--key-stdin"); code != 0 {
+	// A second deployment, by its key; each is reached by its name, and the environment comes
+	// first.
+	if code, out, errs := h.waybill(nil, d.key+"\n", "login", "--profile", "other", "--url", d.url,
+		"--key-stdin"); code != 0 {
 		t.Fatalf("login by key: exit code %d: %s%s", code, out, errs)
 	}
 	for _, c := range []struct {
@@ -79,7 +92,8 @@ func TestLoginKeepsAKeyForLater(t *testing.T) {
 		{[]string{"WAYBILL_API_KEY=wb_wrong"}, nil, 1, "401"},
 		{[]string{"WAYBILL_API_KEY=wb_wrong"}, []string{"--profile", "other"}, 0, "ID "},
 		{[]string{"WAYBILL_URL=" + d.url, "WAYBILL_API_KEY=" + d.key}, nil, 0, "ID "},
-		{[]string{"WAYBILL_URL=http://127.0.0.1:1"}, nil, 1, "is for " + d.url + " only"}, // no key goes to another server
+		{[]string{"WAYBILL_URL=http://127.0.0.1:1"}, nil, 1, "is for " + d.url + " only"},
+		// no key goes to another server
 		{nil, []string{"--url", "http://127.0.0.1:1"}, 1, "is for " + d.url + " only"},
 		{[]string{"WAYBILL_URL=nonsense"}, nil, 1, "WAYBILL_URL"},
 	} {
@@ -88,7 +102,9 @@ func TestLoginKeepsAKeyForLater(t *testing.T) {
 			t.Errorf("%v %v: exit code %d, want %d and %q: %s%s", c.environ, c.args, code, c.code, c.says, out, errs)
 		}
 	}
-	if _, out, _ := h.waybill(nil, "", "profile", "list"); !strings.Contains(out, "* other") || !strings.Contains(out, "  default") || strings.Contains(out, "wb_") {
+	if _, out, _ := h.waybill(nil, "", "profile", "list"); !strings.Contains(out, "* other") ||
+		!strings.Contains(out, "  default") ||
+		strings.Contains(out, "wb_") {
 		t.Errorf("profiles: %s", out)
 	}
 	if code, _, errs := h.waybill(nil, "", "profile", "use", "default"); code != 0 {
@@ -102,12 +118,14 @@ func TestLoginKeepsAKeyForLater(t *testing.T) {
 	}
 }
 
-// While waybill dev runs in a folder, the commands there mean it, wherever it listens, and whoever is signed in elsewhere.
+// While waybill dev runs in a folder, the commands there mean it, wherever it listens, and whoever
+// is signed in elsewhere.
 func TestCommandsFindTheDevOfTheirFolder(t *testing.T) {
 	t.Parallel()
 	h := home{t, t.TempDir()}
 	d := startDev(t, filepath.Join(h.dir, ".waybill"), "")
-	if code, out, errs := h.waybill(nil, "", "jobs", "submit", "debug.echo", `{"a":1}`, "--wait", "30s"); code != 0 || !strings.Contains(out, `"completed"`) {
+	if code, out, errs := h.waybill(nil, "", "jobs", "submit", "debug.echo", `{"a":1}`, "--wait", "30s"); code != 0 ||
+		!strings.Contains(out, `"completed"`) {
 		t.Errorf("exit code %d: %s%s", code, out, errs)
 	}
 	d.stop()
@@ -120,7 +138,8 @@ func TestEveryProcessKnowsTheVariablesOfTheClient(t *testing.T) {
 	t.Parallel()
 	environ := []string{"WAYBILL_URL=https://jobs.example.com", "WAYBILL_API_KEY=wb_1", "WAYBILL_PROFILE=prod"}
 	for _, name := range []string{"api", "worker"} {
-		if _, _, errs := ends(t, environ, "", name); strings.Contains(errs, "no such variable") || !strings.Contains(errs, "DATABASE_URL") {
+		if _, _, errs := ends(t, environ, "", name); strings.Contains(errs, "no such variable") ||
+			!strings.Contains(errs, "DATABASE_URL") {
 			t.Errorf("%s: %s", name, errs)
 		}
 	}

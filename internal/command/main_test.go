@@ -18,7 +18,8 @@ import (
 	"github.com/waybill/waybill/internal/testenv"
 )
 
-// programs is the folder of the three programs, which the first test that needs them builds as they are shipped.
+// programs is the folder of the three programs, which the first test that needs them builds as they
+// are shipped.
 var programs string
 
 func TestMain(m *testing.M) {
@@ -56,7 +57,13 @@ func ends(t *testing.T, environ []string, input, name string, args ...string) (c
 }
 
 // endsIn is ends, in a folder.
-func endsIn(t *testing.T, dir string, environ []string, input, name string, args ...string) (code int, stdout, stderr string) {
+func endsIn(
+	t *testing.T,
+	dir string,
+	environ []string,
+	input, name string,
+	args ...string,
+) (code int, stdout, stderr string) {
 	t.Helper()
 	path := program(t, name)
 	ctx, cancel := context.WithTimeout(t.Context(), startPatience)
@@ -89,9 +96,22 @@ func TestWhatKeepsAProgramFromStartingIsOneClearLine(t *testing.T) {
 	t.Parallel()
 	taken, nobody := takenPort(t), fmt.Sprint("127.0.0.1:", testenv.FreePort(t))
 	empty, ready := "DATABASE_URL="+testenv.Postgres(t), "DATABASE_URL="+testenv.Postgres(t)
-	redis, evicting := "REDIS_URL="+testenv.Redis(t).URL, "REDIS_URL="+testenv.Redis(t, "--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru").URL
+	redis, evicting := "REDIS_URL="+testenv.Redis(
+		t,
+	).URL, "REDIS_URL="+testenv.Redis(
+		t,
+		"--maxmemory",
+		"100mb",
+		"--maxmemory-policy",
+		"allkeys-lru",
+	).URL
 	unreachable := "DATABASE_URL=postgres://waybill:TOPSECRET@" + nobody + "/waybill"
-	missing := "DATABASE_URL=" + strings.Replace(strings.TrimPrefix(empty, "DATABASE_URL="), "waybill_test_", "no_such_", 1)
+	missing := "DATABASE_URL=" + strings.Replace(
+		strings.TrimPrefix(empty, "DATABASE_URL="),
+		"waybill_test_",
+		"no_such_",
+		1,
+	)
 	stranger := strings.Replace(ready, "://postgres", "://stranger:TOPSECRET", 1)
 	if code, _, errs := ends(t, []string{ready}, "", "waybill", "migrate", "up"); code != 0 {
 		t.Fatal(errs)
@@ -108,35 +128,55 @@ func TestWhatKeepsAProgramFromStartingIsOneClearLine(t *testing.T) {
 		code    int
 		says    string
 	}{
-		"api, port taken": {"api", nil, []string{ready, redis, signingKey, "WAYBILL_ADDR=" + taken}, 1, "cannot listen on " + taken + " (WAYBILL_ADDR)"},
+		"api, port taken": {"api", nil, []string{ready, redis, signingKey, "WAYBILL_ADDR=" + taken}, 1,
+			"cannot listen on " + taken + " (WAYBILL_ADDR)"},
 		"worker, port taken": {"worker", nil, []string{ready, redis, "WAYBILL_METRICS_ADDR=" + taken}, 1,
 			"cannot listen on " + taken + " (WAYBILL_METRICS_ADDR)"},
-		"dev, port taken":              {"waybill", []string{"dev", "--addr", taken, "--data", t.TempDir()}, nil, 1, "cannot listen on " + taken + " (--addr"},
+		"dev, port taken": {"waybill", []string{"dev", "--addr", taken, "--data", t.TempDir()}, nil, 1,
+			"cannot listen on " + taken + " (--addr"},
 		"api, database unreachable":    {"api", nil, []string{unreachable, redis, signingKey, free}, 1, "DATABASE_URL"},
 		"worker, database unreachable": {"worker", nil, []string{unreachable, redis}, 1, "DATABASE_URL"},
-		"migrate, unreachable":         {"waybill", []string{"migrate", "up"}, []string{unreachable}, 1, "DATABASE_URL"},
-		"admin, unreachable":           {"waybill", []string{"admin", "create", "--email", "a@example.com"}, []string{unreachable}, 1, "DATABASE_URL"},
-		"fsck, unreachable":            {"waybill", []string{"fsck"}, []string{unreachable, redis}, 2, "DATABASE_URL"},
-		"dev, database unreachable": {"waybill", []string{"dev", "--addr", "127.0.0.1:0", "--data", t.TempDir(), "--database-url", strings.TrimPrefix(unreachable,
-			"DATABASE_URL=")}, nil, 1, "DATABASE_URL"},
-		"dev, no address":          {"waybill", []string{"dev", "--addr", "", "--data", t.TempDir()}, nil, 1, "--addr"},
-		"dev, no data folder":      {"waybill", []string{"dev", "--addr", "127.0.0.1:0", "--data", ""}, nil, 1, "--data"},
-		"api, no such database":    {"api", nil, []string{missing, redis, signingKey, free}, 1, "(DATABASE_URL): connect: "},
-		"worker, no such role":     {"worker", nil, []string{stranger, redis}, 1, "(DATABASE_URL)"},
-		"api, no such folder":      {"api", nil, []string{"DATABASE_URL=sqlite:/no/such/folder/waybill.db", redis, signingKey, free}, 1, "(DATABASE_URL)"},
-		"migrate, no such role":    {"waybill", []string{"migrate", "status"}, []string{stranger}, 1, "(DATABASE_URL)"},
-		"api, not migrated":        {"api", nil, []string{empty, redis, signingKey, free}, 1, "migrate up"},
-		"worker, not migrated":     {"worker", nil, []string{empty, redis}, 1, "migrate up"},
-		"admin, not migrated":      {"waybill", []string{"admin", "create", "--email", "a@example.com"}, []string{empty}, 1, "migrate up"},
-		"api, an evicting Redis":   {"api", nil, []string{ready, evicting, signingKey, free}, 1, "noeviction"},
-		"fsck, Redis unreachable":  {"waybill", []string{"fsck"}, []string{ready, "REDIS_URL=redis://" + nobody}, 2, "REDIS_URL"},
-		"dev, data is a file":      {"waybill", []string{"dev", "--addr", "127.0.0.1:0", "--data", file}, nil, 1, "--data"},
-		"admin, a wrong e-mail":    {"waybill", []string{"admin", "create", "--email", "nonsense"}, []string{ready}, 1, "email"},
-		"admin, an empty password": {"waybill", []string{"admin", "create", "--email", "a@example.com", "--password-stdin"}, []string{ready}, 1, "password"},
+		"migrate, unreachable": {"waybill", []string{"migrate", "up"}, []string{unreachable}, 1,
+			"DATABASE_URL"},
+		"admin, unreachable": {"waybill", []string{"admin", "create", "--email", "a@example.com"},
+			[]string{unreachable}, 1, "DATABASE_URL"},
+		"fsck, unreachable": {"waybill", []string{"fsck"}, []string{unreachable, redis}, 2, "DATABASE_URL"},
+		"dev, database unreachable": {"waybill",
+			[]string{"dev", "--addr", "127.0.0.1:0", "--data", t.TempDir(), "--database-url",
+				strings.TrimPrefix(unreachable,
+					"DATABASE_URL=")}, nil, 1, "DATABASE_URL"},
+		"dev, no address": {"waybill", []string{"dev", "--addr", "", "--data", t.TempDir()}, nil, 1, "--addr"},
+		"dev, no data folder": {"waybill", []string{"dev", "--addr", "127.0.0.1:0", "--data", ""}, nil, 1,
+			"--data"},
+		"api, no such database": {"api", nil, []string{missing, redis, signingKey, free}, 1,
+			"(DATABASE_URL): connect: "},
+		"worker, no such role": {"worker", nil, []string{stranger, redis}, 1, "(DATABASE_URL)"},
+		"api, no such folder": {"api", nil,
+			[]string{"DATABASE_URL=sqlite:/no/such/folder/waybill.db", redis, signingKey, free}, 1, "(DATABASE_URL)"},
+		"migrate, no such role": {"waybill", []string{"migrate", "status"}, []string{stranger}, 1, "(DATABASE_URL)"},
+		"api, not migrated":     {"api", nil, []string{empty, redis, signingKey, free}, 1, "migrate up"},
+		"worker, not migrated":  {"worker", nil, []string{empty, redis}, 1, "migrate up"},
+		"admin, not migrated": {"waybill", []string{"admin", "create", "--email", "a@example.com"},
+			[]string{empty}, 1, "migrate up"},
+		"api, an evicting Redis": {"api", nil, []string{ready, evicting, signingKey, free}, 1, "noeviction"},
+		"fsck, Redis unreachable": {"waybill", []string{"fsck"}, []string{ready, "REDIS_URL=redis://" + nobody}, 2,
+			"REDIS_URL"},
+		"dev, data is a file": {"waybill", []string{"dev", "--addr", "127.0.0.1:0", "--data", file}, nil, 1,
+			"--data"},
+		"admin, a wrong e-mail": {"waybill", []string{"admin", "create", "--email", "nonsense"}, []string{ready}, 1,
+			"email"},
+		"admin, an empty password": {"waybill",
+			[]string{"admin", "create", "--email", "a@example.com", "--password-stdin"}, []string{ready}, 1,
+			"password"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			code, out, errs := ends(t, append(test.environ, "PATH="+os.Getenv("PATH"), "WAYBILL_LOG_LEVEL=error"), "", test.program, test.args...)
+			code, out, errs := ends(
+				t,
+				append(test.environ, "PATH="+os.Getenv("PATH"), "WAYBILL_LOG_LEVEL=error"),
+				"",
+				test.program,
+				test.args...)
 			if code != test.code || !strings.Contains(errs, test.says) || out != "" {
 				t.Errorf("exit code %d, want %d and %q: %s%s", code, test.code, test.says, errs, out)
 			}
@@ -152,10 +192,23 @@ func TestWhatKeepsAProgramFromStartingIsOneClearLine(t *testing.T) {
 
 func TestEachMistakeInTheConfigurationIsNamedAtOnce(t *testing.T) {
 	t.Parallel()
-	wrong := []string{"DATABASE_URL=mysql://root:TOPSECRET@x", "REDIS_URL=localhost:6379", "WAYBILL_JWT_KEYS=k:TOPSECRET", "WAYBILL_CONCURRENCY=many",
-		"WAYBILL_QUEUES=a=0", "WAYBILL_ADDR=8080",
-		"WAYBILL_LOG_LEVEL=loud", "WAYBILL_REGISTRATION=maybe", "WAYBILL_HTTP_ALLOW=10.0.0.1/8", "WAYBILL_RETENTION=-1s", "WAYBILL_QUEUE=x"}
-	required := map[string][]string{"api": {"DATABASE_URL", "REDIS_URL", "WAYBILL_JWT_KEYS"}, "worker": {"DATABASE_URL", "REDIS_URL"}}
+	wrong := []string{
+		"DATABASE_URL=mysql://root:TOPSECRET@x",
+		"REDIS_URL=localhost:6379",
+		"WAYBILL_JWT_KEYS=k:TOPSECRET",
+		"WAYBILL_CONCURRENCY=many",
+		"WAYBILL_QUEUES=a=0",
+		"WAYBILL_ADDR=8080",
+		"WAYBILL_LOG_LEVEL=loud",
+		"WAYBILL_REGISTRATION=maybe",
+		"WAYBILL_HTTP_ALLOW=10.0.0.1/8",
+		"WAYBILL_RETENTION=-1s",
+		"WAYBILL_QUEUE=x",
+	}
+	required := map[string][]string{
+		"api":    {"DATABASE_URL", "REDIS_URL", "WAYBILL_JWT_KEYS"},
+		"worker": {"DATABASE_URL", "REDIS_URL"},
+	}
 	for name, names := range required {
 		code, out, errs := ends(t, wrong, "", name)
 		for _, line := range wrong {
@@ -174,30 +227,36 @@ func TestEachMistakeInTheConfigurationIsNamedAtOnce(t *testing.T) {
 			}
 		}
 	}
-	if code, _, errs := ends(t, nil, "", "waybill", "migrate", "up"); code == 0 || !strings.Contains(errs, "DATABASE_URL: required, but not set") {
+	if code, _, errs := ends(t, nil, "", "waybill", "migrate", "up"); code == 0 ||
+		!strings.Contains(errs, "DATABASE_URL: required, but not set") {
 		t.Errorf("migrate: exit code %d: %s", code, errs)
 	}
 }
 
 func TestWrongArgumentsAreRefusedAndHelpIsPrinted(t *testing.T) {
 	t.Parallel()
-	for _, args := range [][]string{{"no-such"}, {"dev", "--no-such"}, {"migrate"}, {"migrate", "sideways"}, {"admin", "create"}, {"fsck", "x"}, {"dev", "--addr"}} {
+	for _, args := range [][]string{{"no-such"}, {"dev", "--no-such"}, {"migrate"}, {"migrate", "sideways"},
+		{"admin", "create"}, {"fsck", "x"}, {"dev", "--addr"}} {
 		var out, errs bytes.Buffer
-		if code := (Program{}).Run(t.Context(), args, strings.NewReader(""), &out, &errs); code != 2 || errs.Len() == 0 {
+		if code := (Program{}).Run(t.Context(), args, strings.NewReader(""), &out, &errs); code != 2 ||
+			errs.Len() == 0 {
 			t.Errorf("%v: exit code %d: %s", args, code, errs.String())
 		}
 	}
 	for _, args := range [][]string{nil, {"--help"}, {"dev", "--help"}, {"version"}, {"--version"}} {
 		var out, errs bytes.Buffer
-		if code := (Program{}).Run(t.Context(), args, strings.NewReader(""), &out, io.Discard); code != 0 || out.Len() == 0 {
+		if code := (Program{}).Run(t.Context(), args, strings.NewReader(""), &out, io.Discard); code != 0 ||
+			out.Len() == 0 {
 			t.Errorf("%v: exit code %d: %s%s", args, code, out.String(), errs.String())
 		}
 	}
 	for _, name := range []string{"api", "worker"} {
-		if code, out, errs := ends(t, nil, "", name, "--help"); code != 0 || !strings.Contains(out, "Usage: "+name) || errs != "" {
+		if code, out, errs := ends(t, nil, "", name, "--help"); code != 0 || !strings.Contains(out, "Usage: "+name) ||
+			errs != "" {
 			t.Errorf("%s --help: exit code %d: %s%s", name, code, out, errs)
 		}
-		if code, out, errs := ends(t, nil, "", name, "--port=8080"); code != 2 || strings.Count(errs, "\n") != 1 || out != "" {
+		if code, out, errs := ends(t, nil, "", name, "--port=8080"); code != 2 || strings.Count(errs, "\n") != 1 ||
+			out != "" {
 			t.Errorf("%s --port: exit code %d: %s%s", name, code, out, errs)
 		}
 	}
@@ -211,7 +270,17 @@ func TestAnAdministratorIsMadeFromTheCommandLine(t *testing.T) {
 			t.Fatal(errs)
 		}
 	}
-	code, out, errs := ends(t, database, "the right password\n", "waybill", "admin", "create", "--email", "Root@Example.com", "--password-stdin")
+	code, out, errs := ends(
+		t,
+		database,
+		"the right password\n",
+		"waybill",
+		"admin",
+		"create",
+		"--email",
+		"Root@Example.com",
+		"--password-stdin",
+	)
 	if code != 0 || !strings.Contains(out, "root@example.com") || strings.Contains(out+errs, "the right password") {
 		t.Errorf("exit code %d: %s%s", code, out, errs)
 	}
@@ -225,16 +294,20 @@ func TestAnAdministratorIsMadeFromTheCommandLine(t *testing.T) {
 		says string
 	}{
 		{[]string{"--email", "ROOT@example.com", "--require-change"}, "", 0, "password: "},
-		{[]string{"--email", "root@example.com", "--password-stdin"}, "another password of mine\n", 0, "password of root@example.com set"},
+		{[]string{"--email", "root@example.com", "--password-stdin"}, "another password of mine\n", 0,
+			"password of root@example.com set"},
 		{[]string{"--email", "root@example.com", "--password-stdin"}, "password1\n", 1, "common"},
 		{[]string{"--email", "nobody@example.com"}, "", 1, "user not found"},
 	} {
 		code, out, errs = ends(t, database, set.in, "waybill", append([]string{"admin", "password"}, set.args...)...)
-		if code != set.code || !strings.Contains(out+errs, set.says) || strings.Contains(out+errs, "another password of mine") {
+		if code != set.code || !strings.Contains(out+errs, set.says) ||
+			strings.Contains(out+errs, "another password of mine") {
 			t.Errorf("admin password %v: exit code %d: %s%s", set.args, code, out, errs)
 		}
 	}
-	if code, out, _ = ends(t, database, "", "waybill", "migrate", "status"); code != 0 || strings.Contains(out, "pending") || !strings.Contains(out, "applied") {
+	if code, out, _ = ends(t, database, "", "waybill", "migrate", "status"); code != 0 ||
+		strings.Contains(out, "pending") ||
+		!strings.Contains(out, "applied") {
 		t.Errorf("exit code %d: %s", code, out)
 	}
 	if code, out, errs = ends(t, database, "", "waybill", "migrate", "down"); code != 0 {

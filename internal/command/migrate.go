@@ -39,7 +39,11 @@ func (migrateUp) Run(ctx context.Context, s *streams) error {
 			return err
 		}
 		if newer := newerOf(list); len(newer) > 0 {
-			fmt.Fprintf(s.out, "the database is of a newer release, which this one can run beside (%s): nothing was changed\n", strings.Join(newer, ", "))
+			fmt.Fprintf(
+				s.out,
+				"the database is of a newer release, which this one can run beside (%s): nothing was changed\n",
+				strings.Join(newer, ", "),
+			)
 		} else if len(names) == 0 {
 			fmt.Fprintln(s.out, "nothing to do")
 		}

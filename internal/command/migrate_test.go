@@ -47,7 +47,8 @@ func number(t *testing.T, db *pgx.Conn, sql string) (n int) {
 
 const countTables = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"
 
-// The release before is put back: it destroys nothing of what it does not know, and says what keeps it from running.
+// The release before is put back: it destroys nothing of what it does not know, and says what keeps
+// it from running.
 func TestAnOldProgramLeavesTheSchemaOfANewReleaseAlone(t *testing.T) {
 	t.Parallel()
 	environ, db := database(t)
@@ -56,17 +57,20 @@ func TestAnOldProgramLeavesTheSchemaOfANewReleaseAlone(t *testing.T) {
 	redis := "REDIS_URL=" + testenv.Redis(t).URL
 	all := append(environ, redis, signingKey, "WAYBILL_ADDR=127.0.0.1:0", "WAYBILL_METRICS_ADDR=127.0.0.1:0")
 	for _, command := range [][]string{
-		{"waybill", "migrate", "down"}, {"waybill", "migrate", "down", "--destroy-data"}, {"waybill", "migrate", "up"}, {"api"}, {"worker"},
+		{"waybill", "migrate", "down"}, {"waybill", "migrate", "down", "--destroy-data"}, {"waybill", "migrate", "up"},
+		{"api"}, {"worker"},
 	} {
 		code, out, errs := ends(t, all, "", command[0], command[1:]...)
-		if code != 1 || out != "" || !strings.Contains(errs, "20990101000000") || !strings.Contains(errs, "older than the schema") {
+		if code != 1 || out != "" || !strings.Contains(errs, "20990101000000") ||
+			!strings.Contains(errs, "older than the schema") {
 			t.Errorf("%v: exit code %d: %s%s", command, code, out, errs)
 		}
 	}
 	if n := number(t, db, countTables); n != tables {
 		t.Errorf("%d tables are left of %d", n, tables)
 	}
-	if code, out, _ := ends(t, environ, "", "waybill", "migrate", "status"); code != 0 || !strings.Contains(out, "newer    20990101000000 (") {
+	if code, out, _ := ends(t, environ, "", "waybill", "migrate", "status"); code != 0 ||
+		!strings.Contains(out, "newer    20990101000000 (") {
 		t.Errorf("status: exit code %d: %s", code, out)
 	}
 }
@@ -117,7 +121,8 @@ func TestDownUndoesOneMigrationAndNoneThatHoldsData(t *testing.T) {
 			}
 			continue
 		}
-		if code != 1 || out != "" || undone == 0 || !strings.Contains(errs, "1 rows of users") || !strings.Contains(errs, "--destroy-data") {
+		if code != 1 || out != "" || undone == 0 || !strings.Contains(errs, "1 rows of users") ||
+			!strings.Contains(errs, "--destroy-data") {
 			t.Errorf("after %d: exit code %d: %s%s", undone, code, out, errs)
 		}
 		break
@@ -125,15 +130,18 @@ func TestDownUndoesOneMigrationAndNoneThatHoldsData(t *testing.T) {
 	if n := number(t, db, "SELECT count(*) FROM users"); n != 1 {
 		t.Errorf("%d users are left", n)
 	}
-	if code, out, errs := ends(t, environ, "", "waybill", "migrate", "down", "--destroy-data"); code != 0 || strings.Count(out, "undone ") != 1 {
+	if code, out, errs := ends(t, environ, "", "waybill", "migrate", "down", "--destroy-data"); code != 0 ||
+		strings.Count(out, "undone ") != 1 {
 		t.Errorf("told to: exit code %d: %s%s", code, out, errs)
 	}
-	if code, out, errs := ends(t, environ, "", "waybill", "migrate", "up"); code != 0 || !strings.Contains(out, "applied ") {
+	if code, out, errs := ends(t, environ, "", "waybill", "migrate", "up"); code != 0 ||
+		!strings.Contains(out, "applied ") {
 		t.Errorf("up again: exit code %d: %s%s", code, out, errs)
 	}
 }
 
-// A migration meets a table that is in use: the command says who has it, waits, and calls nothing applied that is not.
+// A migration meets a table that is in use: the command says who has it, waits, and calls nothing
+// applied that is not.
 func TestMigrateUpSaysWhoHoldsTheLockThatItWaitsFor(t *testing.T) {
 	t.Parallel()
 	environ, db := database(t)
@@ -151,7 +159,12 @@ func TestMigrateUpSaysWhoHoldsTheLockThatItWaitsFor(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = up.Process.Kill() }()
-	testenv.Eventually(t, startPatience, func() bool { return strings.Contains(errs.String(), "a long report") }, "it does not name the holder")
+	testenv.Eventually(
+		t,
+		startPatience,
+		func() bool { return strings.Contains(errs.String(), "a long report") },
+		"it does not name the holder",
+	)
 	if !strings.Contains(errs.String(), "bun_migrations, held by pid") || out.String() != "" {
 		t.Errorf("it says %s%s", out.String(), errs.String())
 	}

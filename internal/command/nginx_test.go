@@ -47,7 +47,8 @@ func startNginx(t *testing.T, path string) *behindNginx {
 	certificate(t, dir)
 	config := docsBlock(t, "deployment.md", "nginx")
 	for old, now := range map[string]string{
-		"127.0.0.1:8080": api.addr, "443 ssl": fmt.Sprintf("127.0.0.1:%d ssl", port), "location / {": "location " + path + "/ {",
+		"127.0.0.1:8080": api.addr, "443 ssl": fmt.Sprintf("127.0.0.1:%d ssl", port), "location / {": "location " +
+			path + "/ {",
 		"/etc/ssl/": dir + "/",
 	} {
 		if !strings.Contains(config, old) {
@@ -59,8 +60,14 @@ func startNginx(t *testing.T, path string) *behindNginx {
 	if os.Geteuid() == 0 {
 		user = "user root; " // another could not enter the test's folder
 	}
-	whole := user + fmt.Sprintf("daemon off; pid %[1]s/pid; error_log stderr; worker_processes 1;\nevents { worker_connections 1000; }\nhttp {\naccess_log off;\n"+
-		"client_body_temp_path %[1]s/b; proxy_temp_path %[1]s/p; fastcgi_temp_path %[1]s/f; uwsgi_temp_path %[1]s/u; scgi_temp_path %[1]s/s;\n%[2]s\n}\n", dir, config)
+	whole := user + fmt.Sprintf(
+		"daemon off; pid %[1]s/pid; error_log stderr; worker_processes 1;\nevents { worker_connections 1000; }\nhttp "+
+			"{\naccess_log off;\n"+
+			"client_body_temp_path %[1]s/b; proxy_temp_path %[1]s/p; fastcgi_temp_path %[1]s/f; uwsgi_temp_path "+
+			"%[1]s/u; scgi_temp_path %[1]s/s;\n%[2]s\n}\n",
+		dir,
+		config,
+	)
 	file := filepath.Join(dir, "nginx.conf")
 	if err := os.WriteFile(file, []byte(whole), 0o644); err != nil {
 		t.Fatal(err)
@@ -105,7 +112,13 @@ func certificate(t *testing.T, dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{publicHost}, NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
+	c := &x509.Certificate{
+		SerialNumber:          big.NewInt(1),
+		DNSNames:              []string{publicHost},
+		NotAfter:              time.Now().Add(time.Hour),
+		IsCA:                  true,
+		BasicConstraintsValid: true,
+	}
 	der, err := x509.CreateCertificate(rand.Reader, c, c, &key.PublicKey, key)
 	if err != nil {
 		t.Fatal(err)
@@ -114,7 +127,8 @@ func certificate(t *testing.T, dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, block := range map[string]*pem.Block{publicHost + ".pem": {Type: "CERTIFICATE", Bytes: der}, publicHost + ".key": {Type: "PRIVATE KEY", Bytes: private}} {
+	for name, block := range map[string]*pem.Block{publicHost + ".pem": {Type: "CERTIFICATE", Bytes: der}, publicHost +
+		".key": {Type: "PRIVATE KEY", Bytes: private}} {
 		if err := os.WriteFile(filepath.Join(dir, name), pem.EncodeToMemory(block), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -176,7 +190,8 @@ func (b *behindNginx) leadsTo(path, want string) {
 	}
 }
 
-// signsIn signs in on the page as a browser does, reads the monitor and one of its scripts, and signs out.
+// signsIn signs in on the page as a browser does, reads the monitor and one of its scripts, and
+// signs out.
 func (b *behindNginx) signsIn() {
 	b.Helper()
 	u, _ := url.Parse(b.base)

@@ -17,7 +17,8 @@ import (
 // The schemes of REDIS_URL.
 const redisSchemes = "redis, rediss, unix, redis+sentinel, rediss+sentinel, redis+cluster, rediss+cluster"
 
-// problems collects what is wrong, one line for each variable: the first that was found, since later ones follow from it.
+// problems collects what is wrong, one line for each variable: the first that was found, since
+// later ones follow from it.
 type problems struct{ found map[string]string }
 
 func (m *problems) add(variable, format string, args ...any) {
@@ -59,8 +60,9 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
-// Validate checks a configuration that a program changed after Parse, which has done so itself. Lists (queues, keys,
-// networks, origins, commands) are checked where they are read. The error is an *Error.
+// Validate checks a configuration that a program changed after Parse, which has done so itself.
+// Lists (queues, keys, networks, origins, commands) are checked where they are read. The error is
+// an *Error.
 func (c Config) Validate() error {
 	m := new(problems)
 	c.check(m)
@@ -134,7 +136,11 @@ func (c Config) checkSMTP(m *problems) {
 		m.add("WAYBILL_SMTP_ADDR", "want host:port")
 	}
 	if _, err := mail.ParseAddress(c.SMTPFrom); err != nil {
-		m.add("WAYBILL_SMTP_FROM", "want an address like jobs@example.com or Jobs <jobs@example.com>, got %q", c.SMTPFrom)
+		m.add(
+			"WAYBILL_SMTP_FROM",
+			"want an address like jobs@example.com or Jobs <jobs@example.com>, got %q",
+			c.SMTPFrom,
+		)
 	}
 	if (c.SMTPUsername == "") == c.SMTPPassword.IsSet() {
 		m.add("WAYBILL_SMTP_PASSWORD", "want it together with WAYBILL_SMTP_USERNAME, or neither")
@@ -144,7 +150,8 @@ func (c Config) checkSMTP(m *problems) {
 	}
 }
 
-// checkDatabaseURL repeats nothing of the URL, not even the parser's error: a password may be in it.
+// checkDatabaseURL repeats nothing of the URL, not even the parser's error: a password may be in
+// it.
 func checkDatabaseURL(m *problems, text string) {
 	if text == "" {
 		return

@@ -14,10 +14,12 @@ type Client struct {
 	Profile string  `env:"WAYBILL_PROFILE"`
 }
 
-// clientVariables are known to every process: a shell in which somebody calls an API may start one as well.
+// clientVariables are known to every process: a shell in which somebody calls an API may start one
+// as well.
 var clientVariables = []string{"WAYBILL_URL", "WAYBILL_API_KEY", "WAYBILL_PROFILE"}
 
-// LoadClient reads this process's environment. It does not look at what is none of a client's business. The error is an *Error.
+// LoadClient reads this process's environment. It does not look at what is none of a client's
+// business. The error is an *Error.
 func LoadClient() (c Client, err error) {
 	m := new(problems)
 	if err := env.ParseWithOptions(&c, env.Options{Environment: table(os.Environ())}); err != nil {

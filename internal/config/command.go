@@ -9,7 +9,8 @@ import (
 	"strings"
 )
 
-// Commands maps the names that a command.run job may ask for to the programs they stand for, as absolute paths.
+// Commands maps the names that a command.run job may ask for to the programs they stand for, as
+// absolute paths.
 type Commands map[string]string
 
 // UnmarshalText reads "name=/abs/path,…".
@@ -67,7 +68,8 @@ type CommandUser struct {
 	Set      bool
 }
 
-// UnmarshalText reads "UID" or "UID:GID", numbers; the group of a user without one has the same number.
+// UnmarshalText reads "UID" or "UID:GID", numbers; the group of a user without one has the same
+// number.
 func (u *CommandUser) UnmarshalText(text []byte) error {
 	user, group, both := strings.Cut(string(text), ":")
 	if !both {

@@ -1,5 +1,5 @@
-// Package config reads the environment, which no other package does, into one struct. A wrong value stops the start, with
-// every mistake named at once and no secret among the words.
+// Package config reads the environment, which no other package does, into one struct. A wrong value
+// stops the start, with every mistake named at once and no secret among the words.
 package config
 
 import (
@@ -7,8 +7,9 @@ import (
 	"time"
 )
 
-// Config is what a deployment decides, with the variable and the default of each value beside it. An empty variable counts
-// as one that is not set. docs/configuration.md explains each; a test holds it to this list.
+// Config is what a deployment decides, with the variable and the default of each value beside it.
+// An empty variable counts as one that is not set. docs/configuration.md explains each; a test
+// holds it to this list.
 type Config struct {
 	DatabaseURL      Secret `env:"DATABASE_URL"` // postgres://… or sqlite:PATH
 	DatabaseMaxConns int    `env:"WAYBILL_DATABASE_MAX_CONNS" envDefault:"20"`
@@ -34,29 +35,38 @@ type Config struct {
 	AuditRetention time.Duration `env:"WAYBILL_AUDIT_RETENTION" envDefault:"9600h"` // of the audit log; 0: for ever
 	TrustedProxies Networks      `env:"WAYBILL_TRUSTED_PROXIES"`                    // whose X-Forwarded-For is believed
 	CORSOrigins    Origins       `env:"WAYBILL_CORS_ORIGINS"`
-	RatePerSecond  float64       `env:"WAYBILL_RATE_PER_SECOND" envDefault:"20000"` // jobs submitted per user and API process
-	MaxBody        int64         `env:"WAYBILL_MAX_BODY_BYTES" envDefault:"1048576"`
-	MaxBatchBody   int64         `env:"WAYBILL_MAX_BATCH_BODY_BYTES" envDefault:"33554432"`
-	BodyMemory     int64         `env:"WAYBILL_BODY_MEMORY_BYTES" envDefault:"100663296"` // of all large bodies and answers at once
-	MaxConns       int           `env:"WAYBILL_MAX_CONNS" envDefault:"12000"`             // connections to one API process
-	PeerConns      int           `env:"WAYBILL_PEER_CONNS" envDefault:"4096"`             // connections of one address
-	PeerRequests   int           `env:"WAYBILL_PEER_REQUESTS" envDefault:"1024"`          // requests that one address has begun and not sent whole
-	MaxWaiting     int           `env:"WAYBILL_MAX_WAITING" envDefault:"10000"`           // requests that wait for a job; one address may have a fifth
-	// MinScheduleInterval is the shortest time that may lie between two planned times of a schedule.
+	// Jobs submitted per user and API process.
+	RatePerSecond float64 `env:"WAYBILL_RATE_PER_SECOND" envDefault:"20000"`
+	MaxBody       int64   `env:"WAYBILL_MAX_BODY_BYTES" envDefault:"1048576"`
+	MaxBatchBody  int64   `env:"WAYBILL_MAX_BATCH_BODY_BYTES" envDefault:"33554432"`
+	// Of all large bodies and answers at once.
+	BodyMemory int64 `env:"WAYBILL_BODY_MEMORY_BYTES" envDefault:"100663296"`
+	// Connections to one API process.
+	MaxConns  int `env:"WAYBILL_MAX_CONNS" envDefault:"12000"`
+	PeerConns int `env:"WAYBILL_PEER_CONNS" envDefault:"4096"` // connections of one address
+	// Requests that one address has begun and not sent whole.
+	PeerRequests int `env:"WAYBILL_PEER_REQUESTS" envDefault:"1024"`
+	// Requests that wait for a job; one address may have a fifth.
+	MaxWaiting int `env:"WAYBILL_MAX_WAITING" envDefault:"10000"`
+	// MinScheduleInterval is the shortest time that may lie between two planned times of a
+	// schedule.
 	MinScheduleInterval time.Duration `env:"WAYBILL_MIN_SCHEDULE_INTERVAL" envDefault:"1s"`
 
 	Queues        Queues        `env:"WAYBILL_QUEUES" envDefault:"critical=6,default=3,low=1"`
 	Concurrency   int           `env:"WAYBILL_CONCURRENCY" envDefault:"256"` // jobs at once in one worker process
 	MetricsAddr   string        `env:"WAYBILL_METRICS_ADDR" envDefault:":9464"`
 	ShutdownGrace time.Duration `env:"WAYBILL_SHUTDOWN_GRACE" envDefault:"30s"`
-	CancelGrace   time.Duration `env:"WAYBILL_CANCEL_GRACE" envDefault:"5s"` // how long a handler may go on after its context ended
-	Retention     time.Duration `env:"WAYBILL_RETENTION" envDefault:"720h"`  // of finished jobs; 0: for ever
+	// How long a handler may go on after its context ended.
+	CancelGrace time.Duration `env:"WAYBILL_CANCEL_GRACE" envDefault:"5s"`
+	Retention   time.Duration `env:"WAYBILL_RETENTION" envDefault:"720h"` // of finished jobs; 0: for ever
 
-	HTTPAllow     Networks    `env:"WAYBILL_HTTP_ALLOW"`     // private networks that http.request may reach all the same
-	WebhookSecret Secret      `env:"WAYBILL_WEBHOOK_SECRET"` // signs http.request; empty: only payloads that bring their own are signed
-	Commands      Commands    `env:"WAYBILL_COMMANDS"`       // what command.run may run; empty: the type is off
-	CommandEnv    CommandEnv  `env:"WAYBILL_COMMAND_ENV"`    // which variables its jobs may set for each; empty: none
-	CommandUser   CommandUser `env:"WAYBILL_COMMAND_USER"`   // who runs them; empty: the worker's user
+	// Private networks that http.request may reach all the same.
+	HTTPAllow Networks `env:"WAYBILL_HTTP_ALLOW"`
+	// Signs http.request; empty: only payloads that bring their own are signed.
+	WebhookSecret Secret      `env:"WAYBILL_WEBHOOK_SECRET"`
+	Commands      Commands    `env:"WAYBILL_COMMANDS"`     // what command.run may run; empty: the type is off
+	CommandEnv    CommandEnv  `env:"WAYBILL_COMMAND_ENV"`  // which variables its jobs may set for each; empty: none
+	CommandUser   CommandUser `env:"WAYBILL_COMMAND_USER"` // who runs them; empty: the worker's user
 
 	SMTPAddr     string `env:"WAYBILL_SMTP_ADDR"` // empty: email.send is off
 	SMTPUsername string `env:"WAYBILL_SMTP_USERNAME"`
@@ -70,8 +80,8 @@ type Config struct {
 // RegistrationOpen reports whether strangers may make an account.
 func (c Config) RegistrationOpen() bool { return c.Registration == "open" }
 
-// inFile lists the variables that NAME_FILE may stand for: the path of a file that holds the value, as Docker and
-// Kubernetes hand out secrets.
+// inFile lists the variables that NAME_FILE may stand for: the path of a file that holds the value,
+// as Docker and Kubernetes hand out secrets.
 func inFile() []string {
 	return []string{"DATABASE_URL", "REDIS_URL", "WAYBILL_JWT_KEYS", "WAYBILL_SMTP_PASSWORD", "WAYBILL_WEBHOOK_SECRET"}
 }

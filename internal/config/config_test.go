@@ -32,19 +32,23 @@ func TestSigningKeysThatCanBeGuessedAreRefused(t *testing.T) {
 		counting[i] = byte(i)
 	}
 	for name, key := range map[string][]byte{
-		"zeros": make([]byte, 32), "one byte": bytes.Repeat([]byte{0xa5}, 64), "four bytes": bytes.Repeat([]byte("abcd"), 8),
-		"twice the same": bytes.Repeat([]byte("0123456789abcdef"), 2), "counting": counting, "few values": append(bytes.Repeat([]byte{0}, 27), 1, 2, 3, 4, 5),
+		"zeros": make([]byte, 32), "one byte": bytes.Repeat([]byte{0xa5}, 64),
+		"four bytes":     bytes.Repeat([]byte("abcd"), 8),
+		"twice the same": bytes.Repeat([]byte("0123456789abcdef"), 2), "counting": counting,
+		"few values": append(bytes.Repeat([]byte{0}, 27), 1, 2, 3, 4, 5),
 	} {
 		encoded := base64.StdEncoding.EncodeToString(key)
 		_, err := config.Parse([]string{"WAYBILL_JWT_KEYS=k1:" + encoded})
-		if err == nil || !strings.Contains(err.Error(), "WAYBILL_JWT_KEYS: key 1: want random bytes") || strings.Contains(err.Error(), encoded) {
+		if err == nil || !strings.Contains(err.Error(), "WAYBILL_JWT_KEYS: key 1: want random bytes") ||
+			strings.Contains(err.Error(), encoded) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	for range 1000 {
 		key := make([]byte, config.MinKey)
 		_, _ = rand.Read(key)
-		if _, err := config.Parse([]string{"WAYBILL_JWT_KEYS=k1:" + base64.StdEncoding.EncodeToString(key)}); err != nil {
+		if _, err := config.Parse([]string{"WAYBILL_JWT_KEYS=k1:" +
+			base64.StdEncoding.EncodeToString(key)}); err != nil {
 			t.Fatalf("a random key is refused: %v", err)
 		}
 	}
@@ -74,9 +78,14 @@ func TestAnEmptyEnvironmentGivesTheDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := config.Config{
-		DatabaseMaxConns: 20, LogFormat: "json", Addr: ":8080", Registration: "closed", SignInTTL: 720 * time.Hour, AuditRetention: 9600 * time.Hour, RatePerSecond: 20_000,
+		DatabaseMaxConns: 20, LogFormat: "json", Addr: ":8080", Registration: "closed", SignInTTL: 720 * time.Hour,
+		AuditRetention: 9600 * time.Hour, RatePerSecond: 20_000,
 		MaxOpenJobs: 2_000_000, MaxBody: 1 << 20, MaxBatchBody: 32 << 20, MinScheduleInterval: time.Second,
-		Queues:      config.Queues{{Name: "critical", Weight: 6}, {Name: "default", Weight: 3}, {Name: "low", Weight: 1}},
+		Queues: config.Queues{
+			{Name: "critical", Weight: 6},
+			{Name: "default", Weight: 3},
+			{Name: "low", Weight: 1},
+		},
 		Concurrency: 256, MetricsAddr: ":9464", ShutdownGrace: 30 * time.Second, CancelGrace: 5 * time.Second,
 		Retention: 720 * time.Hour, SMTPTLS: "starttls", BodyMemory: 96 << 20, MaxWaiting: 10_000,
 		PeerConns: 4096, PeerRequests: 1024, MaxConns: 12_000,
@@ -89,14 +98,19 @@ func TestAnEmptyEnvironmentGivesTheDefaults(t *testing.T) {
 func TestEveryValueIsRead(t *testing.T) {
 	t.Parallel()
 	c, err := config.Parse([]string{
-		"DATABASE_URL=postgres://app:p%40ss@db:5432/waybill", "WAYBILL_DATABASE_MAX_CONNS=7", "REDIS_URL=redis+sentinel://:x@a:1,b:2/main",
-		"WAYBILL_LOG_LEVEL=debug", "WAYBILL_LOG_FORMAT=text", "WAYBILL_ADDR=127.0.0.1:0", "WAYBILL_PUBLIC_URL=https://jobs.example.com/",
+		"DATABASE_URL=postgres://app:p%40ss@db:5432/waybill", "WAYBILL_DATABASE_MAX_CONNS=7",
+		"REDIS_URL=redis+sentinel://:x@a:1,b:2/main",
+		"WAYBILL_LOG_LEVEL=debug", "WAYBILL_LOG_FORMAT=text", "WAYBILL_ADDR=127.0.0.1:0",
+		"WAYBILL_PUBLIC_URL=https://jobs.example.com/",
 		"WAYBILL_JWT_KEYS=" + keyText, "WAYBILL_REGISTRATION=open", "WAYBILL_TRUSTED_PROXIES=10.0.0.0/8, ::1",
-		"WAYBILL_CORS_ORIGINS=https://app.example.com,http://localhost:3000", "WAYBILL_QUEUES=b=2,a=100", "WAYBILL_RETENTION=0",
-		"WAYBILL_WEBHOOK_SECRET=" + webhookText, "WAYBILL_COMMANDS=backup=/usr/bin/pg_dump", "WAYBILL_COMMAND_ENV=backup=PGHOST|PGPORT",
+		"WAYBILL_CORS_ORIGINS=https://app.example.com,http://localhost:3000", "WAYBILL_QUEUES=b=2,a=100",
+		"WAYBILL_RETENTION=0",
+		"WAYBILL_WEBHOOK_SECRET=" + webhookText, "WAYBILL_COMMANDS=backup=/usr/bin/pg_dump",
+		"WAYBILL_COMMAND_ENV=backup=PGHOST|PGPORT",
 		"WAYBILL_COMMAND_USER=65534:100", "WAYBILL_SMTP_HELO=mx.example.com", "WAYBILL_SMTP_ADDR=mail:587",
 		"WAYBILL_SMTP_USERNAME=u", "WAYBILL_SMTP_PASSWORD=p", "WAYBILL_SMTP_FROM=Jobs <jobs@example.com>",
-		"PATH=/bin", "WAYBILL_TEST_DATABASE_URL=x", "WAYBILL_API_PORT_8080_TCP_ADDR=10.0.0.1", "WAYBILL_PORT=tcp://10.0.0.1:80", "NOVALUE",
+		"PATH=/bin", "WAYBILL_TEST_DATABASE_URL=x", "WAYBILL_API_PORT_8080_TCP_ADDR=10.0.0.1",
+		"WAYBILL_PORT=tcp://10.0.0.1:80", "NOVALUE",
 	}, "DATABASE_URL", "REDIS_URL", "WAYBILL_JWT_KEYS")
 	if err != nil {
 		t.Fatal(err)
@@ -110,7 +124,8 @@ func TestEveryValueIsRead(t *testing.T) {
 		"kid":      {c.JWTKeys[0].ID, "k1"},
 		"key":      {c.JWTKeys[0].Secret.Reveal(), "secret-secret-secret-secret-1234"},
 		"open":     {c.RegistrationOpen(), true},
-		"proxies":  {c.TrustedProxies, config.Networks{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("::1/128")}},
+		"proxies": {c.TrustedProxies, config.Networks{netip.MustParsePrefix("10.0.0.0/8"),
+			netip.MustParsePrefix("::1/128")}},
 		"origins":  {c.CORSOrigins, config.Origins{"https://app.example.com", "http://localhost:3000"}},
 		"names":    {c.Queues.Names(), []string{"b", "a"}},
 		"weights":  {c.Queues.Weights(), map[string]int{"a": 100, "b": 2}},
@@ -130,7 +145,8 @@ func TestEveryValueIsRead(t *testing.T) {
 func TestAllMistakesAreNamedAtOnce(t *testing.T) {
 	t.Parallel()
 	_, err := config.Parse([]string{
-		"WAYBILL_CONCURRENCY=many", "WAYBILL_QUEUES=a=0", "WAYBILL_QUEUE=a=1", "WAYBILL_SHUTDOWN_GRACE=30", "WAYBILL_LOG_LEVEL=loud",
+		"WAYBILL_CONCURRENCY=many", "WAYBILL_QUEUES=a=0", "WAYBILL_QUEUE=a=1", "WAYBILL_SHUTDOWN_GRACE=30",
+		"WAYBILL_LOG_LEVEL=loud",
 	}, "DATABASE_URL")
 	want := `configuration:
   DATABASE_URL: required, but not set
@@ -147,20 +163,27 @@ func TestAllMistakesAreNamedAtOnce(t *testing.T) {
 func TestWrongValuesAreRefused(t *testing.T) {
 	t.Parallel()
 	for variable, values := range map[string][]string{
-		"DATABASE_URL":                 {"mysql://x", "postgres://", "postgres:x", "sqlite:", "x", "postgres://u:p%zz@h/d"},
-		"REDIS_URL":                    {"localhost:6379", "http://x", "redis://", "redis+sentinel:x"},
-		"WAYBILL_ADDR":                 {"8080", ":x", ":65536", ":-1", "a:b:c"},
-		"WAYBILL_METRICS_ADDR":         {"9464"},
-		"WAYBILL_JWT_KEYS":             {"k1", "k1:c2hvcnQ=", keyText + ",", keyText + "," + keyText, "k 1" + keyText[2:], "k1:!!!", ":" + keyText[3:]},
-		"WAYBILL_QUEUES":               {"a", "a=", "a=101", "a=-1", "A=1", "a=1,a=2", "a=1,", "-a=1", "a b=1", "é=1", strings.Repeat("a", 64) + "=1", "a=1.5"},
-		"WAYBILL_CONCURRENCY":          {"0", "10001", "1.5", "0x10", "9999999999999999999"},
-		"WAYBILL_REGISTRATION":         {"yes", "OPEN"},
-		"WAYBILL_LOG_FORMAT":           {"xml"},
-		"WAYBILL_HTTP_ALLOW":           {"10.0.0.1/8", "10.0.0.0/33", "localhost", "10.0.0.0/8,", "fe80::1%eth0", "::ffff:10.0.0.0/104"},
-		"WAYBILL_TRUSTED_PROXIES":      {"*"},
-		"WAYBILL_CORS_ORIGINS":         {"*", "null", "https://a/", "https://a/b", "HTTPS://a", "ftp://a", "https://*.a", "https://u@a"},
-		"WAYBILL_PUBLIC_URL":           {"jobs.example.com", "ftp://a", "https://u:p@a", "https://a?b", "https://a#b", "https://"},
-		"WAYBILL_WEBHOOK_SECRET":       {webhookText[6:], "whsec_", "whsec_c2hvcnQ=", "whsec_!" + webhookText[7:], "whsec_" + strings.Repeat("AAAA", 22), webhookText + ",", webhookText + " " + webhookText},
+		"DATABASE_URL": {"mysql://x", "postgres://", "postgres:x", "sqlite:", "x",
+			"postgres://u:p%zz@h/d"},
+		"REDIS_URL":            {"localhost:6379", "http://x", "redis://", "redis+sentinel:x"},
+		"WAYBILL_ADDR":         {"8080", ":x", ":65536", ":-1", "a:b:c"},
+		"WAYBILL_METRICS_ADDR": {"9464"},
+		"WAYBILL_JWT_KEYS": {"k1", "k1:c2hvcnQ=", keyText + ",", keyText + "," + keyText, "k 1" +
+			keyText[2:], "k1:!!!", ":" + keyText[3:]},
+		"WAYBILL_QUEUES": {"a", "a=", "a=101", "a=-1", "A=1", "a=1,a=2", "a=1,", "-a=1", "a b=1", "é=1",
+			strings.Repeat("a", 64) + "=1", "a=1.5"},
+		"WAYBILL_CONCURRENCY":  {"0", "10001", "1.5", "0x10", "9999999999999999999"},
+		"WAYBILL_REGISTRATION": {"yes", "OPEN"},
+		"WAYBILL_LOG_FORMAT":   {"xml"},
+		"WAYBILL_HTTP_ALLOW": {"10.0.0.1/8", "10.0.0.0/33", "localhost", "10.0.0.0/8,", "fe80::1%eth0",
+			"::ffff:10.0.0.0/104"},
+		"WAYBILL_TRUSTED_PROXIES": {"*"},
+		"WAYBILL_CORS_ORIGINS": {"*", "null", "https://a/", "https://a/b", "HTTPS://a", "ftp://a",
+			"https://*.a", "https://u@a"},
+		"WAYBILL_PUBLIC_URL": {"jobs.example.com", "ftp://a", "https://u:p@a", "https://a?b", "https://a#b",
+			"https://"},
+		"WAYBILL_WEBHOOK_SECRET": {webhookText[6:], "whsec_", "whsec_c2hvcnQ=", "whsec_!" + webhookText[7:],
+			"whsec_" + strings.Repeat("AAAA", 22), webhookText + ",", webhookText + " " + webhookText},
 		"WAYBILL_COMMANDS":             {"a", "a=rel", "a=/x/../y", "a=/x,a=/y", "A=/x", "a=/x,"},
 		"WAYBILL_COMMAND_ENV":          {"a", "a=", "a=B", "a=B|", "a=B|B", "a=B,a=C", "a=B C", "A=B"},
 		"WAYBILL_COMMAND_USER":         {"nobody", "-1", "65534", "1:x", "4294967295", "1:2:3"},
@@ -202,7 +225,8 @@ func TestSMTPSettingsMustFitTogether(t *testing.T) {
 		{"WAYBILL_SMTP_FROM", []string{addr, "WAYBILL_SMTP_FROM=jobs"}},
 		{"WAYBILL_SMTP_PASSWORD", []string{addr, from, "WAYBILL_SMTP_USERNAME=u"}},
 		{"WAYBILL_SMTP_PASSWORD", []string{addr, from, "WAYBILL_SMTP_PASSWORD=p"}},
-		{"WAYBILL_SMTP_TLS", []string{addr, from, "WAYBILL_SMTP_USERNAME=u", "WAYBILL_SMTP_PASSWORD=p", "WAYBILL_SMTP_TLS=none"}},
+		{"WAYBILL_SMTP_TLS", []string{addr, from, "WAYBILL_SMTP_USERNAME=u", "WAYBILL_SMTP_PASSWORD=p",
+			"WAYBILL_SMTP_TLS=none"}},
 	} {
 		found := problems(t, c.environ)
 		if c.wrong == "" && found != nil || c.wrong != "" && (found[c.wrong] == "" || len(found) != 1) {
@@ -233,7 +257,8 @@ func TestASecretMayComeFromAFile(t *testing.T) {
 		{"WAYBILL_JWT_KEYS_FILE=" + good, "WAYBILL_JWT_KEYS=" + keyText},
 	} {
 		found := problems(t, environ, "WAYBILL_JWT_KEYS")
-		if found["WAYBILL_JWT_KEYS"] == "" || len(found) != 1 || strings.Contains(found["WAYBILL_JWT_KEYS"], "hunter2") {
+		if found["WAYBILL_JWT_KEYS"] == "" || len(found) != 1 ||
+			strings.Contains(found["WAYBILL_JWT_KEYS"], "hunter2") {
 			t.Errorf("%v: got %v", environ, found)
 		}
 	}
@@ -245,7 +270,8 @@ func TestASecretMayComeFromAFile(t *testing.T) {
 func TestMistakesTellNoSecret(t *testing.T) {
 	t.Parallel()
 	found := problems(t, []string{
-		"DATABASE_URL=postgres://app:hunter2%zz@db/x", "REDIS_URL=http://:hunter2@r", "WAYBILL_JWT_KEYS=hunter2:x,hunter2",
+		"DATABASE_URL=postgres://app:hunter2%zz@db/x", "REDIS_URL=http://:hunter2@r",
+		"WAYBILL_JWT_KEYS=hunter2:x,hunter2",
 		"WAYBILL_WEBHOOK_SECRET=hunter2", "WAYBILL_PUBLIC_URL=https://u:hunter2@a", "WAYBILL_SMTP_PASSWORD=hunter2",
 	})
 	if len(found) != 6 || strings.Contains(strings.Join(values(found), "\n"), "hunter2") {

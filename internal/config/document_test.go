@@ -20,7 +20,8 @@ func readFile(t *testing.T, path string) string {
 	return string(text)
 }
 
-// read finds variables and their defaults in a file of the tree; the expression's groups are the name and the default.
+// read finds variables and their defaults in a file of the tree; the expression's groups are the
+// name and the default.
 func read(t *testing.T, path, expression string) map[string]string {
 	t.Helper()
 	found := make(map[string]string)
@@ -43,8 +44,10 @@ func TestTheDocumentsNameTheVariablesAndDefaultsOfTheStruct(t *testing.T) {
 	for _, p := range params {
 		example[p.Key], manual[p.Key] = p.DefaultValue, p.DefaultValue
 	}
-	for _, name := range []string{"DATABASE_URL", "REDIS_URL", "WAYBILL_JWT_KEYS", "WAYBILL_SMTP_PASSWORD", "WAYBILL_WEBHOOK_SECRET"} {
-		example[name+"_FILE"], manual[name+"_FILE"] = "", name // the manual tells what it stands for, where others have a default
+	for _, name := range []string{"DATABASE_URL", "REDIS_URL", "WAYBILL_JWT_KEYS", "WAYBILL_SMTP_PASSWORD",
+		"WAYBILL_WEBHOOK_SECRET"} {
+		// The manual tells what it stands for, where others have a default.
+		example[name+"_FILE"], manual[name+"_FILE"] = "", name
 	}
 	client, err := env.GetFieldParams(&config.Client{}) // read by commands, which have no .env
 	if err != nil {
@@ -57,7 +60,12 @@ func TestTheDocumentsNameTheVariablesAndDefaultsOfTheStruct(t *testing.T) {
 		example[name] = value
 	}
 	compare(t, ".env.example", read(t, "../../.env.example", `(?m)^#?([A-Z][A-Z0-9_]*)=(.*)$`), example)
-	compare(t, "docs/configuration.md", read(t, "../../docs/configuration.md", "(?m)^\\| `([A-Z][A-Z0-9_]*)` \\|(?: `([^`]*)`)? \\|"), manual)
+	compare(
+		t,
+		"docs/configuration.md",
+		read(t, "../../docs/configuration.md", "(?m)^\\| `([A-Z][A-Z0-9_]*)` \\|(?: `([^`]*)`)? \\|"),
+		manual,
+	)
 }
 
 // composeOnly finds what docker-compose.yml reads from .env for itself, with its defaults.

@@ -27,9 +27,9 @@ func LoadWorker() (Config, error) { return Load("DATABASE_URL", "REDIS_URL") }
 // Load reads this process's environment; the variables named must be set.
 func Load(required ...string) (Config, error) { return Parse(os.Environ(), required...) }
 
-// Parse reads an environment in the form of os.Environ. The error names every mistake, one a line, each with its variable
-// and what is allowed there; it holds no secret. A WAYBILL_ variable that nobody knows is a mistake, too.
-// Parse(nil) is all defaults.
+// Parse reads an environment in the form of os.Environ. The error names every mistake, one a line,
+// each with its variable and what is allowed there; it holds no secret. A WAYBILL_ variable that
+// nobody knows is a mistake, too. Parse(nil) is all defaults.
 func Parse(environ []string, required ...string) (Config, error) {
 	var c Config
 	params, err := env.GetFieldParams(&c)
@@ -102,22 +102,24 @@ func readFile(path string) (string, error) {
 	return strings.TrimRight(string(text), "\r\n"), nil
 }
 
-// serviceLink matches what Kubernetes puts into each container for a Service whose name begins with "waybill": nobody's typo.
+// serviceLink matches what Kubernetes puts into each container for a Service whose name begins with
+// "waybill": nobody's typo.
 const serviceLink = `^WAYBILL(_[A-Z0-9_]+)?_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$`
 
 func refuseUnknown(vars map[string]string, params []env.FieldParams, m *problems) {
 	link := regexp.MustCompile(serviceLink)
 	for name := range vars {
 		known := slices.ContainsFunc(params, func(p env.FieldParams) bool { return p.Key == name })
-		ours := strings.HasPrefix(name, "WAYBILL_") && !strings.HasPrefix(name, "WAYBILL_TEST_") && !link.MatchString(name)
+		ours := strings.HasPrefix(name, "WAYBILL_") && !strings.HasPrefix(name, "WAYBILL_TEST_") &&
+			!link.MatchString(name)
 		if ours && !known && !slices.Contains(clientVariables, name) {
 			m.add(name, "no such variable; docs/configuration.md lists them all")
 		}
 	}
 }
 
-// addParseErrors says of each value that could not be read what was wanted. Errors of our own types say so themselves and
-// hold no secret; those of the standard library are replaced.
+// addParseErrors says of each value that could not be read what was wanted. Errors of our own types
+// say so themselves and hold no secret; those of the standard library are replaced.
 func addParseErrors(m *problems, err error) {
 	var all env.AggregateError
 	if !errors.As(err, &all) {

@@ -9,7 +9,8 @@ import (
 // Networks is a list of networks of IP addresses.
 type Networks []netip.Prefix
 
-// UnmarshalText reads "10.0.0.0/8,fd00::/8,127.0.0.1": CIDR prefixes without host bits, and single addresses.
+// UnmarshalText reads "10.0.0.0/8,fd00::/8,127.0.0.1": CIDR prefixes without host bits, and single
+// addresses.
 func (n *Networks) UnmarshalText(text []byte) error {
 	var networks Networks
 	for item := range strings.SplitSeq(string(text), ",") {

@@ -9,7 +9,8 @@ import (
 	"unicode"
 )
 
-// Origins are origins of web pages, in the exact form that browsers send: scheme://host, or scheme://host:port.
+// Origins are origins of web pages, in the exact form that browsers send: scheme://host, or
+// scheme://host:port.
 type Origins []string
 
 // UnmarshalText reads "https://app.example.com,http://localhost:3000".
@@ -30,12 +31,13 @@ func (o *Origins) UnmarshalText(text []byte) error {
 // BaseURL is an http or https URL without query, fragment, user and trailing slash.
 type BaseURL string
 
-// UnmarshalText reads it and gives it the form in which browsers name origins: scheme and host in lower case, no default port. A trailing slash is
-// dropped.
+// UnmarshalText reads it and gives it the form in which browsers name origins: scheme and host in
+// lower case, no default port. A trailing slash is dropped.
 func (b *BaseURL) UnmarshalText(text []byte) error {
 	u, err := url.Parse(strings.TrimRight(string(text), "/"))
 	// The URL is not repeated: somebody may have put a password in it.
-	if err != nil || !web(u) || u.User != nil || u.RawQuery != "" || u.ForceQuery || strings.Contains(string(text), "#") {
+	if err != nil || !web(u) || u.User != nil || u.RawQuery != "" || u.ForceQuery ||
+		strings.Contains(string(text), "#") {
 		return errors.New("want a URL like https://jobs.example.com, without user, query and fragment")
 	}
 	*b = BaseURL(origin(u) + strings.TrimRight(u.EscapedPath(), "/"))
@@ -61,7 +63,10 @@ func checkPublicURL(m *problems, b BaseURL) {
 	case err != nil:
 		m.add("WAYBILL_PUBLIC_URL", "not a URL")
 	case !publicPath.MatchString(u.EscapedPath()):
-		m.add("WAYBILL_PUBLIC_URL", "want a path of letters, digits, -, _, ~ and dots, like https://example.com/waybill, or none")
+		m.add(
+			"WAYBILL_PUBLIC_URL",
+			"want a path of letters, digits, -, _, ~ and dots, like https://example.com/waybill, or none",
+		)
 	case strings.ContainsFunc(u.Host, func(r rune) bool { return r > unicode.MaxASCII }):
 		m.add("WAYBILL_PUBLIC_URL", "want the host in the form that browsers send, xn--…")
 	}

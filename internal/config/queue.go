@@ -7,7 +7,8 @@ import (
 	"strings"
 )
 
-// Queue is a queue and its weight, 1 to 100: how often workers look there, compared with the others.
+// Queue is a queue and its weight, 1 to 100: how often workers look there, compared with the
+// others.
 type Queue struct {
 	Name   string // ^[a-z0-9][a-z0-9_-]{0,62}$
 	Weight int
@@ -42,7 +43,10 @@ func (q *Queues) UnmarshalText(text []byte) error {
 		name, weight, _ := strings.Cut(strings.TrimSpace(item), "=")
 		n, err := strconv.Atoi(weight)
 		if !validName(name) || err != nil || n < 1 || n > 100 {
-			return fmt.Errorf("want NAME=WEIGHT,…: names of 1 to 63 of a-z, 0-9, _ and -, weights 1 to 100; got %q", item)
+			return fmt.Errorf(
+				"want NAME=WEIGHT,…: names of 1 to 63 of a-z, 0-9, _ and -, weights 1 to 100; got %q",
+				item,
+			)
 		}
 		if seen[name] {
 			return fmt.Errorf("want each name once, got %q twice", name)

@@ -22,7 +22,8 @@ func printed(v any) []string {
 func TestASecretDoesNotShowHoweverItIsPrinted(t *testing.T) {
 	t.Parallel()
 	s := config.NewSecret("hunter2")
-	for _, v := range []any{s, &s, []config.Secret{s}, map[string]config.Secret{"a": s}, struct{ S config.Secret }{s}, struct{ s config.Secret }{s}} {
+	for _, v := range []any{s, &s, []config.Secret{s}, map[string]config.Secret{"a": s}, struct{ S config.Secret }{s},
+		struct{ s config.Secret }{s}} {
 		for _, shown := range printed(v) {
 			if strings.Contains(shown, "hunter2") || strings.Contains(shown, fmt.Sprintf("%x", "hunter2")) {
 				t.Errorf("%T shows as %s", v, shown)

@@ -1,5 +1,6 @@
-// Package dev is `waybill dev`: everything in one process, for trying Waybill out on one's own machine. The ledger is a SQLite file, Redis a
-// private child or built in, and the first administrator, his API key and an inbox are there from the start.
+// Package dev is `waybill dev`: everything in one process, for trying Waybill out on one's own
+// machine. The ledger is a SQLite file, Redis a private child or built in, and the first
+// administrator, his API key and an inbox are there from the start.
 package dev
 
 import (
@@ -31,7 +32,8 @@ type Options struct {
 	Setup      func(context.Context, *app.Env) error
 }
 
-// Run starts everything, prints how to use it, and runs until ctx ends. Killed and started again, it goes on where it was.
+// Run starts everything, prints how to use it, and runs until ctx ends. Killed and started again,
+// it goes on where it was.
 func Run(ctx context.Context, cfg config.Config, o Options, out io.Writer, log *slog.Logger) error {
 	if o.Addr == "" || o.Data == "" { // the one would mean every address, the other the folder where we happen to be
 		return errors.New("--addr and --data must not be empty")
@@ -118,7 +120,8 @@ func configure(cfg *config.Config, o Options, keep *credentials, url string) err
 	if cfg.PublicURL == "" {
 		cfg.PublicURL = config.BaseURL(url)
 	}
-	for _, loopback := range []string{"127.0.0.0/8", "::1/128"} { // so that http.request reaches what runs on this machine
+	// So that http.request reaches what runs on this machine.
+	for _, loopback := range []string{"127.0.0.0/8", "::1/128"} {
 		cfg.HTTPAllow = append(cfg.HTTPAllow, netip.MustParsePrefix(loopback))
 	}
 	cfg.Registration = "open"

@@ -10,7 +10,8 @@ func TestAListenerOnEveryAddressIsShownAsOneThatCanBePasted(t *testing.T) {
 	for _, c := range []struct {
 		ip   string
 		want string
-	}{{"0.0.0.0", "127.0.0.1:8080"}, {"::", "127.0.0.1:8080"}, {"127.0.0.1", "127.0.0.1:8080"}, {"::1", "[::1]:8080"}, {"192.0.2.7", "192.0.2.7:8080"}} {
+	}{{"0.0.0.0", "127.0.0.1:8080"}, {"::", "127.0.0.1:8080"}, {"127.0.0.1", "127.0.0.1:8080"}, {"::1", "[::1]:8080"},
+		{"192.0.2.7", "192.0.2.7:8080"}} {
 		if got := fromHere(&net.TCPAddr{IP: net.ParseIP(c.ip), Port: 8080}); got != c.want {
 			t.Errorf("%s: %s, want %s", c.ip, got, c.want)
 		}

@@ -15,7 +15,8 @@ const (
 	inboxBody  = 64 << 10 // bytes kept of a body
 )
 
-// webhookInbox answers 200 to whatever it is sent and shows it again, so that the first http.request needs no other server.
+// webhookInbox answers 200 to whatever it is sent and shows it again, so that the first
+// http.request needs no other server.
 type webhookInbox struct {
 	mu   sync.Mutex
 	mail []received // newest first

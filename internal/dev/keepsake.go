@@ -14,7 +14,8 @@ import (
 	"github.com/waybill/waybill/internal/app"
 )
 
-// credentials is what dev must know again after a restart: secrets of a machine for trying out, in a file that only its owner can read.
+// credentials is what dev must know again after a restart: secrets of a machine for trying out, in
+// a file that only its owner can read.
 type credentials struct {
 	path       string
 	SigningKey []byte `json:"signing_key"`
@@ -58,7 +59,8 @@ func writeAside(path string, b []byte) error {
 	return os.Rename(part, path)
 }
 
-// ensure makes the administrator and his API key where they are missing: at the first start, or where --database-url names another ledger.
+// ensure makes the administrator and his API key where they are missing: at the first start, or
+// where --database-url names another ledger.
 func (k *credentials) ensure(ctx context.Context, a *app.App) error {
 	key, err := a.EnsureAdmin(ctx, k.Email, k.Password, k.APIKey)
 	if err != nil {

@@ -8,7 +8,8 @@ import (
 	"syscall"
 )
 
-// lockFolder keeps a second process out of the data folder. The lock goes with the process, however that ends.
+// lockFolder keeps a second process out of the data folder. The lock goes with the process, however
+// that ends.
 func lockFolder(path string) (unlock func(), err error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {

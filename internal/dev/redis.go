@@ -14,8 +14,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// startRedis gives the process a Redis of its own and answers its URL: a private redis-server where one is on PATH, reached by a socket in
-// the data folder and gone with this process, else one inside the process. Either may forget everything: the ledger does not.
+// startRedis gives the process a Redis of its own and answers its URL: a private redis-server where
+// one is on PATH, reached by a socket in the data folder and gone with this process, else one
+// inside the process. Either may forget everything: the ledger does not.
 func startRedis(ctx context.Context, dir string) (url, kind string, stop func(), err error) {
 	program, err := exec.LookPath("redis-server")
 	if err != nil {
@@ -30,8 +31,27 @@ func startRedis(ctx context.Context, dir string) (url, kind string, stop func(),
 		return "", "", nil, err
 	}
 	_ = os.Remove(socket)
-	cmd := exec.Command(program, "--port", "0", "--unixsocket", socket, "--unixsocketperm", "700", "--dir", dir,
-		"--appendonly", "yes", "--appenddirname", "redis", "--save", "", "--maxmemory-policy", "noeviction", "--loglevel", "warning")
+	cmd := exec.Command(
+		program,
+		"--port",
+		"0",
+		"--unixsocket",
+		socket,
+		"--unixsocketperm",
+		"700",
+		"--dir",
+		dir,
+		"--appendonly",
+		"yes",
+		"--appenddirname",
+		"redis",
+		"--save",
+		"",
+		"--maxmemory-policy",
+		"noeviction",
+		"--loglevel",
+		"warning",
+	)
 	dieWithParent(cmd)
 	if err := startOnOwnThread(cmd); err != nil {
 		return "", "", nil, fmt.Errorf("start redis-server: %w", err)
@@ -44,8 +64,9 @@ func startRedis(ctx context.Context, dir string) (url, kind string, stop func(),
 	return url, "redis-server", stop, nil
 }
 
-// endLeftover ends the server of a process that was killed, which may be about to end by itself or live on: it may not be used, and two would
-// write to one file. Its data stays. Nobody else's can it be: the data folder is locked.
+// endLeftover ends the server of a process that was killed, which may be about to end by itself or
+// live on: it may not be used, and two would write to one file. Its data stays. Nobody else's can
+// it be: the data folder is locked.
 func endLeftover(ctx context.Context, url string) error {
 	if !answers(ctx, url, 0) {
 		return nil
@@ -56,7 +77,8 @@ func endLeftover(ctx context.Context, url string) error {
 	}
 	c := redis.NewClient(opt)
 	defer c.Close()
-	for end := time.Now().Add(leftoverTimeout); time.Now().Before(end) && ctx.Err() == nil; time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(leftoverTimeout); time.Now().Before(end) &&
+		ctx.Err() == nil; time.Sleep(20 * time.Millisecond) {
 		_ = c.Shutdown(ctx).Err() // that it cuts the connection is the answer
 		if c.Ping(ctx).Err() != nil {
 			return nil
@@ -68,8 +90,8 @@ func endLeftover(ctx context.Context, url string) error {
 // leftoverTimeout is long enough to write a large append-only file to disk.
 const leftoverTimeout = 20 * time.Second
 
-// startOnOwnThread starts a child from a thread that lives as long as the process: the kernel sends the child its signal when the thread that
-// started it ends, not the process.
+// startOnOwnThread starts a child from a thread that lives as long as the process: the kernel sends
+// the child its signal when the thread that started it ends, not the process.
 func startOnOwnThread(cmd *exec.Cmd) error {
 	started := make(chan error)
 	go func() {

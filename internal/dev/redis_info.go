@@ -9,7 +9,8 @@ import (
 	"github.com/alicebob/miniredis/v2/server"
 )
 
-// redisInfo answers INFO for the built-in Redis, whose own answer lacks what Waybill's figures and the monitor read.
+// redisInfo answers INFO for the built-in Redis, whose own answer lacks what Waybill's figures and
+// the monitor read.
 type redisInfo struct {
 	server *server.Server
 	since  time.Time
@@ -34,7 +35,8 @@ func (i *redisInfo) answer(c *server.Peer, command string, args ...string) bool 
 
 func wanted(section string, asked []string) bool {
 	for _, a := range asked {
-		if strings.EqualFold(a, section) || strings.EqualFold(a, "all") || strings.EqualFold(a, "default") || strings.EqualFold(a, "everything") {
+		if strings.EqualFold(a, section) || strings.EqualFold(a, "all") || strings.EqualFold(a, "default") ||
+			strings.EqualFold(a, "everything") {
 			return true
 		}
 	}
@@ -46,8 +48,8 @@ type infoSection struct {
 	lines []string
 }
 
-// sections say what holds: the memory is that of the whole process, nothing is evicted, and nothing is written to a disk, so that the last
-// save is the start.
+// sections say what holds: the memory is that of the whole process, nothing is evicted, and nothing
+// is written to a disk, so that the last save is the start.
 func (i *redisInfo) sections() []infoSection {
 	var mem runtime.MemStats
 	runtime.ReadMemStats(&mem)
@@ -55,7 +57,10 @@ func (i *redisInfo) sections() []infoSection {
 	return []infoSection{
 		{"Server", []string{
 			"redis_version:built-in", "redis_mode:standalone",
-			fmt.Sprintf("uptime_in_seconds:%d", int(up.Seconds())), fmt.Sprintf("uptime_in_days:%d", int(up.Hours())/24),
+			fmt.Sprintf(
+				"uptime_in_seconds:%d",
+				int(up.Seconds()),
+			), fmt.Sprintf("uptime_in_days:%d", int(up.Hours())/24),
 		}},
 		{"Clients", []string{fmt.Sprintf("connected_clients:%d", i.server.ClientsLen()), "blocked_clients:0"}},
 		{"Memory", []string{
@@ -70,7 +75,10 @@ func (i *redisInfo) sections() []infoSection {
 			fmt.Sprintf("rdb_last_save_time:%d", i.since.Unix()),
 		}},
 		{"Stats", []string{
-			fmt.Sprintf("total_connections_received:%d", i.server.TotalConnections()), fmt.Sprintf("total_commands_processed:%d", i.server.TotalCommands()),
+			fmt.Sprintf(
+				"total_connections_received:%d",
+				i.server.TotalConnections(),
+			), fmt.Sprintf("total_commands_processed:%d", i.server.TotalCommands()),
 			"evicted_keys:0", "expired_keys:0",
 		}},
 		{"Replication", []string{"role:master", "connected_slaves:0"}},

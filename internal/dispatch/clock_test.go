@@ -37,12 +37,15 @@ func TestAParcelIsSentByItsStateAndTheLedgersClock(t *testing.T) {
 				if err := d.SendNow(t.Context(), p); err != nil {
 					t.Fatal(err)
 				}
-				state := client.HGet(t.Context(), asynqredis.TaskKey(p.Queue, job.TaskID(p.JobID, p.Delivery)), "state").Val()
+				state := client.HGet(t.Context(), asynqredis.TaskKey(p.Queue, job.TaskID(p.JobID, p.Delivery)),
+					"state").
+					Val()
 				if state != c.list {
 					t.Errorf("%s: the task is %q, want %q", name, state, c.list)
 				}
 				score := client.ZScore(t.Context(), "asynq:{default}:scheduled", job.TaskID(p.JobID, p.Delivery)).Val()
-				if late := time.Unix(int64(score), 0).Sub(runAt); c.list == "scheduled" && (late < 0 || late > time.Second) {
+				if late := time.Unix(int64(score), 0).Sub(runAt); c.list == "scheduled" &&
+					(late < 0 || late > time.Second) {
 					t.Errorf("%s: it is due %v after its time", name, late)
 				}
 			}

@@ -24,10 +24,11 @@ import (
 // Config bounds a Dispatcher.
 type Config struct {
 	Private func(taskType string) bool // payloads that Redis must not see; nil: none
-	Buffer  int                        // parcels that may wait to be sent; default 20,000. What does not fit is left to the audit
-	Senders int                        // parcels on their way at once; default 128
-	Mark    *redisx.DeploymentMark     // whose this Redis is; nil: not asked. Nothing is sent to another deployment's
-	Clock   asynqredis.Clock           // the ledger's time; nil: the process's own
+	// Parcels that may wait to be sent; default 20,000. What does not fit is left to the audit.
+	Buffer  int
+	Senders int                    // parcels on their way at once; default 128
+	Mark    *redisx.DeploymentMark // whose this Redis is; nil: not asked. Nothing is sent to another deployment's
+	Clock   asynqredis.Clock       // the ledger's time; nil: the process's own
 }
 
 // Dispatcher sends parcels to Redis. Nothing that a caller of it does waits for Redis.
@@ -41,7 +42,7 @@ type Dispatcher struct {
 	clock  asynqredis.Clock
 	began  time.Time // when the Dispatcher was made, by the monotonic clock
 
-	messages   chan *job.Message // pointers, since the room for all of them is there from the start
+	messages  chan *job.Message // pointers, since the room for all of them is there from the start
 	asyncOps  chan func(context.Context)
 	downUntil atomic.Int64 // nanoseconds since began; Redis did not answer, parcels are left to the audit until then
 	missed    atomic.Int64
@@ -52,7 +53,8 @@ const (
 	maxTaskPayload = 1 << 10 // bytes of a payload that asynqmon may show
 	timeoutMargin  = 10 * time.Minute
 	pauseDown      = 500 * time.Millisecond
-	quietFor       = 10 * time.Second // Redis must have answered for this long before it is logged again that it does not
+	// Redis must have answered for this long before it is logged again that it does not.
+	quietFor = 10 * time.Second
 )
 
 // New makes a Dispatcher over a client from Connect. Run must run for anything to be sent.
@@ -73,8 +75,21 @@ func New(cfg Config, client redis.UniversalClient, log *slog.Logger) (*Dispatche
 		cfg.Clock = clock.New()
 	}
 	timed := asynqredis.WithClock(asynqredis.NewBatchingEnqueueClient(client), cfg.Clock)
-	d := &Dispatcher{cfg: cfg, redis: client, client: asynq.NewClientFromRedisClient(timed), insp: asynq.NewInspectorFromRedisClient(client), log: log,
-		memory: newMemoryGuard(client, log), clock: cfg.Clock, began: time.Now(), messages: make(chan *job.Message, cfg.Buffer), asyncOps: make(chan func(context.Context), 1000)}
+	d := &Dispatcher{
+		cfg:    cfg,
+		redis:  client,
+		client: asynq.NewClientFromRedisClient(timed),
+		insp:   asynq.NewInspectorFromRedisClient(client),
+		log:    log,
+		memory: newMemoryGuard(
+			client,
+			log,
+		),
+		clock:    cfg.Clock,
+		began:    time.Now(),
+		messages: make(chan *job.Message, cfg.Buffer),
+		asyncOps: make(chan func(context.Context), 1000),
+	}
 	d.downUntil.Store(-2 * int64(quietFor))
 	return d, nil
 }
@@ -122,8 +137,8 @@ func (d *Dispatcher) asyncOpLoop(ctx context.Context, done <-chan struct{}) {
 	}
 }
 
-// Send takes parcels to be sent soon. It never waits and never fails: their rows are committed, and what is missed here (no room, Redis
-// down or full) the audit sends.
+// Send takes parcels to be sent soon. It never waits and never fails: their rows are committed, and
+// what is missed here (no room, Redis down or full) the audit sends.
 func (d *Dispatcher) Send(parcels ...job.Message) {
 	for _, p := range parcels {
 		p.Payload = d.taskPayload(p) // so that no large payload waits here
@@ -143,7 +158,8 @@ func (d *Dispatcher) down() bool {
 	return d.cfg.Mark.Err() != nil || int64(time.Since(d.began)) < d.downUntil.Load()
 }
 
-// Full reports that Redis nears its memory limit: sending has stopped, so that workers can still drain it.
+// Full reports that Redis nears its memory limit: sending has stopped, so that workers can still
+// drain it.
 func (d *Dispatcher) Full() bool { return d.memory.full.Load() }
 
 func (d *Dispatcher) trySend(ctx context.Context, p job.Message) {
@@ -160,13 +176,18 @@ func (d *Dispatcher) trySend(ctx context.Context, p job.Message) {
 	}
 }
 
-// SendNow sends one parcel and waits for Redis. A delivery that Redis knows is not sent twice and is no error.
+// SendNow sends one parcel and waits for Redis. A delivery that Redis knows is not sent twice and
+// is no error.
 func (d *Dispatcher) SendNow(ctx context.Context, p job.Message) error {
 	if err := d.cfg.Mark.Err(); err != nil {
 		return err
 	}
-	opts := []asynq.Option{asynq.TaskID(job.TaskID(p.JobID, p.Delivery)), asynq.Queue(p.Queue), asynq.Timeout(job.MaxTimeout + timeoutMargin),
-		asynq.MaxRetry(p.MaxRetries + 1)} // one more than ours, so that asynq never archives on its own account
+	opts := []asynq.Option{
+		asynq.TaskID(job.TaskID(p.JobID, p.Delivery)),
+		asynq.Queue(p.Queue),
+		asynq.Timeout(job.MaxTimeout + timeoutMargin),
+		asynq.MaxRetry(p.MaxRetries + 1),
+	} // one more than ours, so that asynq never archives on its own account
 	if d.waits(p) {
 		opts = append(opts, asynq.ProcessIn(time.Hour)) // any time ahead: asynq compares it with the process's clock
 		ctx = asynqredis.ScheduleAt(ctx, p.RunAt)
@@ -185,14 +206,15 @@ func (d *Dispatcher) SendNow(ctx context.Context, p job.Message) error {
 	return nil
 }
 
-// waits reports whether a parcel's job may not run yet. A pending job may, whatever any clock shows.
+// waits reports whether a parcel's job may not run yet. A pending job may, whatever any clock
+// shows.
 func (d *Dispatcher) waits(p job.Message) bool {
 	return p.State != job.Pending && p.RunAt.After(d.clock.Earliest())
 }
 
-// taskPayload is what asynqmon shows of a payload; the handler gets the ledger's. A small payload is
-// shown whole. Of a larger one only the size is: asynq writes the payloads of running tasks to Redis
-// again every 5 seconds.
+// taskPayload is what asynqmon shows of a payload; the handler gets the ledger's. A small payload
+// is shown whole. Of a larger one only the size is: asynq writes the payloads of running tasks to
+// Redis again every 5 seconds.
 func (d *Dispatcher) taskPayload(p job.Message) json.RawMessage {
 	switch {
 	case d.cfg.Private(p.Type):
@@ -204,12 +226,19 @@ func (d *Dispatcher) taskPayload(p job.Message) json.RawMessage {
 	}
 }
 
-// Withdraw takes a parcel's task out of Redis soon, if no worker has it. A task that stays is dropped when it is claimed.
+// Withdraw takes a parcel's task out of Redis soon, if no worker has it. A task that stays is
+// dropped when it is claimed.
 func (d *Dispatcher) Withdraw(p job.Message) {
 	d.async(func(context.Context) {
 		err := d.insp.DeleteTask(p.Queue, job.TaskID(p.JobID, p.Delivery))
 		if err != nil && !errors.Is(err, asynq.ErrTaskNotFound) && !errors.Is(err, asynq.ErrQueueNotFound) {
-			d.log.Debug("withdrawing failed, the task will be dropped when it is claimed", "job_id", p.JobID, "err", err)
+			d.log.Debug(
+				"withdrawing failed, the task will be dropped when it is claimed",
+				"job_id",
+				p.JobID,
+				"err",
+				err,
+			)
 		}
 	})
 }

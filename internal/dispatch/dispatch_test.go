@@ -18,7 +18,11 @@ import (
 )
 
 // newDispatcher runs a Dispatcher on a Redis of its own until the test ends.
-func newDispatcher(t *testing.T, cfg Config, args ...string) (*Dispatcher, *testenv.RedisServer, redis.UniversalClient) {
+func newDispatcher(
+	t *testing.T,
+	cfg Config,
+	args ...string,
+) (*Dispatcher, *testenv.RedisServer, redis.UniversalClient) {
 	t.Helper()
 	server := testenv.Redis(t, args...)
 	client, err := redisx.Connect(server.URL)
@@ -38,7 +42,16 @@ func newDispatcher(t *testing.T, cfg Config, args ...string) (*Dispatcher, *test
 }
 
 func parcel(change ...func(*job.Message)) job.Message {
-	p := job.Message{JobID: job.NewID(), Delivery: 1, Type: "debug.echo", Queue: "default", State: job.Pending, RunAt: time.Now(), MaxRetries: 3, Payload: json.RawMessage(`{"a":1}`)}
+	p := job.Message{
+		JobID:      job.NewID(),
+		Delivery:   1,
+		Type:       "debug.echo",
+		Queue:      "default",
+		State:      job.Pending,
+		RunAt:      time.Now(),
+		MaxRetries: 3,
+		Payload:    json.RawMessage(`{"a":1}`),
+	}
 	for _, c := range change {
 		c(&p)
 	}
@@ -100,12 +113,16 @@ func TestRedisSeesNoPrivateOrLargePayload(t *testing.T) {
 	t.Parallel()
 	d, _, _ := newDispatcher(t, Config{Private: func(k string) bool { return k == "secret.type" }})
 	large := parcel(func(p *job.Message) { p.Payload = json.RawMessage(`"` + strings.Repeat("x", 5000) + `"`) })
-	private := parcel(func(p *job.Message) { p.Type, p.Payload = "secret.type", json.RawMessage(`{"password":"hunter2"}`) })
+	private := parcel(
+		func(p *job.Message) { p.Type, p.Payload = "secret.type", json.RawMessage(`{"password":"hunter2"}`) },
+	)
 	for _, p := range []job.Message{large, private} {
 		if err := d.SendNow(t.Context(), p); err != nil {
 			t.Fatal(err)
 		}
-		if got := string(taskInfo(t, d, p).Payload); !strings.Contains(got, "see the ledger") || strings.Contains(got, "hunter2") || len(got) > 100 {
+		if got := string(taskInfo(t, d, p).Payload); !strings.Contains(got, "see the ledger") ||
+			strings.Contains(got, "hunter2") ||
+			len(got) > 100 {
 			t.Errorf("redis holds %s", got)
 		}
 	}
@@ -196,7 +213,11 @@ func TestParcelsOfOneMomentTravelTogether(t *testing.T) {
 	}
 	d.Send(all...)
 	testenv.Eventually(t, 10*time.Second, func() bool {
-		return client.LLen(t.Context(), "asynq:{default}:pending").Val()+client.ZCard(t.Context(), "asynq:{default}:scheduled").Val() == parcels
+		return client.LLen(t.Context(), "asynq:{default}:pending").
+			Val()+
+			client.ZCard(t.Context(), "asynq:{default}:scheduled").
+				Val() ==
+			parcels
 	}, "all are there")
 	stats, calls := client.Info(t.Context(), "commandstats").Val(), 0
 	_, stats, _ = strings.Cut(stats, "cmdstat_evalsha:")
@@ -205,10 +226,12 @@ func TestParcelsOfOneMomentTravelTogether(t *testing.T) {
 	}
 	for _, p := range all[:2] {
 		info := taskInfo(t, d, p)
-		if want := map[bool]asynq.TaskState{true: asynq.TaskStateScheduled, false: asynq.TaskStatePending}[p.RunAt.After(time.Now())]; info.State != want {
+		if want := map[bool]asynq.TaskState{true: asynq.TaskStateScheduled,
+			false: asynq.TaskStatePending}[p.RunAt.After(time.Now())]; info.State != want {
 			t.Errorf("asynq calls it %s, want %s", info.State, want)
 		}
-		if late := info.NextProcessAt.Sub(p.RunAt); info.State == asynq.TaskStateScheduled && (late < 0 || late >= time.Second) {
+		if late := info.NextProcessAt.Sub(p.RunAt); info.State == asynq.TaskStateScheduled &&
+			(late < 0 || late >= time.Second) {
 			t.Errorf("it is due %s, for a job of %s", info.NextProcessAt, p.RunAt)
 		}
 	}

@@ -12,9 +12,9 @@ import (
 	"github.com/waybill/waybill/internal/redisx"
 )
 
-// High and low water of Redis's memory, as shares of its limit. Sending stops at high water and goes on
-// below low water; meanwhile jobs wait in the ledger. A Redis at maxmemory could not be drained, since
-// dequeuing a task writes, too.
+// High and low water of Redis's memory, as shares of its limit. Sending stops at high water and
+// goes on below low water; meanwhile jobs wait in the ledger. A Redis at maxmemory could not be
+// drained, since dequeuing a task writes, too.
 const (
 	highWater       = 0.85
 	lowWater        = 0.75
@@ -47,7 +47,8 @@ func (g *memoryGuard) run(ctx context.Context) {
 	}
 }
 
-// refresh reads the fullest server. An error changes nothing: sending to that Redis fails by itself.
+// refresh reads the fullest server. An error changes nothing: sending to that Redis fails by
+// itself.
 func (g *memoryGuard) refresh(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
@@ -59,7 +60,14 @@ func (g *memoryGuard) refresh(ctx context.Context) {
 	g.limit.Store(m.Limit)
 	switch share := m.Share(); {
 	case share >= highWater && !g.full.Swap(true):
-		g.log.WarnContext(ctx, "redis nears its memory limit, jobs wait in the ledger", "used_bytes", m.Used, "limit_bytes", m.Limit)
+		g.log.WarnContext(
+			ctx,
+			"redis nears its memory limit, jobs wait in the ledger",
+			"used_bytes",
+			m.Used,
+			"limit_bytes",
+			m.Limit,
+		)
 	case share < lowWater && g.full.Swap(false):
 		g.log.InfoContext(ctx, "redis has room again", "used_bytes", m.Used, "limit_bytes", m.Limit)
 	}

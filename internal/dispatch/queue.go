@@ -13,8 +13,9 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// PauseQueue lets no worker take a task of the queue; what runs goes on. Redis follows the ledger here: the ledger's word is written first, and the
-// audit repeats it where Redis lost it. A queue that is paused stays so.
+// PauseQueue lets no worker take a task of the queue; what runs goes on. Redis follows the ledger
+// here: the ledger's word is written first, and the audit repeats it where Redis lost it. A queue
+// that is paused stays so.
 func (d *Dispatcher) PauseQueue(ctx context.Context, queue string) error {
 	// asynq's own key: asynq asks only whether it is there, the audit when it was set.
 	if err := d.redis.SetNX(ctx, asynqredis.PausedKey(queue), d.clock.Now().Unix(), 0).Err(); err != nil {
@@ -32,7 +33,8 @@ func (d *Dispatcher) ResumeQueue(ctx context.Context, queue string) error {
 	return nil
 }
 
-// QueuePaused reports whether Redis holds the queue back. While Redis and the ledger differ, the audit has not been by yet.
+// QueuePaused reports whether Redis holds the queue back. While Redis and the ledger differ, the
+// audit has not been by yet.
 func (d *Dispatcher) QueuePaused(ctx context.Context, queue string) (bool, error) {
 	n, err := d.redis.Exists(ctx, asynqredis.PausedKey(queue)).Result()
 	if err != nil {
@@ -41,7 +43,8 @@ func (d *Dispatcher) QueuePaused(ctx context.Context, queue string) (bool, error
 	return n > 0, nil
 }
 
-// DeleteQueue forgets a queue that holds no task. It answers job.CodeConflict where it holds some, and job.CodeNotFound where there is none.
+// DeleteQueue forgets a queue that holds no task. It answers job.CodeConflict where it holds some,
+// and job.CodeNotFound where there is none.
 func (d *Dispatcher) DeleteQueue(_ context.Context, queue string) error {
 	err := d.insp.DeleteQueue(queue, false)
 	if errors.Is(err, asynq.ErrQueueNotEmpty) {
@@ -50,7 +53,8 @@ func (d *Dispatcher) DeleteQueue(_ context.Context, queue string) error {
 	return taskError(err)
 }
 
-// TaskIDs lists the tasks that stand in one of a queue's lists, those that come first there first, at most limit.
+// TaskIDs lists the tasks that stand in one of a queue's lists, those that come first there first,
+// at most limit.
 func (d *Dispatcher) TaskIDs(ctx context.Context, queue string, list job.State, limit int) ([]string, error) {
 	key := asynqredis.QueuePrefix(queue) + string(list)
 	var cmd *redis.StringSliceCmd
@@ -67,8 +71,9 @@ func (d *Dispatcher) TaskIDs(ctx context.Context, queue string, list job.State, 
 	return ids, nil
 }
 
-// RunTask moves a waiting or archived task to the pending ones. Like ArchiveTask and DeleteTask, it answers job.CodeNotFound where there is no
-// such task, and job.CodeConflict where its list forbids it. None of them tells the ledger: that comes first, where the task is a job's.
+// RunTask moves a waiting or archived task to the pending ones. Like ArchiveTask and DeleteTask, it
+// answers job.CodeNotFound where there is no such task, and job.CodeConflict where its list forbids
+// it. None of them tells the ledger: that comes first, where the task is a job's.
 func (d *Dispatcher) RunTask(_ context.Context, queue, id string) error {
 	err := d.insp.RunTask(queue, id)
 	if err == nil {
@@ -92,7 +97,8 @@ func (d *Dispatcher) CancelTask(_ context.Context, id string) error {
 	return taskError(d.insp.CancelProcessing(id))
 }
 
-// taskError turns asynq's errors into job errors. The inspector has the code of an error only in its text.
+// taskError turns asynq's errors into job errors. The inspector has the code of an error only in
+// its text.
 func taskError(err error) error {
 	switch {
 	case err == nil:

@@ -75,7 +75,9 @@ func TestTheListsOfAQueueNameTheirTasks(t *testing.T) {
 	d, server, _ := newDispatcher(t, Config{})
 	want := map[job.State][]string{}
 	for i := range 5 {
-		now, later := parcel(), parcel(func(p *job.Message) { p.State, p.RunAt = job.Scheduled, time.Now().Add(time.Duration(i+1)*time.Hour) })
+		now, later := parcel(), parcel(
+			func(p *job.Message) { p.State, p.RunAt = job.Scheduled, time.Now().Add(time.Duration(i+1)*time.Hour) },
+		)
 		for _, p := range []job.Message{now, later} {
 			if err := d.SendNow(t.Context(), p); err != nil {
 				t.Fatal(err)
@@ -85,11 +87,13 @@ func TestTheListsOfAQueueNameTheirTasks(t *testing.T) {
 	}
 	slices.Reverse(want[job.Pending]) // the one that is taken next stands last
 	for _, list := range []job.State{job.Pending, job.Scheduled, job.Retry} {
-		if got, err := d.TaskIDs(t.Context(), "default", list, 100); err != nil || fmt.Sprint(got) != fmt.Sprint(want[list]) {
+		if got, err := d.TaskIDs(t.Context(), "default", list, 100); err != nil ||
+			fmt.Sprint(got) != fmt.Sprint(want[list]) {
 			t.Errorf("%s: %q, %v, want %q", list, got, err, want[list])
 		}
 	}
-	if got, err := d.TaskIDs(t.Context(), "default", job.Pending, 2); err != nil || !slices.Equal(got, want[job.Pending][3:]) {
+	if got, err := d.TaskIDs(t.Context(), "default", job.Pending, 2); err != nil ||
+		!slices.Equal(got, want[job.Pending][3:]) {
 		t.Errorf("of the pending ones, those taken next are %q, %v", got, err)
 	}
 	server.Stop()

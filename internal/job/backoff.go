@@ -19,9 +19,9 @@ type Backoff struct {
 	Max  time.Duration // no delay is longer
 }
 
-// Delay is the wait after the given number of failures in a row (1 for the first): Base, doubled for each further
-// failure where Kind is Exponential, spread by ±20 % so that jobs which failed together don't come back together,
-// and never more than Max.
+// Delay is the wait after the given number of failures in a row (1 for the first): Base, doubled
+// for each further failure where Kind is Exponential, spread by ±20 % so that jobs which failed
+// together don't come back together, and never more than Max.
 func (b Backoff) Delay(failures int) time.Duration {
 	d := float64(b.Base)
 	if b.Kind == Exponential {
@@ -31,7 +31,8 @@ func (b Backoff) Delay(failures int) time.Duration {
 	return min(time.Duration(d), b.Max)
 }
 
-// Spread is a wait of at least d, and up to a fifth more, so that jobs which were told to come back at the same moment do not.
+// Spread is a wait of at least d, and up to a fifth more, so that jobs which were told to come back
+// at the same moment do not.
 func Spread(d time.Duration) time.Duration {
 	return d + time.Duration(0.2*rand.Float64()*float64(d))
 }

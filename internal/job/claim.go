@@ -9,9 +9,9 @@ import (
 type ClaimDecision int
 
 const (
-	Run    ClaimDecision = iota + 1 // the claim holds: run it
-	Drop                      // finished, unknown or an older delivery: forget the task
-	Postpone                    // not now: a live worker has it, or its time has not come; ask again after Wait
+	Run      ClaimDecision = iota + 1 // the claim holds: run it
+	Drop                              // finished, unknown or an older delivery: forget the task
+	Postpone                          // not now: a live worker has it, or its time has not come; ask again after Wait
 )
 
 // ClaimRequest asks for the right to run a job; WorkerID is the asking process.
@@ -21,11 +21,12 @@ type ClaimRequest struct {
 	WorkerID ID
 }
 
-// Claim is the answer. Job holds everything that a handler needs, its payload the ledger's own; nil unless Verdict is Run.
+// Claim is the answer. Job holds everything that a handler needs, its payload the ledger's own; nil
+// unless Verdict is Run.
 type Claim struct {
 	Decision ClaimDecision
-	Job     *Job
-	Wait    time.Duration // with PutOff
+	Job      *Job
+	Wait     time.Duration // with PutOff
 }
 
 // Settlement is how one attempt ended.
@@ -34,8 +35,9 @@ type Settlement struct {
 	Attempt  int
 	Delivery int // what was claimed
 	WorkerID ID
-	// State that the job shall have: Completed, Archived, Canceled, Retry, Scheduled (snoozed) or Pending (handed back by a
-	// worker that stops). Where a cancel was asked for, an open state becomes Canceled.
+	// State that the job shall have: Completed, Archived, Canceled, Retry, Scheduled (snoozed) or
+	// Pending (handed back by a worker that stops). Where a cancel was asked for, an open state
+	// becomes Canceled.
 	State State
 	// Wait is how long the job waits from the moment of the settlement, with Retry and Scheduled.
 	Wait   time.Duration
@@ -71,8 +73,8 @@ type Heartbeat struct {
 
 // HeartbeatReply is the ledger's answer to a Beat.
 type HeartbeatReply struct {
-	// Held lists what the ledger believes that this worker runs. What it runs beyond that was taken from it, and what it does
-	// not run was lost on the way to it.
+	// Held lists what the ledger believes that this worker runs. What it runs beyond that was taken
+	// from it, and what it does not run was lost on the way to it.
 	Held []HeldAttempt
 }
 
@@ -117,8 +119,8 @@ type Position struct {
 type OpenDelivery struct {
 	Position
 	Number int
-	State    State
-	RunAt    time.Time
+	State  State
+	RunAt  time.Time
 }
 
 // Worker is a heartbeat row.
@@ -139,6 +141,7 @@ type Queue struct {
 	PausedAt time.Time // zero: running
 	PausedBy string
 	Reason   string
-	// ResumedAt is when the last pause ended; zero: never. A pause in Redis that is older is one that has ended.
+	// ResumedAt is when the last pause ended; zero: never. A pause in Redis that is older is one
+	// that has ended.
 	ResumedAt time.Time
 }

@@ -18,7 +18,8 @@ const (
 	CodeConflict        Code = "conflict"          // 409: the state forbids it
 	CodeKeyReused       Code = "idempotency_reuse" // 422: the Idempotency-Key came with another body before
 	CodeTooMany         Code = "too_many_requests" // 429
-	CodeUnavailable     Code = "unavailable"       // 503: not done, or not known to be done; repeat with the same Idempotency-Key
+	// 503: not done, or not known to be done; repeat with the same Idempotency-Key.
+	CodeUnavailable Code = "unavailable"
 )
 
 // FieldError names one wrong value by its JSON Pointer (RFC 6901).
@@ -27,7 +28,8 @@ type FieldError struct {
 	Detail  string `json:"detail"`
 }
 
-// Error is what a caller may know. Everything else is wrapped, logged once at the edge, and shown as "internal".
+// Error is what a caller may know. Everything else is wrapped, logged once at the edge, and shown
+// as "internal".
 type Error struct {
 	Code       Code
 	Message    string
@@ -61,7 +63,8 @@ const (
 	FaultNone Fault = iota
 	// FaultStatement may be of one of the rows: without that row the ledger may take the others.
 	FaultStatement
-	// FaultContent names a value. It is proven to be of a row's content where that row was written alone, again and again.
+	// FaultContent names a value. It is proven to be of a row's content where that row was written
+	// alone, again and again.
 	FaultContent
 )
 

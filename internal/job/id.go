@@ -25,8 +25,8 @@ var source struct {
 // idClock answers the time for new IDs; nil: the process's own clock does.
 var idClock atomic.Pointer[func() time.Time]
 
-// SetIDClock lets the IDs of this process carry the times of another clock. Processes give the ledger's, so that IDs that were
-// made in different places sort by the time they were made.
+// SetIDClock lets the IDs of this process carry the times of another clock. Processes give the
+// ledger's, so that IDs that were made in different places sort by the time they were made.
 func SetIDClock(now func() time.Time) { idClock.Store(&now) }
 
 func idTime() time.Time {
@@ -70,7 +70,8 @@ func FirstIDAt(t time.Time) ID {
 // places are where the bytes of an ID begin in its canonical form.
 var places = [16]int{0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34}
 
-// ParseID reads the canonical form: 36 characters, lower-case hex. Other spellings, versions and the nil UUID are refused.
+// ParseID reads the canonical form: 36 characters, lower-case hex. Other spellings, versions and
+// the nil UUID are refused.
 func ParseID(s string) (ID, error) {
 	var id ID
 	if len(s) != 36 || s[8] != '-' || s[13] != '-' || s[18] != '-' || s[23] != '-' {

@@ -49,9 +49,13 @@ func TestAnIDHasOneSpelling(t *testing.T) {
 	}
 	const good = "018f0000-0000-7000-8000-0123456789ab"
 	for name, text := range map[string]string{
-		"upper case": strings.ToUpper(good), "braces": "{" + good + "}", "no hyphens": strings.ReplaceAll(good, "-", ""), "short": good[1:],
-		"a letter beyond f": strings.Replace(good, "ab", "ag", 1), "a sign": strings.Replace(good, "01", "+1", 1), "a byte beyond ASCII": strings.Replace(good, "ab", "\xe9b", 1),
-		"version 4": strings.Replace(good, "-7", "-4", 1), "another variant": strings.Replace(good, "-8", "-c", 1), "the nil UUID": "00000000-0000-0000-0000-000000000000", "empty": "",
+		"upper case": strings.ToUpper(good), "braces": "{" + good + "}",
+		"no hyphens": strings.ReplaceAll(good, "-", ""), "short": good[1:],
+		"a letter beyond f": strings.Replace(good, "ab", "ag", 1), "a sign": strings.Replace(good, "01", "+1", 1),
+		"a byte beyond ASCII": strings.Replace(good, "ab", "\xe9b", 1),
+		"version 4":           strings.Replace(good, "-7", "-4", 1),
+		"another variant":     strings.Replace(good, "-8", "-c", 1),
+		"the nil UUID":        "00000000-0000-0000-0000-000000000000", "empty": "",
 	} {
 		if id, err := ParseID(text); err == nil {
 			t.Errorf("%s: %q was read as %s", name, text, id)

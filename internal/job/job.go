@@ -1,5 +1,6 @@
-// Package job is the vocabulary of Waybill: what a job is, the states it can be in, and the one table of state changes.
-// It imports the standard library only; every other package speaks in its terms.
+// Package job is the vocabulary of Waybill: what a job is, the states it can be in, and the one
+// table of state changes. It imports the standard library only; every other package speaks in its
+// terms.
 package job
 
 import (
@@ -33,7 +34,8 @@ type Policy struct {
 	Backoff    Backoff
 }
 
-// Submission is a job as somebody asks for it, already checked against its task type and filled with its defaults.
+// Submission is a job as somebody asks for it, already checked against its task type and filled
+// with its defaults.
 type Submission struct {
 	ID      ID // made by the caller, so that it is known whatever happens to the answer
 	OwnerID ID
@@ -42,13 +44,16 @@ type Submission struct {
 	Payload json.RawMessage // stored byte for byte
 	Labels  map[string]string
 	RunAt   time.Time // zero, or not after the database's now: at once
-	// Delay is how long the job waits from the moment at which the database writes it down. It counts where RunAt is zero.
+	// Delay is how long the job waits from the moment at which the database writes it down. It
+	// counts where RunAt is zero.
 	Delay time.Duration
 	Policy
-	// IdempotencyKey, unique within its owner; empty: none. Fingerprint is the hash of the request that came with it.
+	// IdempotencyKey, unique within its owner; empty: none. Fingerprint is the hash of the request
+	// that came with it.
 	IdempotencyKey string
 	Fingerprint    []byte
-	// Traceparent carries the W3C trace context (https://www.w3.org/TR/trace-context/) of the request; empty: none.
+	// Traceparent carries the W3C trace context (https://www.w3.org/TR/trace-context/) of the
+	// request; empty: none.
 	Traceparent string
 }
 

@@ -31,20 +31,23 @@ const (
 // MissedPolicies lists all of them.
 var MissedPolicies = []MissedPolicy{MissedSkip, MissedLatest, MissedAll}
 
-// OverlapPolicy says what becomes of a planned time while an earlier job of the schedule is not finished.
+// OverlapPolicy says what becomes of a planned time while an earlier job of the schedule is not
+// finished.
 type OverlapPolicy string
 
 const (
-	OverlapAllow  OverlapPolicy = "allow"          // its job runs beside the earlier one
-	OverlapSkip   OverlapPolicy = "skip"           // it is passed over
-	OverlapBuffer OverlapPolicy = "buffer_one"     // one waits for the earlier jobs to finish, further ones are passed over
+	OverlapAllow OverlapPolicy = "allow" // its job runs beside the earlier one
+	OverlapSkip  OverlapPolicy = "skip"  // it is passed over
+	// One waits for the earlier jobs to finish, further ones are passed over.
+	OverlapBuffer OverlapPolicy = "buffer_one"
 	OverlapCancel OverlapPolicy = "cancel_running" // the earlier jobs are canceled
 )
 
 // OverlapPolicies lists all of them.
 var OverlapPolicies = []OverlapPolicy{OverlapAllow, OverlapSkip, OverlapBuffer, OverlapCancel}
 
-// Timing names the planned times of a schedule: by a cron expression on the wall clock of a zone, or by an interval.
+// Timing names the planned times of a schedule: by a cron expression on the wall clock of a zone,
+// or by an interval.
 type Timing struct {
 	Cron     string        // five fields, six with seconds, or a descriptor such as @daily; empty: Every holds
 	Every    time.Duration // whole seconds, counted from StartAt, or else from the schedule's creation
@@ -103,8 +106,8 @@ type Tick struct {
 	DecidedAt  time.Time
 }
 
-// DueSchedule is a schedule as it stands in the ledger, locked, with its jobs that are not finished. Those are not looked up where the
-// overlap policy does not ask for them.
+// DueSchedule is a schedule as it stands in the ledger, locked, with its jobs that are not
+// finished. Those are not looked up where the overlap policy does not ask for them.
 type DueSchedule struct {
 	Schedule
 	Open []ID
@@ -112,13 +115,15 @@ type DueSchedule struct {
 	OwnerDisabled bool
 }
 
-// PlannedTick is a decision on one planned time. Job, where there is one, is written together with the tick, or neither is.
+// PlannedTick is a decision on one planned time. Job, where there is one, is written together with
+// the tick, or neither is.
 type PlannedTick struct {
 	PlannedAt time.Time
 	Outcome   Outcome
 	Job       *Submission
 	Redo      bool // a tick that was decided before, but has no job, gives way to this one
-	// Key names the request that asked for a Triggered tick; empty: none. A second one of its schedule with the same key is not written.
+	// Key names the request that asked for a Triggered tick; empty: none. A second one of its
+	// schedule with the same key is not written.
 	Key string
 }
 
@@ -127,7 +132,8 @@ type ScheduleDecision struct {
 	Schedule Schedule
 	Ticks    []PlannedTick
 	Cancel   []ID // jobs to call off
-	// Settings reports that what people set has changed, too. Otherwise only NextAt, BufferedAt, OpenFrom and the pause are written.
+	// Settings reports that what people set has changed, too. Otherwise only NextAt, BufferedAt,
+	// OpenFrom and the pause are written.
 	Settings bool
 }
 

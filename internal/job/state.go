@@ -2,7 +2,8 @@ package job
 
 import "fmt"
 
-// State is where a job stands. The names are asynq's own, so that the API, asynqmon and Grafana speak one language.
+// State is where a job stands. The names are asynq's own, so that the API, asynqmon and Grafana
+// speak one language.
 type State string
 
 const (
@@ -28,20 +29,57 @@ var FinishedStates = []State{Completed, Archived, Canceled}
 // WaitingStates are those in which a task in Redis stands for the job and no worker has it.
 var WaitingStates = []State{Scheduled, Pending, Retry}
 
-// transitions is the one table of state changes. Every write in store is one of these; the migrations' CHECKs and the
-// property tests are held against it.
+// transitions is the one table of state changes. Every write in store is one of these; the
+// migrations' CHECKs and the property tests are held against it.
 //
-// A job that was taken from a worker which seemed dead waits in one of the open states. Until another worker claims it, the outcome of the
-// newest attempt is taken from there: Completed, Retry, Scheduled, Pending, Canceled, Archived.
+// A job that was taken from a worker which seemed dead waits in one of the open states. Until
+// another worker claims it, the outcome of the newest attempt is taken from there: Completed,
+// Retry, Scheduled, Pending, Canceled, Archived.
 var transitions = map[State][]State{
-	Scheduled: {Active, Pending, Canceled, Archived, Completed, Retry, Scheduled},       // claimed when due; run now by hand; called off; archived by hand
-	Pending:   {Active, Canceled, Archived, Held, Completed, Retry, Scheduled, Pending}, // claimed; called off; archived by hand; held back by admission
-	Held:      {Pending, Scheduled, Canceled, Archived, Completed, Retry},               // admitted; called off; archived by hand
-	Active:    {Completed, Retry, Archived, Canceled, Scheduled, Pending},               // settled; snoozed; interrupted, a suspect of killing workers for later
-	Retry:     {Active, Pending, Canceled, Archived},                                    // claimed when due; run now by hand; called off; archived by hand
-	Archived:  {Pending},                                                                // retried by hand
-	Canceled:  {Pending},                                                                // retried by hand
-	Completed: {},                                                                       // final
+	Scheduled: {
+		Active,
+		Pending,
+		Canceled,
+		Archived,
+		Completed,
+		Retry,
+		Scheduled,
+	}, // claimed when due; run now by hand; called off; archived by hand
+	Pending: {
+		Active,
+		Canceled,
+		Archived,
+		Held,
+		Completed,
+		Retry,
+		Scheduled,
+		Pending,
+	}, // claimed; called off; archived by hand; held back by admission
+	Held: {
+		Pending,
+		Scheduled,
+		Canceled,
+		Archived,
+		Completed,
+		Retry,
+	}, // admitted; called off; archived by hand
+	Active: {
+		Completed,
+		Retry,
+		Archived,
+		Canceled,
+		Scheduled,
+		Pending,
+	}, // settled; snoozed; interrupted, a suspect of killing workers for later
+	Retry: {
+		Active,
+		Pending,
+		Canceled,
+		Archived,
+	}, // claimed when due; run now by hand; called off; archived by hand
+	Archived:  {Pending}, // retried by hand
+	Canceled:  {Pending}, // retried by hand
+	Completed: {},        // final
 }
 
 // CanBecome reports whether a job may go from s to next.

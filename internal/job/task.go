@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// TaskID is the id of the asynq task that carries one delivery of a job: sending the same delivery twice is harmless (asynq
-// refuses a known id), and a later one is another task.
+// TaskID is the id of the asynq task that carries one delivery of a job: sending the same delivery
+// twice is harmless (asynq refuses a known id), and a later one is another task.
 func TaskID(id ID, delivery int) string { return id.String() + "." + strconv.Itoa(delivery) }
 
 // ParseTaskID reads what TaskID wrote.

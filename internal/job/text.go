@@ -8,8 +8,9 @@ import (
 // MaxText is how many bytes of a free text (an error, a progress message) are kept.
 const MaxText = 1024
 
-// CleanText makes s safe for PostgreSQL, asynq and people's terminals: valid UTF-8, no NUL, at most limit bytes.
-// PostgreSQL refuses NUL and broken UTF-8; an asynq error text that is no valid UTF-8 blocks its task's retry.
+// CleanText makes s safe for PostgreSQL, asynq and people's terminals: valid UTF-8, no NUL, at most
+// limit bytes. PostgreSQL refuses NUL and broken UTF-8; an asynq error text that is no valid UTF-8
+// blocks its task's retry.
 func CleanText(s string, limit int) string {
 	s = cut(s, limit) // first, so that cleaning a megabyte costs nothing
 	s = strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")

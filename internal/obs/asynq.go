@@ -30,18 +30,41 @@ func (f RedisFigures) Metrics() []prometheus.Metric {
 	}
 	size := desc("asynq_queue_size", "Tasks in a queue.", "queue")
 	tasks := desc("asynq_tasks_enqueued_total", "Tasks in a queue by state.", "queue", "state")
-	latency := desc("asynq_queue_latency_seconds", "For how long the oldest pending task has been in its queue.", "queue")
+	latency := desc(
+		"asynq_queue_latency_seconds",
+		"For how long the oldest pending task has been in its queue.",
+		"queue",
+	)
 	paused := desc("asynq_queue_paused_total", "1 if the queue is paused in Redis.", "queue")
 	processed := desc("asynq_tasks_processed_total", "Tasks that asynq processed, failed ones included.", "queue")
 	failed := desc("asynq_tasks_failed_total", "Tasks that failed.", "queue")
-	bytes := desc("asynq_queue_memory_usage_approx_bytes", "What a queue takes in Redis, estimated from samples.", "queue")
+	bytes := desc(
+		"asynq_queue_memory_usage_approx_bytes",
+		"What a queue takes in Redis, estimated from samples.",
+		"queue",
+	)
 	out := []prometheus.Metric{
-		gauge(desc("waybill_redis_memory_used_bytes", "What Redis uses; in a cluster, the server that is nearest to its limit."), float64(f.Used)),
-		gauge(desc("waybill_redis_memory_limit_bytes", "What Redis may use (maxmemory); 0: without limit."), float64(f.Limit)),
+		gauge(
+			desc(
+				"waybill_redis_memory_used_bytes",
+				"What Redis uses; in a cluster, the server that is nearest to its limit.",
+			),
+			float64(f.Used),
+		),
+		gauge(
+			desc("waybill_redis_memory_limit_bytes", "What Redis may use (maxmemory); 0: without limit."),
+			float64(f.Limit),
+		),
 	}
 	for _, q := range f.Queues {
-		out = append(out, gauge(size, float64(q.Size), q.Queue), gauge(latency, q.Latency.Seconds(), q.Queue), gauge(paused, indicator(q.Paused), q.Queue),
-			counter(processed, float64(q.Processed), q.Queue), counter(failed, float64(q.Failed), q.Queue))
+		out = append(
+			out,
+			gauge(size, float64(q.Size), q.Queue),
+			gauge(latency, q.Latency.Seconds(), q.Queue),
+			gauge(paused, indicator(q.Paused), q.Queue),
+			counter(processed, float64(q.Processed), q.Queue),
+			counter(failed, float64(q.Failed), q.Queue),
+		)
 		for state, n := range q.Tasks {
 			out = append(out, gauge(tasks, float64(n), q.Queue, state))
 		}

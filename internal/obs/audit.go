@@ -19,13 +19,39 @@ type Reconciler struct {
 // ReconcilerMetrics registers the metrics of this process's audit.
 func ReconcilerMetrics(r prometheus.Registerer, stats func() Reconciler) {
 	r.MustRegister(&reconcilerCollector{
-		stats:     stats,
-		resent:    prometheus.NewDesc("waybill_audit_resent_total", "Jobs that the audit sent to Redis again, by reason: lost, orphaned, stuck.", []string{"reason"}, nil),
-		divergent: prometheus.NewDesc("waybill_divergent_jobs", "Jobs whose ledger and Redis disagreed lately, as this audit saw it, and keys of a wrong type. Aggregate with max by (kind).", []string{"kind"}, nil),
-		adopted:   prometheus.NewDesc("waybill_audit_adopted_total", "Deeds done in Redis behind the ledger's back that the audit wrote down.", nil, nil),
-		passes:    prometheus.NewDesc("waybill_audit_passes_total", "Audits begun.", nil, nil),
-		last:      prometheus.NewDesc("waybill_audit_last_pass_age_seconds", "For how long no audit of this process has got all the answers it needed.", nil, nil),
-		horizon:   prometheus.NewDesc("waybill_audit_horizon_seconds", "How young a delivery may be to be left to the fast path; grows with the longest open transaction.", nil, nil),
+		stats: stats,
+		resent: prometheus.NewDesc(
+			"waybill_audit_resent_total",
+			"Jobs that the audit sent to Redis again, by reason: lost, orphaned, stuck.",
+			[]string{"reason"},
+			nil,
+		),
+		divergent: prometheus.NewDesc(
+			"waybill_divergent_jobs",
+			"Jobs whose ledger and Redis disagreed lately, as this audit saw it, and keys of a wrong type. Aggregate "+
+				"with max by (kind).",
+			[]string{"kind"},
+			nil,
+		),
+		adopted: prometheus.NewDesc(
+			"waybill_audit_adopted_total",
+			"Deeds done in Redis behind the ledger's back that the audit wrote down.",
+			nil,
+			nil,
+		),
+		passes: prometheus.NewDesc("waybill_audit_passes_total", "Audits begun.", nil, nil),
+		last: prometheus.NewDesc(
+			"waybill_audit_last_pass_age_seconds",
+			"For how long no audit of this process has got all the answers it needed.",
+			nil,
+			nil,
+		),
+		horizon: prometheus.NewDesc(
+			"waybill_audit_horizon_seconds",
+			"How young a delivery may be to be left to the fast path; grows with the longest open transaction.",
+			nil,
+			nil,
+		),
 	})
 }
 

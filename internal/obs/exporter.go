@@ -13,21 +13,23 @@ import (
 	"github.com/waybill/waybill/internal/loop"
 )
 
-// How often the exporter of a source renews its lease, others ask for it, and for how long it holds. When the exporter dies, another takes over
-// after leaseTTL + followEvery and the time of one reading: 12 s and a little.
+// How often the exporter of a source renews its lease, others ask for it, and for how long it
+// holds. When the exporter dies, another takes over after leaseTTL + followEvery and the time of
+// one reading: 12 s and a little.
 const (
 	renewEvery  = 5 * time.Second
 	followEvery = 2 * time.Second
 	leaseTTL    = 10 * time.Second
 	askTimeout  = 3 * time.Second
 	readTimeout = time.Minute
-	// restFactor bounds what reading costs its source: after a reading that took a second, nothing is read for twenty.
+	// restFactor bounds what reading costs its source: after a reading that took a second, nothing
+	// is read for twenty.
 	restFactor = 20
 	maxRest    = 5 * time.Minute
 )
 
-// Source is a place whose figures are those of the whole deployment, not of a process. Who may export them is decided in the place itself: where
-// it cannot be asked, there is nothing to export.
+// Source is a place whose figures are those of the whole deployment, not of a process. Who may
+// export them is decided in the place itself: where it cannot be asked, there is nothing to export.
 type Source struct {
 	Name    string // "ledger", "redis"
 	Lease   func(ctx context.Context, ttl time.Duration) (held bool, err error)
@@ -35,8 +37,8 @@ type Source struct {
 	Read    func(ctx context.Context) ([]prometheus.Metric, error)
 }
 
-// Exporter exports a source's figures while it holds the lease, and nothing while another process does. A scrape gets what was read last: it
-// waits for nobody.
+// Exporter exports a source's figures while it holds the lease, and nothing while another process
+// does. A scrape gets what was read last: it waits for nobody.
 type Exporter struct {
 	src Source
 	log *slog.Logger
@@ -55,20 +57,24 @@ type Exporter struct {
 	seconds  prometheus.Gauge
 }
 
-// NewExporter registers the figures of a source and what is to be known of their reading. Run must run for anything to be read.
+// NewExporter registers the figures of a source and what is to be known of their reading. Run must
+// run for anything to be read.
 func NewExporter(r prometheus.Registerer, src Source, log *slog.Logger) *Exporter {
 	label := prometheus.Labels{"source": src.Name}
 	e := &Exporter{src: src, log: log, now: time.Now,
 		up: prometheus.NewGauge(prometheus.GaugeOpts{Name: "waybill_source_up", ConstLabels: label,
 			Help: "1 if this process reaches the ledger or Redis, asked every few seconds."}),
-		failures: prometheus.NewCounter(prometheus.CounterOpts{Name: "waybill_figures_failures_total", ConstLabels: label,
-			Help: "Readings of the deployment's figures that failed."}),
+		failures: prometheus.NewCounter(
+			prometheus.CounterOpts{Name: "waybill_figures_failures_total", ConstLabels: label,
+				Help: "Readings of the deployment's figures that failed."},
+		),
 		seconds: prometheus.NewGauge(prometheus.GaugeOpts{Name: "waybill_figures_read_seconds", ConstLabels: label,
 			Help: "How long the last reading of the deployment's figures took."}),
 	}
 	r.MustRegister(e, e.up, e.failures, e.seconds,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "waybill_figures_exporter", ConstLabels: label,
-			Help: "1 in the one process that exports the deployment's figures."}, func() float64 { return indicator(e.current() != nil) }))
+			Help: "1 in the one process that exports the deployment's figures."},
+			func() float64 { return indicator(e.current() != nil) }))
 	return e
 }
 
@@ -117,7 +123,8 @@ func (e *Exporter) stepDown(ctx context.Context) error {
 	return e.src.Release(ctx)
 }
 
-// pass asks for the lease and, with it, begins a reading where one is due. It answers when to ask again.
+// pass asks for the lease and, with it, begins a reading where one is due. It answers when to ask
+// again.
 func (e *Exporter) pass(ctx context.Context) time.Duration {
 	asked := e.now()
 	short, cancel := context.WithTimeout(ctx, askTimeout)
@@ -147,8 +154,8 @@ func (e *Exporter) pass(ctx context.Context) time.Duration {
 	return renewEvery
 }
 
-// read reads beside the renewals, so that a slow source does not cost the lease. Figures that could not be read are not shown: no figure is better
-// than an old one that looks new.
+// read reads beside the renewals, so that a slow source does not cost the lease. Figures that could
+// not be read are not shown: no figure is better than an old one that looks new.
 func (e *Exporter) read(ctx context.Context) {
 	began := e.now()
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
@@ -164,7 +171,16 @@ func (e *Exporter) read(ctx context.Context) {
 	}
 	if broken := err != nil; broken != e.broken && ctx.Err() == nil {
 		e.broken = broken
-		e.log.WarnContext(ctx, "reading the deployment's figures changed", "source", e.src.Name, "works", !broken, "err", err)
+		e.log.WarnContext(
+			ctx,
+			"reading the deployment's figures changed",
+			"source",
+			e.src.Name,
+			"works",
+			!broken,
+			"err",
+			err,
+		)
 	}
 }
 

@@ -27,21 +27,52 @@ func (f LedgerFigures) Metrics() []prometheus.Metric {
 	desc := func(name, help string, labels ...string) *prometheus.Desc {
 		return prometheus.NewDesc(name, help, labels, nil)
 	}
-	open := desc("waybill_jobs_open", "Jobs in the ledger that owe an outcome. Aggregate with max by (queue, state).", "queue", "state")
-	oldest := desc("waybill_oldest_pending_seconds", "For how long the job that waits longest could have run already.", "queue")
-	workers := desc("waybill_queue_workers", "Worker processes that take jobs from the queue, by their heartbeats.", "queue")
-	slots := desc("waybill_queue_slots", "Jobs that these workers can run at once; they share their slots among their queues.", "queue")
+	open := desc(
+		"waybill_jobs_open",
+		"Jobs in the ledger that owe an outcome. Aggregate with max by (queue, state).",
+		"queue",
+		"state",
+	)
+	oldest := desc(
+		"waybill_oldest_pending_seconds",
+		"For how long the job that waits longest could have run already.",
+		"queue",
+	)
+	workers := desc(
+		"waybill_queue_workers",
+		"Worker processes that take jobs from the queue, by their heartbeats.",
+		"queue",
+	)
+	slots := desc(
+		"waybill_queue_slots",
+		"Jobs that these workers can run at once; they share their slots among their queues.",
+		"queue",
+	)
 	paused := desc("waybill_queue_paused", "1 if somebody paused the queue.", "queue")
-	atLeast := desc("waybill_jobs_open_capped", "1 if the queue has more jobs than were counted: waybill_jobs_open says at least.", "queue")
-	heard := desc("waybill_workers", "Worker processes by their heartbeats: live, stopping, or silent (lost within the last 10 minutes).", "state")
+	atLeast := desc(
+		"waybill_jobs_open_capped",
+		"1 if the queue has more jobs than were counted: waybill_jobs_open says at least.",
+		"queue",
+	)
+	heard := desc(
+		"waybill_workers",
+		"Worker processes by their heartbeats: live, stopping, or silent (lost within the last 10 minutes).",
+		"state",
+	)
 	queues, processes := f.byQueue()
 	var out []prometheus.Metric
 	for name, q := range queues {
 		for _, s := range job.OpenStates {
 			out = append(out, gauge(open, float64(q.open[s]), name, string(s)))
 		}
-		out = append(out, gauge(oldest, q.oldest.Seconds(), name), gauge(workers, q.workers, name), gauge(slots, q.slots, name),
-			gauge(paused, indicator(q.paused), name), gauge(atLeast, indicator(q.cut), name))
+		out = append(
+			out,
+			gauge(oldest, q.oldest.Seconds(), name),
+			gauge(workers, q.workers, name),
+			gauge(slots, q.slots, name),
+			gauge(paused, indicator(q.paused), name),
+			gauge(atLeast, indicator(q.cut), name),
+		)
 	}
 	for state, n := range processes {
 		out = append(out, gauge(heard, n, state))
@@ -56,7 +87,8 @@ type queueState struct {
 	paused, cut    bool
 }
 
-// byQueue knows every queue that somebody has to do with: one with jobs and without a worker is the one to be told about.
+// byQueue knows every queue that somebody has to do with: one with jobs and without a worker is the
+// one to be told about.
 func (f LedgerFigures) byQueue() (queues map[string]*queueState, processes map[string]float64) {
 	queues = map[string]*queueState{}
 	at := func(name string) *queueState {

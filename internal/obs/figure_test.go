@@ -25,7 +25,14 @@ func TestTheLedgersFiguresShowEveryQueueThatAnybodyHasToDoWith(t *testing.T) {
 	now := time.Now()
 	f := LedgerFigures{
 		Now: now, Queues: []string{"default"},
-		Open:   []job.QueueCounts{{Queue: "old", Open: map[job.State]int{job.Pending: 3, job.Retry: 1}, OldestDue: 90 * time.Second, Cut: true}},
+		Open: []job.QueueCounts{
+			{
+				Queue:     "old",
+				Open:      map[job.State]int{job.Pending: 3, job.Retry: 1},
+				OldestDue: 90 * time.Second,
+				Cut:       true,
+			},
+		},
 		Paused: []job.Queue{{Name: "low", PausedAt: now}, {Name: "was-paused"}},
 		Workers: []job.Worker{
 			{Queues: []string{"default", "low"}, Slots: 8, BeatAt: now.Add(-time.Second)},
@@ -67,8 +74,16 @@ waybill_workers{state="live"} 2
 waybill_workers{state="silent"} 1
 waybill_workers{state="stopping"} 1
 `
-	err := testutil.CollectAndCompare(fixed(f.Metrics()), strings.NewReader(want), "waybill_jobs_open_capped", "waybill_oldest_pending_seconds",
-		"waybill_queue_paused", "waybill_queue_slots", "waybill_queue_workers", "waybill_workers")
+	err := testutil.CollectAndCompare(
+		fixed(f.Metrics()),
+		strings.NewReader(want),
+		"waybill_jobs_open_capped",
+		"waybill_oldest_pending_seconds",
+		"waybill_queue_paused",
+		"waybill_queue_slots",
+		"waybill_queue_workers",
+		"waybill_workers",
+	)
 	if err != nil {
 		t.Error(err)
 	}
@@ -81,7 +96,13 @@ func TestOutcomesAreCountedAsOutcomesOfAttempts(t *testing.T) {
 	t.Parallel()
 	r := prometheus.NewPedanticRegistry()
 	m := NewJobs(r, []string{"default"})
-	j := &job.Job{Type: "debug.echo", Queue: "default", State: job.Canceled, RunAt: time.Now(), StartedAt: time.Now().Add(time.Second)}
+	j := &job.Job{
+		Type:      "debug.echo",
+		Queue:     "default",
+		State:     job.Canceled,
+		RunAt:     time.Now(),
+		StartedAt: time.Now().Add(time.Second),
+	}
 	m.Created(j.Type, j.Queue, 1)
 	m.Claimed(j)
 	for _, outcome := range []job.State{job.Completed, job.Retry, job.Scheduled, job.Pending} {

@@ -11,9 +11,10 @@ const (
 	gatherBytes = 32 << 10               // what is written without waiting
 )
 
-// BufferedWriter writes what many goroutines log a moment later, together: a line for each request would be a system call for each, under a lock
-// that all of them want. A Logger that writes to it has warnings and errors written at once, with all that came before; what a killed process
-// takes with it are the last gatherFor of its other lines. It is safe for concurrent use.
+// BufferedWriter writes what many goroutines log a moment later, together: a line for each request
+// would be a system call for each, under a lock that all of them want. A Logger that writes to it
+// has warnings and errors written at once, with all that came before; what a killed process takes
+// with it are the last gatherFor of its other lines. It is safe for concurrent use.
 type BufferedWriter struct {
 	w io.Writer
 

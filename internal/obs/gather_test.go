@@ -67,7 +67,8 @@ func TestWarningsAreWrittenAtOnceWithWhatCameBefore(t *testing.T) {
 		log := Logger(NewBufferedWriter(w), slog.LevelInfo, format)
 		log.Info("first")
 		log.Warn("second", "n", 1)
-		if got := w.text(); strings.Count(got, "\n") != 2 || strings.Index(got, "first") > strings.Index(got, "second") {
+		if got := w.text(); strings.Count(got, "\n") != 2 ||
+			strings.Index(got, "first") > strings.Index(got, "second") {
 			t.Errorf("%s: %q", format, got)
 		}
 		log.With("a", 1).WithGroup("g").Error("third")

@@ -25,7 +25,8 @@ type HTTP struct {
 	known map[answerKind]answers // what the vectors answered: to ask them takes longer than to count
 }
 
-// answerKind is what the metrics tell answers apart by. There are no more than routes, methods and statuses make.
+// answerKind is what the metrics tell answers apart by. There are no more than routes, methods and
+// statuses make.
 type answerKind struct {
 	route, method string
 	status        int
@@ -41,11 +42,32 @@ func NewHTTP(r prometheus.Registerer, t trace.Tracer) *HTTP {
 	_, off := t.(noop.Tracer)
 	h := &HTTP{
 		tracer: t, off: off, known: map[answerKind]answers{},
-		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "waybill_http_requests_total", Help: "Requests answered, by the pattern of their path."},
-			[]string{"route", "method", "status"}),
+		requests: prometheus.NewCounterVec(
+			prometheus.CounterOpts{
+				Name: "waybill_http_requests_total",
+				Help: "Requests answered, by the pattern of their path.",
+			},
+			[]string{"route", "method", "status"},
+		),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "waybill_http_request_seconds",
-			Help:    "How long requests took. Requests that wait for a job to finish have a route of their own.",
-			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60}}, []string{"route"}),
+			Help: "How long requests took. Requests that wait for a job to finish have a route of their own.",
+			Buckets: []float64{
+				.001,
+				.0025,
+				.005,
+				.01,
+				.025,
+				.05,
+				.1,
+				.25,
+				.5,
+				1,
+				2.5,
+				5,
+				10,
+				30,
+				60,
+			}}, []string{"route"}),
 	}
 	r.MustRegister(h.requests, h.seconds)
 	return h
@@ -58,7 +80,8 @@ func (h *HTTP) Answered(route, method string, status int, took time.Duration) {
 	a.seconds.Observe(took.Seconds())
 }
 
-// Expect makes the counters of failed answers of a route start at zero: one that begins with its first failure hides it from every rate.
+// Expect makes the counters of failed answers of a route start at zero: one that begins with its
+// first failure hides it from every rate.
 func (h *HTTP) Expect(route, method string) {
 	for _, status := range []int{http.StatusInternalServerError, http.StatusServiceUnavailable} {
 		h.requests.WithLabelValues(route, knownMethod(method), strconv.Itoa(status))
@@ -72,15 +95,19 @@ func (h *HTTP) answers(k answerKind) answers {
 	if ok {
 		return a
 	}
-	a = answers{h.requests.WithLabelValues(k.route, k.method, strconv.Itoa(k.status)), h.seconds.WithLabelValues(k.route)}
+	a = answers{
+		h.requests.WithLabelValues(k.route, k.method, strconv.Itoa(k.status)),
+		h.seconds.WithLabelValues(k.route),
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.known[k] = a
 	return a
 }
 
-// Trace puts a request into a span. It answers the context for the request's handler, and what is to be called with the status of the answer;
-// nil: nothing. Where spans go nowhere, the caller's trace is handed on all the same.
+// Trace puts a request into a span. It answers the context for the request's handler, and what is
+// to be called with the status of the answer; nil: nothing. Where spans go nowhere, the caller's
+// trace is handed on all the same.
 func (h *HTTP) Trace(r *http.Request, route string) (context.Context, func(status int)) {
 	ctx := r.Context()
 	if parent := r.Header["Traceparent"]; len(parent) > 0 {
@@ -104,7 +131,13 @@ func (h *HTTP) Trace(r *http.Request, route string) (context.Context, func(statu
 // knownMethod keeps strangers' words out of the labels.
 func knownMethod(m string) string {
 	switch m {
-	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions:
+	case http.MethodGet,
+		http.MethodHead,
+		http.MethodPost,
+		http.MethodPut,
+		http.MethodPatch,
+		http.MethodDelete,
+		http.MethodOptions:
 		return m
 	}
 	return "other"

@@ -13,7 +13,8 @@ const (
 	lagKept  = 4096                   // samples: 17 minutes
 )
 
-// Lag tells how long what leaves a first-in-first-out line has stood in it, from two counts alone: how many ever joined it, and how many ever left.
+// Lag tells how long what leaves a first-in-first-out line has stood in it, from two counts alone:
+// how many ever joined it, and how many ever left.
 type Lag struct {
 	mu      sync.Mutex
 	samples []lagSample // oldest first; times at which joined grew
@@ -36,12 +37,14 @@ func (l *Lag) Run(counts func() (joined, left int64)) func(ctx context.Context) 
 	}
 }
 
-// Sample notes the counts at a time. Whoever is at the head now joined with the first sample that exceeds what has left.
+// Sample notes the counts at a time. Whoever is at the head now joined with the first sample that
+// exceeds what has left.
 func (l *Lag) Sample(at time.Time, joined, left int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.left = left
-	if n := len(l.samples); n == 0 || l.samples[n-1].joined < joined { // counts read one after the other may seem to fall
+	// Counts read one after the other may seem to fall.
+	if n := len(l.samples); n == 0 || l.samples[n-1].joined < joined {
 		l.samples = append(l.samples, lagSample{at, joined})
 	}
 	drop := 0

@@ -11,9 +11,10 @@ import (
 	"time"
 )
 
-// lineHandler writes records as careful does, but those that are plain by itself: each request writes one, and a handler that calls redact for every
-// attribute takes as long for it as reading and checking a submission. A record is plain where its texts need no escapes and nothing in it could be
-// a secret. Loggers made by With and WithGroup are careful's alone.
+// lineHandler writes records as careful does, but those that are plain by itself: each request
+// writes one, and a handler that calls redact for every attribute takes as long for it as reading
+// and checking a submission. A record is plain where its texts need no escapes and nothing in it
+// could be a secret. Loggers made by With and WithGroup are careful's alone.
 type lineHandler struct {
 	w       io.Writer
 	careful slog.Handler
@@ -21,7 +22,9 @@ type lineHandler struct {
 }
 
 // Enabled implements slog.Handler.
-func (h *lineHandler) Enabled(ctx context.Context, l slog.Level) bool { return h.careful.Enabled(ctx, l) }
+func (h *lineHandler) Enabled(ctx context.Context, l slog.Level) bool {
+	return h.careful.Enabled(ctx, l)
+}
 
 // WithAttrs implements slog.Handler.
 func (h *lineHandler) WithAttrs(attrs []slog.Attr) slog.Handler {

@@ -11,9 +11,10 @@ import (
 
 const hidden = "[hidden]"
 
-// Logger writes one line for each record of at least the given level, as JSON, or as key=value pairs where format is
-// "text". It is the last line of defence, not the first: an attribute whose name says that it is secret, and the user part
-// of a URL with a password, are shown as "[hidden]". Messages are constant by rule of the house and are not searched.
+// Logger writes one line for each record of at least the given level, as JSON, or as key=value
+// pairs where format is "text". It is the last line of defence, not the first: an attribute whose
+// name says that it is secret, and the user part of a URL with a password, are shown as "[hidden]".
+// Messages are constant by rule of the house and are not searched.
 func Logger(w io.Writer, level slog.Level, format string) *slog.Logger {
 	o := &slog.HandlerOptions{Level: level, ReplaceAttr: redact}
 	if _, safe := w.(*BufferedWriter); !safe {
@@ -25,7 +26,8 @@ func Logger(w io.Writer, level slog.Level, format string) *slog.Logger {
 	return slog.New(&lineHandler{w: w, careful: slog.NewJSONHandler(w, o)})
 }
 
-// redact is called for every attribute, its value resolved, but not for groups: their names come along.
+// redact is called for every attribute, its value resolved, but not for groups: their names come
+// along.
 func redact(groups []string, a slog.Attr) slog.Attr {
 	switch a.Value.Kind() {
 	case slog.KindString, slog.KindAny: // a number, a time or a flag tells no secret
@@ -46,8 +48,8 @@ func redact(groups []string, a slog.Attr) slog.Attr {
 	return a
 }
 
-// secretName knows password, new_password, PasswordHash, authorization, api_key, access-token and the like. A word like
-// "key" must come last: key_id and token_type may be shown.
+// secretName knows password, new_password, PasswordHash, authorization, api_key, access-token and
+// the like. A word like "key" must come last: key_id and token_type may be shown.
 func secretName(name string) bool {
 	for name != "" && strings.IndexByte(separators, name[len(name)-1]) >= 0 {
 		name = name[:len(name)-1]
@@ -74,7 +76,15 @@ const separators = "_-. /"
 
 func secretWord(word string, last bool) bool {
 	switch strings.ToLower(word) {
-	case "password", "passwd", "passphrase", "secret", "secrets", "authorization", "cookie", "credential", "credentials":
+	case "password",
+		"passwd",
+		"passphrase",
+		"secret",
+		"secrets",
+		"authorization",
+		"cookie",
+		"credential",
+		"credentials":
 		return true
 	case "key", "keys", "token", "tokens", "apikey", "jwt", "dsn":
 		return last
@@ -82,7 +92,8 @@ func secretWord(word string, last bool) bool {
 	return false
 }
 
-// withoutPasswords turns postgres://user:password@host into postgres://[hidden]@host. Errors of drivers quote URLs.
+// withoutPasswords turns postgres://user:password@host into postgres://[hidden]@host. Errors of
+// drivers quote URLs.
 func withoutPasswords(s string) string {
 	if !mayHoldPassword(s) {
 		return s // nearly always: the expression below costs a hundred times as much

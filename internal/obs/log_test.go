@@ -15,7 +15,8 @@ import (
 func TestWhatIsNamedLikeASecretIsHidden(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{
-		"password", "new_password", "PasswordHash", "secret", "webhook_secret", "Authorization", "api_key", "access-token",
+		"password", "new_password", "PasswordHash", "secret", "webhook_secret", "Authorization", "api_key",
+		"access-token",
 		"refreshToken", "key", "Set-Cookie", "client.secret", "api key/", "KEY", "tls__key_", "JWT", "userPassword",
 	} {
 		for _, format := range []string{"json", "text"} {
@@ -41,12 +42,14 @@ func TestWhatIsNamedLikeASecretIsHidden(t *testing.T) {
 func TestWhatOnlySoundsLikeASecretIsShown(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	obs.Logger(&out, slog.LevelInfo, "json").Info("signed", "key_id", "k1", "token_type", "bearer", "tokens", 12, "monkey", "ape", "job_id", "j")
+	obs.Logger(&out, slog.LevelInfo, "json").
+		Info("signed", "key_id", "k1", "token_type", "bearer", "tokens", 12, "monkey", "ape", "job_id", "j")
 	var line map[string]any
 	if err := json.Unmarshal(out.Bytes(), &line); err != nil {
 		t.Fatal(err)
 	}
-	for name, want := range map[string]any{"key_id": "k1", "token_type": "bearer", "tokens": 12.0, "monkey": "ape", "job_id": "j"} {
+	for name, want := range map[string]any{"key_id": "k1", "token_type": "bearer", "tokens": 12.0, "monkey": "ape",
+		"job_id": "j"} {
 		if line[name] != want {
 			t.Errorf("%s is %v, want %v", name, line[name], want)
 		}
@@ -97,9 +100,26 @@ func BenchmarkLog(b *testing.B) {
 			log := obs.Logger(io.Discard, slog.LevelInfo, format)
 			b.ReportAllocs()
 			for b.Loop() {
-				log.LogAttrs(b.Context(), slog.LevelInfo, "request", slog.String("method", "POST"), slog.String("route", "/v1/jobs"), slog.String("path", "/v1/jobs"),
-					slog.Int("status", 202), slog.Int("bytes", 800), slog.Float64("duration_ms", 0.123), slog.String("ip", "192.0.2.1"),
-					slog.String("request_id", "018f0000-0000-7000-8000-0123456789ab"), slog.String("user_id", "018f0000-0000-7000-8000-0123456789ab"))
+				log.LogAttrs(
+					b.Context(),
+					slog.LevelInfo,
+					"request",
+					slog.String("method", "POST"),
+					slog.String("route", "/v1/jobs"),
+					slog.String("path", "/v1/jobs"),
+					slog.Int(
+						"status",
+						202,
+					),
+					slog.Int("bytes", 800),
+					slog.Float64("duration_ms", 0.123),
+					slog.String("ip", "192.0.2.1"),
+					slog.String(
+						"request_id",
+						"018f0000-0000-7000-8000-0123456789ab",
+					),
+					slog.String("user_id", "018f0000-0000-7000-8000-0123456789ab"),
+				)
 			}
 		})
 	}

@@ -23,8 +23,9 @@ const (
 	otlpPause   = time.Second // before the next, unless the collector says how long
 )
 
-// otlpClient uploads spans by OTLP/HTTP (https://opentelemetry.io/docs/specs/otlp/#otlphttp). It is an otlptrace.Client in place of the library's
-// own, which brings all of gRPC: a third of the program.
+// otlpClient uploads spans by OTLP/HTTP (https://opentelemetry.io/docs/specs/otlp/#otlphttp). It is
+// an otlptrace.Client in place of the library's own, which brings all of gRPC: a third of the
+// program.
 type otlpClient struct {
 	url     string
 	headers map[string]string
@@ -33,7 +34,8 @@ type otlpClient struct {
 
 func newOTLPClient(url string, headers map[string]string) *otlpClient {
 	return &otlpClient{url: url, headers: headers, http: &http.Client{Timeout: otlpTimeout,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}} // headers may hold a secret
+		// Headers may hold a secret.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
 }
 
 // Start implements otlptrace.Client: there is nothing to start.
@@ -45,7 +47,8 @@ func (c *otlpClient) Stop(context.Context) error {
 	return nil
 }
 
-// UploadTraces implements otlptrace.Client. It tries again where the collector asks for that or cannot be reached, until ctx ends.
+// UploadTraces implements otlptrace.Client. It tries again where the collector asks for that or
+// cannot be reached, until ctx ends.
 func (c *otlpClient) UploadTraces(ctx context.Context, spans []*tracepb.ResourceSpans) error {
 	// On the wire TracesData is the same as ExportTraceServiceRequest, whose package imports gRPC.
 	plain, err := proto.Marshal(&tracepb.TracesData{ResourceSpans: spans})
@@ -87,7 +90,10 @@ func (c *otlpClient) post(ctx context.Context, body []byte) (wait time.Duration,
 	switch code := resp.StatusCode; {
 	case code/100 == 2:
 		return 0, nil
-	case code == http.StatusTooManyRequests, code == http.StatusBadGateway, code == http.StatusServiceUnavailable, code == http.StatusGatewayTimeout:
+	case code == http.StatusTooManyRequests,
+		code == http.StatusBadGateway,
+		code == http.StatusServiceUnavailable,
+		code == http.StatusGatewayTimeout:
 		return retryAfter(resp.Header), fmt.Errorf("send spans: the collector answered %s", resp.Status)
 	default:
 		return 0, fmt.Errorf("send spans: the collector answered %s", resp.Status)

@@ -15,7 +15,9 @@ import (
 )
 
 func spans() []*tracepb.ResourceSpans {
-	return []*tracepb.ResourceSpans{{ScopeSpans: []*tracepb.ScopeSpans{{Spans: []*tracepb.Span{{Name: "run debug.echo"}}}}}}
+	return []*tracepb.ResourceSpans{
+		{ScopeSpans: []*tracepb.ScopeSpans{{Spans: []*tracepb.Span{{Name: "run debug.echo"}}}}},
+	}
 }
 
 func TestSpansAreSentAsOTLPSaysAndAgainWhenTheCollectorAsksForThat(t *testing.T) {
@@ -36,7 +38,8 @@ func TestSpansAreSentAsOTLPSaysAndAgainWhenTheCollectorAsksForThat(t *testing.T)
 		if err != nil || proto.Unmarshal(body, &got) != nil {
 			t.Errorf("the body cannot be read: %v", err)
 		}
-		if r.Method != "POST" || r.Header.Get("Content-Type") != "application/x-protobuf" || r.Header.Get("Api-Key") != "k" {
+		if r.Method != "POST" || r.Header.Get("Content-Type") != "application/x-protobuf" ||
+			r.Header.Get("Api-Key") != "k" {
 			t.Errorf("%s with %v", r.Method, r.Header)
 		}
 	}))
@@ -58,7 +61,10 @@ func TestARefusalIsFinalAndTellsNoSecret(t *testing.T) {
 		w.WriteHeader(http.StatusUnauthorized)
 	}))
 	defer collector.Close()
-	err := newOTLPClient(collector.URL, map[string]string{"Authorization": "hunter2"}).UploadTraces(t.Context(), spans())
+	err := newOTLPClient(
+		collector.URL,
+		map[string]string{"Authorization": "hunter2"},
+	).UploadTraces(t.Context(), spans())
 	if err == nil || strings.Contains(err.Error(), "hunter2") || tries.Load() != 1 {
 		t.Errorf("%v after %d tries", err, tries.Load())
 	}
@@ -79,7 +85,8 @@ func TestATraceIsHandedOnByText(t *testing.T) {
 	if got := Traceparent(WithTraceparent(context.Background(), parent)); got != parent {
 		t.Errorf("got %q", got)
 	}
-	for _, broken := range []string{"", "00-0-0-0", "00-00000000000000000000000000000000-00f067aa0ba902b7-01", strings.Repeat("x", 5000)} {
+	for _, broken := range []string{"", "00-0-0-0", "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+		strings.Repeat("x", 5000)} {
 		if got := Traceparent(WithTraceparent(context.Background(), broken)); got != "" {
 			t.Errorf("%.60q became %q", broken, got)
 		}

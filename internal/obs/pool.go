@@ -17,12 +17,37 @@ type Pool struct {
 // Pools registers the metrics of a pool under a prefix such as "waybill_database_pool".
 func Pools(r prometheus.Registerer, prefix, of string, stats func() Pool) {
 	r.MustRegister(&poolCollector{
-		stats:       stats,
-		max:         prometheus.NewDesc(prefix+"_max_connections", "Connections to "+of+" that there may be.", nil, nil),
-		connections: prometheus.NewDesc(prefix+"_connections", "Connections to "+of+" by state: in_use or idle.", []string{"state"}, nil),
-		waits:       prometheus.NewDesc(prefix+"_waits_total", "Times that somebody had to wait for a connection to "+of+".", nil, nil),
-		waited:      prometheus.NewDesc(prefix+"_wait_seconds_total", "Time spent waiting for a connection to "+of+".", nil, nil),
-		timeouts:    prometheus.NewDesc(prefix+"_timeouts_total", "Waits for a connection to "+of+" that were given up.", nil, nil),
+		stats: stats,
+		max: prometheus.NewDesc(
+			prefix+"_max_connections",
+			"Connections to "+of+" that there may be.",
+			nil,
+			nil,
+		),
+		connections: prometheus.NewDesc(
+			prefix+"_connections",
+			"Connections to "+of+" by state: in_use or idle.",
+			[]string{"state"},
+			nil,
+		),
+		waits: prometheus.NewDesc(
+			prefix+"_waits_total",
+			"Times that somebody had to wait for a connection to "+of+".",
+			nil,
+			nil,
+		),
+		waited: prometheus.NewDesc(
+			prefix+"_wait_seconds_total",
+			"Time spent waiting for a connection to "+of+".",
+			nil,
+			nil,
+		),
+		timeouts: prometheus.NewDesc(
+			prefix+"_timeouts_total",
+			"Waits for a connection to "+of+" that were given up.",
+			nil,
+			nil,
+		),
 	})
 }
 

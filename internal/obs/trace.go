@@ -19,17 +19,24 @@ import (
 
 // TraceConfig says where spans go.
 type TraceConfig struct {
-	// Endpoint is the OTLP/HTTP collector, to which /v1/traces is added. TracesEndpoint is taken as it stands, and wins. Both empty: no spans.
+	// Endpoint is the OTLP/HTTP collector, to which /v1/traces is added. TracesEndpoint is taken as
+	// it stands, and wins. Both empty: no spans.
 	Endpoint, TracesEndpoint string
 	Headers                  map[string]string // sent to the collector; may hold a secret
 	Service, Version         string
 }
 
-// NewTracer makes a tracer that sends its spans to a collector, in the background and without ever holding up what it measures: what does not fit
-// into its buffer is dropped. Without an endpoint it records nothing, but still hands the trace of a caller on. close sends what is left.
+// NewTracer makes a tracer that sends its spans to a collector, in the background and without ever
+// holding up what it measures: what does not fit into its buffer is dropped. Without an endpoint it
+// records nothing, but still hands the trace of a caller on. close sends what is left.
 //
-// The library reads OpenTelemetry's own variables for the rest: OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES, OTEL_TRACES_SAMPLER, OTEL_BSP_…
-func NewTracer(ctx context.Context, cfg TraceConfig, log *slog.Logger) (t trace.Tracer, close func(context.Context) error, err error) {
+// The library reads OpenTelemetry's own variables for the rest: OTEL_SERVICE_NAME,
+// OTEL_RESOURCE_ATTRIBUTES, OTEL_TRACES_SAMPLER, OTEL_BSP_…
+func NewTracer(
+	ctx context.Context,
+	cfg TraceConfig,
+	log *slog.Logger,
+) (t trace.Tracer, close func(context.Context) error, err error) {
 	url := cfg.TracesEndpoint
 	if url == "" && cfg.Endpoint != "" {
 		url = strings.TrimSuffix(cfg.Endpoint, "/") + "/v1/traces"
@@ -41,25 +48,40 @@ func NewTracer(ctx context.Context, cfg TraceConfig, log *slog.Logger) (t trace.
 	if err != nil {
 		return nil, nil, fmt.Errorf("send traces: %w", err)
 	}
-	who, err := resource.New(ctx, resource.WithAttributes(attribute.String("service.name", cfg.Service), attribute.String("service.version", cfg.Version)),
-		resource.WithTelemetrySDK(), resource.WithHost(), resource.WithProcessPID(), resource.WithFromEnv()) // the last wins: OTEL_SERVICE_NAME
+	who, err := resource.New(
+		ctx,
+		resource.WithAttributes(
+			attribute.String("service.name", cfg.Service),
+			attribute.String("service.version", cfg.Version),
+		),
+		// The last wins: OTEL_SERVICE_NAME.
+		resource.WithTelemetrySDK(),
+		resource.WithHost(),
+		resource.WithProcessPID(),
+		resource.WithFromEnv(),
+	)
 	if err != nil && !errors.Is(err, resource.ErrPartialResource) {
 		return nil, nil, fmt.Errorf("describe this process for traces: %w", err)
 	}
-	p := sdktrace.NewTracerProvider(sdktrace.WithBatcher(&quietExporter{SpanExporter: exporter, log: log}), sdktrace.WithResource(who))
+	p := sdktrace.NewTracerProvider(
+		sdktrace.WithBatcher(&quietExporter{SpanExporter: exporter, log: log}),
+		sdktrace.WithResource(who),
+	)
 	return p.Tracer(instrumentation, trace.WithInstrumentationVersion(cfg.Version)), p.Shutdown, nil
 }
 
 const instrumentation = "github.com/waybill/waybill"
 
-// quietExporter logs when sending spans begins to fail and when it works again. The library would write each failure to standard error.
+// quietExporter logs when sending spans begins to fail and when it works again. The library would
+// write each failure to standard error.
 type quietExporter struct {
 	sdktrace.SpanExporter
 	log    *slog.Logger
 	broken atomic.Bool
 }
 
-// ExportSpans implements sdktrace.SpanExporter. Spans that cannot be sent are lost, which nobody waits for.
+// ExportSpans implements sdktrace.SpanExporter. Spans that cannot be sent are lost, which nobody
+// waits for.
 func (e *quietExporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
 	err := e.SpanExporter.ExportSpans(ctx, spans)
 	if broken := err != nil; e.broken.Swap(broken) != broken {
@@ -80,7 +102,8 @@ func Traceparent(ctx context.Context) string {
 	return m[traceparent]
 }
 
-// WithTraceparent puts ctx into the span that a W3C trace context names. One that cannot be read leaves ctx as it is.
+// WithTraceparent puts ctx into the span that a W3C trace context names. One that cannot be read
+// leaves ctx as it is.
 func WithTraceparent(ctx context.Context, text string) context.Context {
 	if text == "" {
 		return ctx

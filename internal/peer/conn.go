@@ -49,8 +49,8 @@ func (c *Conn) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// Write sends an answer piece by piece. Each piece has a deadline, so that a peer which does not read is cut off, however
-// long the answer and whatever it cost to make.
+// Write sends an answer piece by piece. Each piece has a deadline, so that a peer which does not
+// read is cut off, however long the answer and whatever it cost to make.
 func (c *Conn) Write(b []byte) (written int, err error) {
 	for {
 		now := time.Now()
@@ -101,7 +101,8 @@ func (c *Conn) silence(p phase) {
 	c.since.Store(int64(c.guard.now()))
 }
 
-// Work says that the request is here, and this process has to do the next step: the connection is not closed to make room.
+// Work says that the request is here, and this process has to do the next step: the connection is
+// not closed to make room.
 func (c *Conn) Work() {
 	if c != nil {
 		c.phase.Store(int32(workingPhase))
@@ -115,8 +116,8 @@ func (c *Conn) Expect() {
 	}
 }
 
-// Wait says that the request waits for a job, until the function that it answers is called. Meanwhile it is not counted
-// against its peer.
+// Wait says that the request waits for a job, until the function that it answers is called.
+// Meanwhile it is not counted against its peer.
 func (c *Conn) Wait() (end func()) {
 	if c == nil {
 		return func() {}
@@ -135,8 +136,8 @@ func (c *Conn) Wait() (end func()) {
 	}
 }
 
-// Serve counts the connection of a proxy against the client that it names, until the function that it answers is called. It
-// answers false where that client has too many already.
+// Serve counts the connection of a proxy against the client that it names, until the function that
+// it answers is called. It answers false where that client has too many already.
 func (c *Conn) Serve(client netip.Addr) (end func(), ok bool) {
 	if c == nil || !c.proxy || !client.IsValid() {
 		return func() {}, true

@@ -4,11 +4,12 @@ package peer
 
 import "syscall"
 
-// spareFiles are the open files that a process needs beside the connections of its peers: those to PostgreSQL and Redis, logs.
+// spareFiles are the open files that a process needs beside the connections of its peers: those to
+// PostgreSQL and Redis, logs.
 const spareFiles = 512
 
-// withinOpenFiles lowers a number of connections to what the limit on open files leaves room for: a server that cannot accept
-// a connection cannot close another in its place.
+// withinOpenFiles lowers a number of connections to what the limit on open files leaves room for: a
+// server that cannot accept a connection cannot close another in its place.
 func withinOpenFiles(conns int) int {
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {

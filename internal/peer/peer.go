@@ -1,7 +1,9 @@
-// Package peer bounds what the other ends of an HTTP server's connections may hold: how many connections, how many requests
-// that they have begun and not sent whole, and how long a write to one that does not read may take.
+// Package peer bounds what the other ends of an HTTP server's connections may hold: how many
+// connections, how many requests that they have begun and not sent whole, and how long a write to
+// one that does not read may take.
 //
-// A connection that waits for its peer may be closed to make room for another; one whose request is worked on is never.
+// A connection that waits for its peer may be closed to make room for another; one whose request is
+// worked on is never.
 package peer
 
 import (
@@ -22,15 +24,18 @@ type Limits struct {
 	Unfinished int // requests of one peer that it has not sent whole, or whose answers it does not take
 	Total      int // connections of all peers; lowered to what the limit on open files leaves room for
 
-	// Proxies are peers that speak for many clients. Their connections are counted against the client that they name, and
-	// against none where they name none.
+	// Proxies are peers that speak for many clients. Their connections are counted against the
+	// client that they name, and against none where they name none.
 	Proxies []netip.Prefix
 }
 
 const (
-	stalledAfter = time.Second            // a connection that moved a byte more recently is closed only where no other is left
+	// A connection that moved a byte more recently is closed only where no other is left.
+	stalledAfter = time.Second
 	scanEvery    = 200 * time.Millisecond // how often a peer's unfinished requests are counted at most
-	evictShare   = 16                     // one scan closes a sixteenth of what it looked at, so that a flood does not scan for each connection
+	// One scan closes a sixteenth of what it looked at, so that a flood does not scan for each
+	// connection.
+	evictShare = 16
 )
 
 // Guard is the listener of a server whose connections are bounded.
@@ -51,11 +56,17 @@ type holder struct {
 	waiting atomic.Int64
 }
 
-// Protect makes server count its connections, and answers the listener that it must be given. Writes get deadlines of their own,
-// so that the server needs no WriteTimeout.
+// Protect makes server count its connections, and answers the listener that it must be given.
+// Writes get deadlines of their own, so that the server needs no WriteTimeout.
 func Protect(server *http.Server, l net.Listener, limits Limits) *Guard {
 	limits.Total = withinOpenFiles(limits.Total)
-	g := &Guard{Listener: l, limits: limits, began: time.Now(), conns: map[*Conn]struct{}{}, peers: map[netip.Prefix]*holder{}}
+	g := &Guard{
+		Listener: l,
+		limits:   limits,
+		began:    time.Now(),
+		conns:    map[*Conn]struct{}{},
+		peers:    map[netip.Prefix]*holder{},
+	}
 	server.WriteTimeout = 0
 	server.ConnState = func(c net.Conn, s http.ConnState) {
 		if c, ok := c.(*Conn); ok {
@@ -76,7 +87,8 @@ func (g *Guard) now() time.Duration { return time.Since(g.began) }
 
 type connKey struct{}
 
-// Of is the connection that a request came over; nil where it came over none that is bounded. A nil *Conn may be used: it counts nothing.
+// Of is the connection that a request came over; nil where it came over none that is bounded. A nil
+// *Conn may be used: it counts nothing.
 func Of(ctx context.Context) *Conn {
 	c, _ := ctx.Value(connKey{}).(*Conn)
 	return c
@@ -101,7 +113,11 @@ func (g *Guard) admit(raw net.Conn) *Conn {
 	c := &Conn{Conn: raw, guard: g}
 	c.since.Store(int64(g.now()))
 	addr, err := netip.ParseAddrPort(raw.RemoteAddr().String())
-	c.proxy = err == nil && slices.ContainsFunc(g.limits.Proxies, func(p netip.Prefix) bool { return p.Contains(addr.Addr().Unmap().WithZone("")) })
+	c.proxy = err == nil &&
+		slices.ContainsFunc(
+			g.limits.Proxies,
+			func(p netip.Prefix) bool { return p.Contains(addr.Addr().Unmap().WithZone("")) },
+		)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if len(g.conns) >= g.limits.Total && !g.evict(g.conns, len(g.conns)/evictShare) {
@@ -154,8 +170,9 @@ func (g *Guard) trim(h *holder, now time.Duration) {
 	}
 }
 
-// evict closes some of the connections that wait for their peers, one at least: first unfinished requests that have not moved for
-// a while, then idle connections, then what moved only a moment ago, each the longest silent first. It answers false where there are none.
+// evict closes some of the connections that wait for their peers, one at least: first unfinished
+// requests that have not moved for a while, then idle connections, then what moved only a moment
+// ago, each the longest silent first. It answers false where there are none.
 func (g *Guard) evict(among map[*Conn]struct{}, most int) bool {
 	now := g.now()
 	var ranks [3][]*Conn
@@ -206,8 +223,8 @@ func (g *Guard) part(c *Conn) {
 	c.holder = nil
 }
 
-// CloseSilent closes the connections that wait for their peers and have not moved for as long as given, so that a shutdown
-// does not wait for them.
+// CloseSilent closes the connections that wait for their peers and have not moved for as long as
+// given, so that a shutdown does not wait for them.
 func (g *Guard) CloseSilent(since time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -102,7 +102,8 @@ func TestAFullPeerLosesItsOldestHalfRequest(t *testing.T) {
 		}
 		readBody(w, r)
 	})
-	open := func(from string) net.Conn { // its last byte has been read when this returns, so the order of silence is known
+	// Its last byte has been read when this returns, so the order of silence is known.
+	open := func(from string) net.Conn {
 		c := dial(t, from, addr, half)
 		<-received
 		return c
@@ -116,7 +117,12 @@ func TestAFullPeerLosesItsOldestHalfRequest(t *testing.T) {
 	if err := ask(t, "127.0.0.1", addr); err != nil {
 		t.Errorf("a new request of the same peer: %v", err)
 	}
-	testenv.Eventually(t, time.Minute, func() bool { return closed(conns[0]) }, "the peer's oldest half request is not closed")
+	testenv.Eventually(
+		t,
+		time.Minute,
+		func() bool { return closed(conns[0]) },
+		"the peer's oldest half request is not closed",
+	)
 	if closed(conns[1]) || closed(conns[3]) || closed(other) {
 		t.Error("not only the oldest was closed")
 	}
@@ -190,16 +196,20 @@ func TestWorkAndWaitsAreNotClosedToMakeRoom(t *testing.T) {
 func TestAProxysConnectionsCountForItsClients(t *testing.T) {
 	t.Parallel()
 	proxy := []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}
-	addr, g := serve(t, Limits{Conns: 2, Unfinished: 100, Total: 100, Proxies: proxy}, func(w http.ResponseWriter, r *http.Request) {
-		client, _ := netip.ParseAddr(r.Header.Get("X-Forwarded-For"))
-		end, ok := Of(r.Context()).Serve(client)
-		if !ok {
-			w.WriteHeader(http.StatusServiceUnavailable)
-			return
-		}
-		defer end()
-		readBody(w, r)
-	})
+	addr, g := serve(
+		t,
+		Limits{Conns: 2, Unfinished: 100, Total: 100, Proxies: proxy},
+		func(w http.ResponseWriter, r *http.Request) {
+			client, _ := netip.ParseAddr(r.Header.Get("X-Forwarded-For"))
+			end, ok := Of(r.Context()).Serve(client)
+			if !ok {
+				w.WriteHeader(http.StatusServiceUnavailable)
+				return
+			}
+			defer end()
+			readBody(w, r)
+		},
+	)
 	forwarded := strings.Replace(half, "\r\n\r\n", "\r\nX-Forwarded-For: 203.0.113.9\r\n\r\n", 1)
 	first := dial(t, "127.0.0.1", addr, forwarded)
 	g.settled(t, 1)
@@ -242,8 +252,9 @@ func TestAStoppingServerDoesNotWaitForSilentPeers(t *testing.T) {
 
 func TestAnIPv6CustomerIsANetwork(t *testing.T) {
 	t.Parallel()
-	for ip, want := range map[string]string{"203.0.113.9": "203.0.113.9/32", "::ffff:203.0.113.9": "203.0.113.9/32", "2001:db8:1:2:3::4": "2001:db8:1:2::/64",
-		"fe80::1%eth0": "fe80::/64"} {
+	for ip, want := range map[string]string{"203.0.113.9": "203.0.113.9/32", "::ffff:203.0.113.9": "203.0.113.9/32",
+		"2001:db8:1:2:3::4": "2001:db8:1:2::/64",
+		"fe80::1%eth0":      "fe80::/64"} {
 		if got := Network(netip.MustParseAddr(ip)).String(); got != want {
 			t.Errorf("%s is of %s, want %s", ip, got, want)
 		}

@@ -28,33 +28,93 @@ func taskID(j *job.Job) string { return job.TaskID(j.ID, j.Delivery) }
 
 func breakages() []breakage {
 	return []breakage{
-		{"a scheduled task's key is deleted", func(b *fixture, _, s []*job.Job) { b.redis.Del(b.Context(), task(s[0])) }, KindMissing},
-		{"a pending task's key is deleted", func(b *fixture, p, _ []*job.Job) { b.redis.Del(b.Context(), task(p[0])) }, KindMissing},
+		{
+			"a scheduled task's key is deleted",
+			func(b *fixture, _, s []*job.Job) { b.redis.Del(b.Context(), task(s[0])) },
+			KindMissing,
+		},
+		{
+			"a pending task's key is deleted",
+			func(b *fixture, p, _ []*job.Job) { b.redis.Del(b.Context(), task(p[0])) },
+			KindMissing,
+		},
 		{"a task loses its message", func(b *fixture, p, s []*job.Job) {
 			b.redis.HDel(b.Context(), task(p[0]), "msg")
 			b.redis.HDel(b.Context(), task(s[0]), "msg")
 		}, KindStuck},
-		{"a task loses its state", func(b *fixture, p, _ []*job.Job) { b.redis.HDel(b.Context(), task(p[0]), "state") }, KindStuck},
-		{"the pending list is deleted", func(b *fixture, _, _ []*job.Job) { b.redis.Del(b.Context(), inDefault+"pending") }, KindStuck},
-		{"the pending list is renamed", func(b *fixture, _, _ []*job.Job) { b.redis.Rename(b.Context(), inDefault+"pending", "elsewhere") }, KindStuck},
-		{"an id is removed from the pending list", func(b *fixture, p, _ []*job.Job) { b.redis.LRem(b.Context(), inDefault+"pending", 0, taskID(p[3])) }, KindStuck},
-		{"the set of scheduled tasks is deleted", func(b *fixture, _, _ []*job.Job) { b.redis.Del(b.Context(), inDefault+"scheduled") }, KindStuck},
-		{"an id is removed from the scheduled ones", func(b *fixture, _, s []*job.Job) { b.redis.ZRem(b.Context(), inDefault+"scheduled", taskID(s[0])) }, KindStuck},
+		{
+			"a task loses its state",
+			func(b *fixture, p, _ []*job.Job) { b.redis.HDel(b.Context(), task(p[0]), "state") },
+			KindStuck,
+		},
+		{
+			"the pending list is deleted",
+			func(b *fixture, _, _ []*job.Job) { b.redis.Del(b.Context(), inDefault+"pending") },
+			KindStuck,
+		},
+		{
+			"the pending list is renamed",
+			func(b *fixture, _, _ []*job.Job) { b.redis.Rename(b.Context(), inDefault+"pending", "elsewhere") },
+			KindStuck,
+		},
+		{
+			"an id is removed from the pending list",
+			func(b *fixture, p, _ []*job.Job) { b.redis.LRem(b.Context(), inDefault+"pending", 0, taskID(p[3])) },
+			KindStuck,
+		},
+		{
+			"the set of scheduled tasks is deleted",
+			func(b *fixture, _, _ []*job.Job) { b.redis.Del(b.Context(), inDefault+"scheduled") },
+			KindStuck,
+		},
+		{
+			"an id is removed from the scheduled ones",
+			func(b *fixture, _, s []*job.Job) { b.redis.ZRem(b.Context(), inDefault+"scheduled", taskID(s[0])) },
+			KindStuck,
+		},
 		{"a task is due years after its job", func(b *fixture, _, s []*job.Job) {
 			b.redis.ZAdd(b.Context(), inDefault+"scheduled", redis.Z{Score: 4e9, Member: taskID(s[0])})
 		}, KindStuck},
-		{"a task says that it is in a set where it is not", func(b *fixture, p, _ []*job.Job) { b.redis.HSet(b.Context(), task(p[0]), "state", "retry") }, KindStuck},
-		{"a task says that a worker has it", func(b *fixture, p, _ []*job.Job) { b.redis.HSet(b.Context(), task(p[0]), "state", "active") }, KindStuck},
-		{"a task has a state that asynq does not know", func(b *fixture, p, _ []*job.Job) { b.redis.HSet(b.Context(), task(p[0]), "state", "?") }, KindStuck},
+		{
+			"a task says that it is in a set where it is not",
+			func(b *fixture, p, _ []*job.Job) { b.redis.HSet(b.Context(), task(p[0]), "state", "retry") },
+			KindStuck,
+		},
+		{
+			"a task says that a worker has it",
+			func(b *fixture, p, _ []*job.Job) { b.redis.HSet(b.Context(), task(p[0]), "state", "active") },
+			KindStuck,
+		},
+		{
+			"a task has a state that asynq does not know",
+			func(b *fixture, p, _ []*job.Job) { b.redis.HSet(b.Context(), task(p[0]), "state", "?") },
+			KindStuck,
+		},
 		{"a task's key has another type", func(b *fixture, p, _ []*job.Job) { b.retype(task(p[0])) }, KindStuck},
-		{"the pending list has another type", func(b *fixture, _, _ []*job.Job) { b.retype(inDefault + "pending") }, KindKey},
-		{"the set of scheduled tasks has another type", func(b *fixture, _, _ []*job.Job) { b.retype(inDefault + "scheduled") }, KindKey},
+		{
+			"the pending list has another type",
+			func(b *fixture, _, _ []*job.Job) { b.retype(inDefault + "pending") },
+			KindKey,
+		},
+		{
+			"the set of scheduled tasks has another type",
+			func(b *fixture, _, _ []*job.Job) { b.retype(inDefault + "scheduled") },
+			KindKey,
+		},
 		{"the leases have another type", func(b *fixture, _, _ []*job.Job) { b.retype(inDefault + "lease") }, KindKey},
 		{"the pause has another type", func(b *fixture, _, _ []*job.Job) {
 			b.redis.SAdd(b.Context(), inDefault+"paused", "x")
 		}, KindKey},
-		{"the list of queues has another type", func(b *fixture, _, _ []*job.Job) { b.retype(asynqredis.QueuesKey) }, KindKey},
-		{"the list of queues is deleted", func(b *fixture, _, _ []*job.Job) { b.redis.Del(b.Context(), asynqredis.QueuesKey) }, ""},
+		{
+			"the list of queues has another type",
+			func(b *fixture, _, _ []*job.Job) { b.retype(asynqredis.QueuesKey) },
+			KindKey,
+		},
+		{
+			"the list of queues is deleted",
+			func(b *fixture, _, _ []*job.Job) { b.redis.Del(b.Context(), asynqredis.QueuesKey) },
+			"",
+		},
 		{"the watermark has another type, and a task is gone", func(b *fixture, p, _ []*job.Job) {
 			b.redis.Del(b.Context(), watermarkKey("default"), task(p[0]))
 			b.redis.SAdd(b.Context(), watermarkKey("default"), "x")
@@ -121,7 +181,8 @@ func (b *fixture) carried(j *job.Job) error {
 		_, err = b.redis.LPos(ctx, inDefault+"pending", id, redis.LPosArgs{}).Result()
 	case "scheduled":
 		var score float64
-		if score, err = b.redis.ZScore(ctx, inDefault+"scheduled", id).Result(); err == nil && score > float64(now.RunAt.Unix()+1) {
+		if score, err = b.redis.ZScore(ctx, inDefault+"scheduled", id).Result(); err == nil &&
+			score > float64(now.RunAt.Unix()+1) {
 			err = fmt.Errorf("it is due at %v", score)
 		}
 	default:
@@ -156,8 +217,18 @@ func (b *fixture) createAll(n int) []*job.Job {
 	b.Helper()
 	subs := make([]job.Submission, n)
 	for i := range subs {
-		subs[i] = job.Submission{ID: job.NewID(), OwnerID: job.NewID(), Type: "debug.echo", Queue: "default", Payload: []byte(`{}`),
-			Policy: job.Policy{MaxRetries: 3, Timeout: time.Minute, Backoff: job.Backoff{Kind: job.Fixed, Base: time.Second, Max: time.Second}}}
+		subs[i] = job.Submission{
+			ID:      job.NewID(),
+			OwnerID: job.NewID(),
+			Type:    "debug.echo",
+			Queue:   "default",
+			Payload: []byte(`{}`),
+			Policy: job.Policy{
+				MaxRetries: 3,
+				Timeout:    time.Minute,
+				Backoff:    job.Backoff{Kind: job.Fixed, Base: time.Second, Max: time.Second},
+			},
+		}
 	}
 	made, err := b.ledger.CreateAll(b.Context(), subs)
 	if err != nil {
@@ -205,7 +276,11 @@ func TestManyTasksGoneFromTheFutureAreLookedForAtOnce(t *testing.T) {
 	b := newFixture(t)
 	var last futureTasks
 	for i := range 2 * shrinkLeast {
-		b.redis.ZAdd(t.Context(), inDefault+"scheduled", redis.Z{Score: float64(time.Now().Add(time.Hour).Unix()), Member: fmt.Sprint(i)})
+		b.redis.ZAdd(
+			t.Context(),
+			inDefault+"scheduled",
+			redis.Z{Score: float64(time.Now().Add(time.Hour).Unix()), Member: fmt.Sprint(i)},
+		)
 	}
 	for range 2 {
 		if gone, err := b.reconciler.futureShrunk(t.Context(), "default", &last); gone || err != nil {
@@ -220,7 +295,8 @@ func TestManyTasksGoneFromTheFutureAreLookedForAtOnce(t *testing.T) {
 
 func TestActiveTasksAndLeasesAreTheSame(t *testing.T) {
 	t.Parallel()
-	for name, key := range map[string]string{"the active list is deleted": "active", "the leases are deleted": "lease"} {
+	for name, key := range map[string]string{"the active list is deleted": "active",
+		"the leases are deleted": "lease"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := newFixture(t)
@@ -233,7 +309,8 @@ func TestActiveTasksAndLeasesAreTheSame(t *testing.T) {
 			b.pass()
 			for _, j := range jobs {
 				_, err := b.redis.LPos(t.Context(), inDefault+"active", taskID(j), redis.LPosArgs{}).Result()
-				if score := b.redis.ZScore(t.Context(), inDefault+"lease", taskID(j)).Val(); err != nil || score < float64(time.Now().Add(staleLease).Unix()) {
+				if score := b.redis.ZScore(t.Context(), inDefault+"lease", taskID(j)).Val(); err != nil ||
+					score < float64(time.Now().Add(staleLease).Unix()) {
 					t.Errorf("task %s: its lease ends at %v, %v", taskID(j), score, err)
 				}
 				if d := b.read(j.ID).Delivery; d != 1 {

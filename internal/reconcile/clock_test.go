@@ -86,7 +86,8 @@ func (b *fixture) moveAhead(j *job.Job, by time.Duration) {
 	}
 	defer db.Close()
 	at := j.CreatedAt.Add(by).UTC().Format("2006-01-02 15:04:05.999999-07:00")
-	if _, err := db.ExecContext(b.Context(), "UPDATE open_jobs SET dispatch_at = ? WHERE id = ?", at, j.ID.String()); err != nil {
+	if _, err := db.ExecContext(b.Context(), "UPDATE open_jobs SET dispatch_at = ? WHERE id = ?", at,
+		j.ID.String()); err != nil {
 		b.Fatal(err)
 	}
 }

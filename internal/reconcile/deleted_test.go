@@ -43,7 +43,11 @@ func TestTasksOfFinishedJobsAreDeleted(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.redis.HSet(t.Context(), task(held), "state", "active")
-	b.redis.ZAdd(t.Context(), inDefault+"lease", redis.Z{Score: float64(time.Now().Add(time.Hour).Unix()), Member: taskID(held)})
+	b.redis.ZAdd(
+		t.Context(),
+		inDefault+"lease",
+		redis.Z{Score: float64(time.Now().Add(time.Hour).Unix()), Member: taskID(held)},
+	)
 	for range 3 {
 		b.pass()
 	}

@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// showFor is how long a difference stays in the metrics after it was found and repaired, so that a scrape sees it.
+// showFor is how long a difference stays in the metrics after it was found and repaired, so that a
+// scrape sees it.
 const showFor = 30 * time.Second
 
 // divergence is the number of differences of one kind, for the metrics.

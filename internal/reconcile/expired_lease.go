@@ -15,15 +15,18 @@ import (
 )
 
 const (
-	// A worker extends the lease of what it holds to 30 s every 5 s. A lease with less than this left is held by nobody.
-	staleLease  = 18 * time.Second
+	// A worker extends the lease of what it holds to 30 s every 5 s. A lease with less than this
+	// left is held by nobody.
+	staleLease = 18 * time.Second
 	leaseBatch = 500
 )
 
-// deleteTasksScript takes tasks out of Redis wherever they are, unless they are archived: the archive is for people to read. An id that stays behind in a
-// long pending list is dropped when it is taken, since its task is gone: to look for it would read the whole list.
+// deleteTasksScript takes tasks out of Redis wherever they are, unless they are archived: the
+// archive is for people to read. An id that stays behind in a long pending list is dropped when it
+// is taken, since its task is gone: to look for it would read the whole list.
 //
-// KEYS[1] active  KEYS[2] lease  KEYS[3] pending  KEYS[4] scheduled  KEYS[5] retry  KEYS[6…] the tasks' keys
+// KEYS[1] active  KEYS[2] lease  KEYS[3] pending  KEYS[4] scheduled  KEYS[5] retry
+// KEYS[6…] the tasks' keys
 // ARGV[1] how long a pending list may be to be searched  ARGV[n] the id of the task KEYS[n+4]
 // Returns how many keys existed.
 var deleteTasksScript = redis.NewScript(`
@@ -57,7 +60,15 @@ func (r *Reconciler) deleteTasks(ctx context.Context, queue string, taskIDs ...s
 func (r *Reconciler) removeTasks(ctx context.Context, script *redis.Script, queue string, taskIDs []string) error {
 	p := asynqredis.QueuePrefix(queue)
 	for some := range slices.Chunk(taskIDs, deleteTasksBatch) {
-		keys, args := []string{p + "active", p + "lease", p + "pending", p + "scheduled", p + "retry"}, []any{searchedPending}
+		keys, args := []string{
+			p + "active",
+			p + "lease",
+			p + "pending",
+			p + "scheduled",
+			p + "retry",
+		}, []any{
+			searchedPending,
+		}
 		for _, id := range some {
 			keys, args = append(keys, p+"t:"+id), append(args, id)
 		}
@@ -68,8 +79,9 @@ func (r *Reconciler) removeTasks(ctx context.Context, script *redis.Script, queu
 	return nil
 }
 
-// expiredLeases finds tasks that were taken and that nobody holds: the reply to the taking was lost, the worker died, or the answer was lost after
-// the ledger had the outcome. asynq itself would look after two minutes.
+// expiredLeases finds tasks that were taken and that nobody holds: the reply to the taking was
+// lost, the worker died, or the answer was lost after the ledger had the outcome. asynq itself
+// would look after two minutes.
 func (r *Reconciler) expiredLeases(ctx context.Context, queue string) error {
 	ids, err := r.redis.ZRangeByScore(ctx, "asynq:{"+queue+"}:lease", &redis.ZRangeBy{Min: "-inf",
 		Max: strconv.FormatInt(r.cfg.Clock.Now().Add(staleLease).Unix(), 10), Count: leaseBatch}).Result()
@@ -89,7 +101,8 @@ func (r *Reconciler) expiredLeases(ctx context.Context, queue string) error {
 		}
 		d, open := standing[jobID]
 		switch {
-		case open && d.Number == delivery && d.State == job.Active: // its worker answers to the ledger, or is an orphan soon
+		// Its worker answers to the ledger, or is an orphan soon.
+		case open && d.Number == delivery && d.State == job.Active:
 		case open && d.Number == delivery:
 			stuck = append(stuck, d)
 		default: // finished, or carried by another task by now
@@ -99,12 +112,14 @@ func (r *Reconciler) expiredLeases(ctx context.Context, queue string) error {
 	return errors.Join(r.deleteTasks(ctx, queue, done...), r.redeliver(ctx, queue, stuck))
 }
 
-// rejoin makes the active list and the lease set of a queue name the same tasks: a script of asynq's that misses a task in
-// either stops half way, and a task without a lease would never be seen to be held by nobody. A task gets a lease as long as
-// asynq gives; the worker that has it extends it, and a lease that nobody extends is expiredLeases's matter.
+// rejoin makes the active list and the lease set of a queue name the same tasks: a script of
+// asynq's that misses a task in either stops half way, and a task without a lease would never be
+// seen to be held by nobody. A task gets a lease as long as asynq gives; the worker that has it
+// extends it, and a lease that nobody extends is expiredLeases's matter.
 //
 // KEYS[1] active  KEYS[2] lease
-// ARGV[1] when a new lease ends (Unix seconds)  ARGV[2] prefix of the tasks' keys  ARGV[3] how many tasks there may be
+// ARGV[1] when a new lease ends (Unix seconds)  ARGV[2] prefix of the tasks' keys
+// ARGV[3] how many tasks there may be
 // Returns how many places were restored or removed.
 var matchLeasesScript = redis.NewScript(`
 local n, m = redis.call("LLEN", KEYS[1]), redis.call("ZCARD", KEYS[2])
@@ -134,13 +149,15 @@ return changed
 `)
 
 const (
-	asynqLease = 30 * time.Second
+	asynqLease       = 30 * time.Second
 	maxMatchedLeases = 10_000
 )
 
 func (r *Reconciler) matchLeases(ctx context.Context, queue string) error {
 	p := asynqredis.QueuePrefix(queue)
-	n, err := matchLeasesScript.Run(ctx, r.redis, []string{p + "active", p + "lease"}, r.cfg.Clock.Now().Add(asynqLease).Unix(), p+"t:", maxMatchedLeases).Int()
+	n, err := matchLeasesScript.Run(ctx, r.redis, []string{p + "active", p + "lease"},
+		r.cfg.Clock.Now().Add(asynqLease).Unix(), p+"t:", maxMatchedLeases).
+		Int()
 	if err != nil {
 		return fmt.Errorf("compare active tasks with their leases: %w", err)
 	}

@@ -28,8 +28,8 @@ const (
 	fsckWait = 3 * time.Second // before a suspect is looked at again: most were on their way
 )
 
-// Fsck compares the ledger with Redis, all of it, and answers where they differ; what is on its way at that moment is looked at twice. With
-// repair it mends what it finds, as the audit would.
+// Fsck compares the ledger with Redis, all of it, and answers where they differ; what is on its way
+// at that moment is looked at twice. With repair it mends what it finds, as the audit would.
 func (r *Reconciler) Fsck(ctx context.Context, repair bool) ([]Finding, error) {
 	if err := r.checkRedis(ctx); err != nil {
 		return nil, err
@@ -76,7 +76,11 @@ func (r *Reconciler) Fsck(ctx context.Context, repair bool) ([]Finding, error) {
 }
 
 // openJobs compares every open job with its task.
-func (r *Reconciler) openJobs(ctx context.Context, queue string, listed map[string]bool) (suspects []job.ID, err error) {
+func (r *Reconciler) openJobs(
+	ctx context.Context,
+	queue string,
+	listed map[string]bool,
+) (suspects []job.ID, err error) {
 	horizon, err := r.horizon(ctx)
 	if err != nil {
 		return nil, err
@@ -118,18 +122,24 @@ func (r *Reconciler) garbage(ctx context.Context, queue string, places map[strin
 	return ids, err
 }
 
-// members reads the ids in all lists and sets of a queue: to ask for each would take a walk through the pending list each. What a key
-// of a wrong type holds is no member.
+// members reads the ids in all lists and sets of a queue: to ask for each would take a walk through
+// the pending list each. What a key of a wrong type holds is no member.
 func (r *Reconciler) members(ctx context.Context, queue string) (map[string]bool, error) {
 	places := map[string]bool{}
 	prefix := asynqredis.QueuePrefix(queue)
 	for _, list := range []string{"pending", "active"} {
-		if err := pages(func(from, to int64) ([]string, error) { return r.redis.LRange(ctx, prefix+list, from, to).Result() }, places); err != nil {
+		if err := pages(func(from, to int64) ([]string,
+			error) {
+			return r.redis.LRange(ctx, prefix+list, from, to).Result()
+		}, places); err != nil {
 			return nil, fmt.Errorf("read %s tasks: %w", list, err)
 		}
 	}
 	for _, set := range []string{"scheduled", "retry", "archived", "completed"} {
-		if err := pages(func(from, to int64) ([]string, error) { return r.redis.ZRange(ctx, prefix+set, from, to).Result() }, places); err != nil {
+		if err := pages(func(from, to int64) ([]string,
+			error) {
+			return r.redis.ZRange(ctx, prefix+set, from, to).Result()
+		}, places); err != nil {
 			return nil, fmt.Errorf("read %s tasks: %w", set, err)
 		}
 	}
@@ -155,8 +165,14 @@ func pages(read func(from, to int64) ([]string, error), into map[string]bool) er
 	}
 }
 
-// compareListed is compare for one who knows what stands in the queue's lists, and so needs not trust the order of a long pending list.
-func (r *Reconciler) compareListed(ctx context.Context, queue string, page []job.OpenDelivery, listed map[string]bool) (found, error) {
+// compareListed is compare for one who knows what stands in the queue's lists, and so needs not
+// trust the order of a long pending list.
+func (r *Reconciler) compareListed(
+	ctx context.Context,
+	queue string,
+	page []job.OpenDelivery,
+	listed map[string]bool,
+) (found, error) {
 	now, err := r.ledger.Now(ctx)
 	if err != nil {
 		return found{}, err
@@ -174,7 +190,13 @@ func (r *Reconciler) compareListed(ctx context.Context, queue string, page []job
 }
 
 // confirm looks at suspects again and, with repair, mends those that remain.
-func (r *Reconciler) confirm(ctx context.Context, queue string, suspects []job.ID, garbage []string, repair bool) (all []Finding, err error) {
+func (r *Reconciler) confirm(
+	ctx context.Context,
+	queue string,
+	suspects []job.ID,
+	garbage []string,
+	repair bool,
+) (all []Finding, err error) {
 	var listed map[string]bool
 	if len(suspects) > 0 {
 		if listed, err = r.members(ctx, queue); err != nil {
@@ -210,7 +232,15 @@ func (r *Reconciler) confirm(ctx context.Context, queue string, suspects []job.I
 func (f found) findings(queue string) (out []Finding) {
 	add := func(kind, what string, list []job.OpenDelivery) {
 		for _, d := range list {
-			out = append(out, Finding{Kind: kind, Queue: queue, TaskID: job.TaskID(d.ID, d.Number), What: "the job is " + string(d.State) + "; " + what})
+			out = append(
+				out,
+				Finding{
+					Kind:   kind,
+					Queue:  queue,
+					TaskID: job.TaskID(d.ID, d.Number),
+					What:   "the job is " + string(d.State) + "; " + what,
+				},
+			)
 		}
 	}
 	add(KindMissing, "Redis does not know its task", f.missing)
@@ -232,7 +262,13 @@ func (r *Reconciler) repair(ctx context.Context, queue string, f found) error {
 	return r.repairStuck(ctx, queue, f)
 }
 
-func (r *Reconciler) confirmGarbage(ctx context.Context, queue string, ids []string, all []Finding, repair bool) ([]Finding, error) {
+func (r *Reconciler) confirmGarbage(
+	ctx context.Context,
+	queue string,
+	ids []string,
+	all []Finding,
+	repair bool,
+) ([]Finding, error) {
 	if len(ids) == 0 {
 		return all, nil
 	}

@@ -20,21 +20,37 @@ type typedKey struct {
 
 // sharedKeys are those of no queue.
 func sharedKeys() []typedKey {
-	return []typedKey{{name: asynqredis.QueuesKey, want: "set"}, {name: "asynq:servers", want: "zset"}, {name: "asynq:workers", want: "zset"},
-		{name: "asynq:schedulers", want: "zset"}}
+	return []typedKey{
+		{name: asynqredis.QueuesKey, want: "set"},
+		{name: "asynq:servers", want: "zset"},
+		{name: "asynq:workers", want: "zset"},
+		{name: "asynq:schedulers", want: "zset"},
+	}
 }
 
 // queueKeys are those of a queue, but its tasks.
 func queueKeys(queue string) []typedKey {
 	p := asynqredis.QueuePrefix(queue)
-	return []typedKey{{name: p + "pending", want: "list"}, {name: p + "active", want: "list"}, {name: p + "lease", want: "zset"},
-		{name: p + "scheduled", want: "zset"}, {name: p + "retry", want: "zset"}, {name: p + "archived", want: "zset"},
-		{name: p + "completed", want: "zset"}, {name: p + "paused", want: "string"}, {name: p + "processed", want: "string"},
-		{name: p + "failed", want: "string"}, {name: watermarkKey(queue), want: "string"}}
+	return []typedKey{
+		{name: p + "pending", want: "list"},
+		{name: p + "active", want: "list"},
+		{name: p + "lease", want: "zset"},
+		{name: p + "scheduled", want: "zset"},
+		{name: p + "retry", want: "zset"},
+		{name: p + "archived", want: "zset"},
+		{
+			name: p + "completed",
+			want: "zset",
+		},
+		{name: p + "paused", want: "string"},
+		{name: p + "processed", want: "string"},
+		{name: p + "failed", want: "string"},
+		{name: watermarkKey(queue), want: "string"},
+	}
 }
 
-// wrongKeys answers those of the keys that have another type than they should. asynq's scripts fail where they meet one, so that
-// whatever the key should hold cannot be carried.
+// wrongKeys answers those of the keys that have another type than they should. asynq's scripts fail
+// where they meet one, so that whatever the key should hold cannot be carried.
 func (r *Reconciler) wrongKeys(ctx context.Context, keys []typedKey) (wrong []typedKey, err error) {
 	p := r.redis.Pipeline()
 	types := make([]*redis.StatusCmd, len(keys))
@@ -70,7 +86,8 @@ func (r *Reconciler) checkSharedKeys(ctx context.Context) error {
 
 const keptAside = 7 * 24 * time.Hour
 
-// setAsideScript renames a key that has the given type. It keeps the key for a while: somebody wrote it by mistake.
+// setAsideScript renames a key that has the given type. It keeps the key for a while: somebody
+// wrote it by mistake.
 //
 // KEYS[1] the key  KEYS[2] its new name
 // ARGV[1] its type  ARGV[2] for how many seconds it is kept
@@ -83,14 +100,28 @@ redis.call("EXPIRE", KEYS[2], ARGV[2])
 return 1
 `)
 
-// setAside takes keys of a wrong type out of the way. What the right ones held, the audit finds like any other loss.
+// setAside takes keys of a wrong type out of the way. What the right ones held, the audit finds
+// like any other loss.
 func (r *Reconciler) setAside(ctx context.Context, queue string, wrong []typedKey) error {
 	r.divergent[queue][KindKey].add(len(wrong))
 	var errs []error
 	for _, k := range wrong {
 		aside := asideKey(k.name)
 		err := setAsideScript.Run(ctx, r.redis, []string{k.name, aside}, k.is, int(keptAside.Seconds())).Err()
-		r.log.ErrorContext(ctx, "a key in redis has a wrong type, it is set aside", "key", k.name, "type", k.is, "want", k.want, "renamed_to", aside, "err", err)
+		r.log.ErrorContext(
+			ctx,
+			"a key in redis has a wrong type, it is set aside",
+			"key",
+			k.name,
+			"type",
+			k.is,
+			"want",
+			k.want,
+			"renamed_to",
+			aside,
+			"err",
+			err,
+		)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("set a key of a wrong type aside: %w", err))
 		}
@@ -108,7 +139,15 @@ func asideKey(key string) string {
 
 func keyFindings(queue string, wrong []typedKey) (out []Finding) {
 	for _, k := range wrong {
-		out = append(out, Finding{Kind: KindKey, Queue: queue, TaskID: k.name, What: "the key is a " + k.is + ", it should be a " + k.want})
+		out = append(
+			out,
+			Finding{
+				Kind:   KindKey,
+				Queue:  queue,
+				TaskID: k.name,
+				What:   "the key is a " + k.is + ", it should be a " + k.want,
+			},
+		)
 	}
 	return out
 }

@@ -15,8 +15,8 @@ import (
 	"github.com/waybill/waybill/internal/redisx"
 )
 
-// leftoverScan is how many keys of Redis one pass looks at. A million keys take about 80 minutes, and
-// cost what a page of overdue costs.
+// leftoverScan is how many keys of Redis one pass looks at. A million keys take about 80 minutes,
+// and cost what a page of overdue costs.
 const leftoverScan = 200
 
 // scanCursors says for each master of Redis where its scan goes on.
@@ -25,10 +25,11 @@ type scanCursors struct {
 	next map[string]uint64
 }
 
-// removeLeftoverScript deletes tasks that belong to no open job, unless a worker has them or they are
-// archived. Keys are in the order of deleteTask's, so that one function makes both.
+// removeLeftoverScript deletes tasks that belong to no open job, unless a worker has them or they
+// are archived. Keys are in the order of deleteTask's, so that one function makes both.
 //
-// KEYS[1] active  KEYS[2] lease  KEYS[3] pending  KEYS[4] scheduled  KEYS[5] retry  KEYS[6…] the tasks' keys
+// KEYS[1] active  KEYS[2] lease  KEYS[3] pending  KEYS[4] scheduled  KEYS[5] retry
+// KEYS[6…] the tasks' keys
 // ARGV[1] how long a pending list may be to be searched  ARGV[n] the id of the task KEYS[n+4]
 // Returns how many keys were deleted.
 var removeLeftoverScript = redis.NewScript(`

@@ -8,23 +8,24 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// How many open jobs are compared with their tasks. While everything agrees, a pass compares one small page of each walk, so
-// that it costs the same however many jobs are open. Once a page shows a difference, the walk goes on in the same pass with
-// large pages: what lost one task has often lost many.
+// How many open jobs are compared with their tasks. While everything agrees, a pass compares one
+// small page of each walk, so that it costs the same however many jobs are open. Once a page shows
+// a difference, the walk goes on in the same pass with large pages: what lost one task has often
+// lost many.
 const (
 	sweepPage = 250
 	deepPage  = 1000
 	deepPages = 20
 )
 
-// The walk over the jobs that should have run by now reads all open jobs of a queue where only few of them are due. It
-// therefore rests for dueRest times as long as it took.
+// The walk over the jobs that should have run by now reads all open jobs of a queue where only few
+// of them are due. It therefore rests for dueRest times as long as it took.
 const (
 	dueRest    = 100
 	dueRestMin = 5 * time.Second
 	dueRestMax = 40 * time.Second
-	// listMargin is how much older than the oldest tasks of a long pending list a job must be to be missed there: the times
-	// come from several processes.
+	// listMargin is how much older than the oldest tasks of a long pending list a job must be to be
+	// missed there: the times come from several processes.
 	listMargin = 2 * time.Second
 )
 
@@ -37,8 +38,9 @@ type progress struct {
 	ahead   futureTasks
 }
 
-// compareTasks compares open jobs with their tasks and repairs what differs. A task that is gone is sent again, one that can no
-// longer come to run is delivered anew, and what was archived in Redis is archived in the ledger.
+// compareTasks compares open jobs with their tasks and repairs what differs. A task that is gone is
+// sent again, one that can no longer come to run is delivered anew, and what was archived in Redis
+// is archived in the ledger.
 func (r *Reconciler) compareTasks(ctx context.Context, queue string) error {
 	s := r.sweeps[queue]
 	now, err := r.ledger.Now(ctx)
@@ -58,9 +60,16 @@ func (r *Reconciler) compareTasks(ctx context.Context, queue string) error {
 
 // walkAll compares a part of all open jobs, from where the last pass stopped.
 func (r *Reconciler) walkAll(ctx context.Context, queue string, s *progress, now time.Time) (found, error) {
-	f, ended, err := r.walk(ctx, queue, now, &s.all, s.deep, func(after job.Position, limit int) ([]job.OpenDelivery, error) {
-		return r.ledger.OpenDeliveries(ctx, queue, after, now.Add(-r.cfg.Overdue), limit)
-	})
+	f, ended, err := r.walk(
+		ctx,
+		queue,
+		now,
+		&s.all,
+		s.deep,
+		func(after job.Position, limit int) ([]job.OpenDelivery, error) {
+			return r.ledger.OpenDeliveries(ctx, queue, after, now.Add(-r.cfg.Overdue), limit)
+		},
+	)
 	s.deep = (s.deep || !f.empty()) && !ended
 	if !f.empty() { // what lost these may have lost others
 		s.nextDue = time.Time{}
@@ -68,8 +77,9 @@ func (r *Reconciler) walkAll(ctx context.Context, queue string, s *progress, now
 	return f, err
 }
 
-// walkDue compares the jobs that should have run by now. Tasks are taken from a queue in the order in which they came to be
-// pending, so that a job that is older than the oldest tasks of the pending list has no place in it.
+// walkDue compares the jobs that should have run by now. Tasks are taken from a queue in the order
+// in which they came to be pending, so that a job that is older than the oldest tasks of the
+// pending list has no place in it.
 func (r *Reconciler) walkDue(ctx context.Context, queue string, s *progress, now time.Time) (found, error) {
 	began := time.Now()
 	if began.Before(s.nextDue) {
@@ -83,9 +93,16 @@ func (r *Reconciler) walkDue(ctx context.Context, queue string, s *progress, now
 	if !oldest.IsZero() && oldest.Add(-listMargin).Before(before) {
 		before = oldest.Add(-listMargin)
 	}
-	f, _, err := r.walk(ctx, queue, now, &s.due, false, func(after job.Position, limit int) ([]job.OpenDelivery, error) {
-		return r.ledger.DueDeliveries(ctx, queue, after, before, limit)
-	})
+	f, _, err := r.walk(
+		ctx,
+		queue,
+		now,
+		&s.due,
+		false,
+		func(after job.Position, limit int) ([]job.OpenDelivery, error) {
+			return r.ledger.DueDeliveries(ctx, queue, after, before, limit)
+		},
+	)
 	rest := min(max(time.Since(began)*dueRest, dueRestMin), dueRestMax)
 	if !f.empty() { // look again soon: there may be more
 		rest = 0
@@ -94,8 +111,9 @@ func (r *Reconciler) walkDue(ctx context.Context, queue string, s *progress, now
 	return f, err
 }
 
-// walk compares a page, repairs what differs, and goes on from page to page while there is something to repair, or where it
-// is told to. It answers everything that it found, and whether it reached the end.
+// walk compares a page, repairs what differs, and goes on from page to page while there is
+// something to repair, or where it is told to. It answers everything that it found, and whether it
+// reached the end.
 func (r *Reconciler) walk(ctx context.Context, queue string, now time.Time, at *job.Position, deep bool,
 	next func(after job.Position, limit int) ([]job.OpenDelivery, error)) (all found, ended bool, err error) {
 	limit := sweepPage
@@ -130,18 +148,24 @@ func (r *Reconciler) walk(ctx context.Context, queue string, now time.Time, at *
 // found is what a comparison of waiting jobs with their tasks showed.
 type found struct {
 	missing, stuck, archivedInRedis []job.OpenDelivery
-	pending                         []job.OpenDelivery // well, as far as can be told without reading a long pending list whole
+	// Well, as far as can be told without reading a long pending list whole.
+	pending []job.OpenDelivery
 }
 
 func (f found) empty() bool { return len(f.missing)+len(f.stuck)+len(f.archivedInRedis) == 0 }
 
 func (f found) plus(g found) found {
-	return found{missing: append(f.missing, g.missing...), stuck: append(f.stuck, g.stuck...), archivedInRedis: append(f.archivedInRedis, g.archivedInRedis...)}
+	return found{
+		missing:         append(f.missing, g.missing...),
+		stuck:           append(f.stuck, g.stuck...),
+		archivedInRedis: append(f.archivedInRedis, g.archivedInRedis...),
+	}
 }
 
 func (r *Reconciler) repairStuck(ctx context.Context, queue string, f found) error {
 	for _, d := range f.archivedInRedis {
-		if _, err := r.ledger.Archive(ctx, d.ID, "archived in Redis by hand"); err != nil && job.CodeOf(err) != job.CodeConflict {
+		if _, err := r.ledger.Archive(ctx, d.ID, "archived in Redis by hand"); err != nil &&
+			job.CodeOf(err) != job.CodeConflict {
 			return err
 		}
 		r.adopted.Add(1)
@@ -154,7 +178,12 @@ func (r *Reconciler) repairStuck(ctx context.Context, queue string, f found) err
 }
 
 // compare looks up the tasks of jobs that wait. Those that are active are the heartbeat's matter.
-func (r *Reconciler) compare(ctx context.Context, queue string, page []job.OpenDelivery, now time.Time) (f found, err error) {
+func (r *Reconciler) compare(
+	ctx context.Context,
+	queue string,
+	page []job.OpenDelivery,
+	now time.Time,
+) (f found, err error) {
 	var waiting []job.OpenDelivery
 	for _, d := range page {
 		if d.State != job.Active {

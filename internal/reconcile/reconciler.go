@@ -21,10 +21,23 @@ import (
 
 // Ledger is what Redis is compared with.
 type Ledger interface {
-	// OpenDeliveries reads open jobs of a queue in the order in which their deliveries were decided.
-	OpenDeliveries(ctx context.Context, queue string, after job.Position, before time.Time, limit int) ([]job.OpenDelivery, error)
+	// OpenDeliveries reads open jobs of a queue in the order in which their deliveries were
+	// decided.
+	OpenDeliveries(
+		ctx context.Context,
+		queue string,
+		after job.Position,
+		before time.Time,
+		limit int,
+	) ([]job.OpenDelivery, error)
 	// DueDeliveries is Deliveries for the jobs that wait and should have run before that time.
-	DueDeliveries(ctx context.Context, queue string, after job.Position, before time.Time, limit int) ([]job.OpenDelivery, error)
+	DueDeliveries(
+		ctx context.Context,
+		queue string,
+		after job.Position,
+		before time.Time,
+		limit int,
+	) ([]job.OpenDelivery, error)
 	// SettledBefore is a time before which every dispatch_at is visible to everybody.
 	SettledBefore(ctx context.Context) (time.Time, error)
 	Now(ctx context.Context) (time.Time, error)
@@ -74,7 +87,9 @@ const (
 	KindStuck           = "stuck"           // a waiting job whose task can no longer come to run
 	KindArchivedInRedis = "archivedInRedis" // done in Redis behind the ledger's back: archived there
 	KindGarbage         = "garbage"         // a task without an open job, in no list
-	KindKey             = "key"             // a key of Redis that has another type than asynq or Waybill gives it: nothing in it can be read
+	// A key of Redis that has another type than asynq or Waybill gives it: nothing in it can be
+	// read.
+	KindKey = "key"
 )
 
 // Stats counts what audits found, since the process began.
@@ -95,7 +110,7 @@ type Reconciler struct {
 	redis      redis.UniversalClient
 	log        *slog.Logger
 	began      time.Time
-	scanned    scanCursors       // where the search for tasks without a job goes on
+	scanned    scanCursors          // where the search for tasks without a job goes on
 	sweeps     map[string]*progress // how far the comparison of each queue's jobs with their tasks has come
 
 	resent    map[string]*atomic.Int64
@@ -153,7 +168,8 @@ func counters(names ...string) map[string]*atomic.Int64 {
 	return m
 }
 
-// Run reconciles until ctx ends. What fails is logged when it begins to fail and when it works again.
+// Run reconciles until ctx ends. What fails is logged when it begins to fail and when it works
+// again.
 func (r *Reconciler) Run(ctx context.Context) error {
 	failing := false
 	for loop.Sleep(ctx, loop.Jitter(r.cfg.Every)) {
@@ -169,7 +185,8 @@ func (r *Reconciler) Run(ctx context.Context) error {
 	return nil
 }
 
-// Pass is one audit of everything. Orphans need no Redis, so they come first; each queue is audited even if another failed.
+// Pass is one audit of everything. Orphans need no Redis, so they come first; each queue is audited
+// even if another failed.
 func (r *Reconciler) Pass(ctx context.Context) error {
 	r.passes.Add(1)
 	errs := []error{r.rescueLost(ctx)}
@@ -207,11 +224,18 @@ func (r *Reconciler) reconcileQueue(ctx context.Context, queue string) error {
 		err = r.leftovers(ctx)
 	}
 	// Keys come first: a key of a wrong type would stop all that follows.
-	return errors.Join(err, r.checkKeys(ctx, queue), r.reconcileSent(ctx, queue), r.matchLeases(ctx, queue), r.expiredLeases(ctx, queue), r.compareTasks(ctx, queue))
+	return errors.Join(
+		err,
+		r.checkKeys(ctx, queue),
+		r.reconcileSent(ctx, queue),
+		r.matchLeases(ctx, queue),
+		r.expiredLeases(ctx, queue),
+		r.compareTasks(ctx, queue),
+	)
 }
 
-// turn lets one reconciler at a time look at a queue. Two at once would do the same work twice, which is
-// harmless.
+// turn lets one reconciler at a time look at a queue. Two at once would do the same work twice,
+// which is harmless.
 func (r *Reconciler) turn(ctx context.Context, queue string) (bool, error) {
 	return redisx.Lease(ctx, r.redis, turnKey(queue), r.cfg.WorkerID.String(), 3*r.cfg.Every)
 }
@@ -230,7 +254,19 @@ func (r *Reconciler) rescueLost(ctx context.Context) error {
 			if j.State == job.Archived { // quarantined
 				level = slog.LevelError
 			}
-			r.log.Log(ctx, level, "worker lost, its job was taken back", "job_id", j.ID, "type", j.Type, "attempt", j.Attempt, "state", j.State)
+			r.log.Log(
+				ctx,
+				level,
+				"worker lost, its job was taken back",
+				"job_id",
+				j.ID,
+				"type",
+				j.Type,
+				"attempt",
+				j.Attempt,
+				"state",
+				j.State,
+			)
 			if !j.State.Finished() {
 				r.resent[ReasonOrphaned].Add(1)
 				r.dispatcher.Send(j.Message())
@@ -244,7 +280,13 @@ func (r *Reconciler) rescueLost(ctx context.Context) error {
 
 // Stats answers the counts; it asks nobody.
 func (r *Reconciler) Stats() Stats {
-	s := Stats{Resent: map[string]int64{}, Divergent: map[string]int64{}, Adopted: r.adopted.Load(), Passes: r.passes.Load(), Lag: time.Duration(r.lag.Load())}
+	s := Stats{
+		Resent:    map[string]int64{},
+		Divergent: map[string]int64{},
+		Adopted:   r.adopted.Load(),
+		Passes:    r.passes.Load(),
+		Lag:       time.Duration(r.lag.Load()),
+	}
 	for k, v := range r.resent {
 		s.Resent[k] = v.Load()
 	}

@@ -19,8 +19,8 @@ import (
 	"github.com/waybill/waybill/store"
 )
 
-// fixture is a ledger, a Redis and a Reconciler of both. The ledger is SQLite's: package store tests what
-// the Reconciler asks of it on both engines.
+// fixture is a ledger, a Redis and a Reconciler of both. The ledger is SQLite's: package store
+// tests what the Reconciler asks of it on both engines.
 type fixture struct {
 	*testing.T
 	ledger     *store.Store
@@ -87,8 +87,18 @@ func (b *fixture) create(n int, change ...func(*job.Submission)) []*job.Job {
 	b.Helper()
 	jobs := make([]*job.Job, n)
 	for i := range n {
-		s := job.Submission{ID: job.NewID(), OwnerID: job.NewID(), Type: "debug.echo", Queue: "default", Payload: []byte(`{}`),
-			Policy: job.Policy{MaxRetries: 3, Timeout: time.Minute, Backoff: job.Backoff{Kind: job.Fixed, Base: time.Second, Max: time.Second}}}
+		s := job.Submission{
+			ID:      job.NewID(),
+			OwnerID: job.NewID(),
+			Type:    "debug.echo",
+			Queue:   "default",
+			Payload: []byte(`{}`),
+			Policy: job.Policy{
+				MaxRetries: 3,
+				Timeout:    time.Minute,
+				Backoff:    job.Backoff{Kind: job.Fixed, Base: time.Second, Max: time.Second},
+			},
+		}
 		for _, c := range change {
 			c(&s)
 		}
@@ -130,7 +140,8 @@ func (b *fixture) read(id job.ID) *job.Job {
 	return j
 }
 
-// take does what asynq does when it hands a task to a worker, with a lease that ends at the given time.
+// take does what asynq does when it hands a task to a worker, with a lease that ends at the given
+// time.
 func (b *fixture) take(j *job.Job, lease time.Time) {
 	b.Helper()
 	ctx, id, prefix := b.Context(), job.TaskID(j.ID, j.Delivery), "asynq:{"+j.Queue+"}:"
@@ -221,7 +232,8 @@ func TestALostLogTailTakesTheWatermarkWithTheTasks(t *testing.T) {
 	}
 }
 
-// A flush between the look-up and the raising must not leave a watermark that vouches for what is gone.
+// A flush between the look-up and the raising must not leave a watermark that vouches for what is
+// gone.
 func TestAWatermarkIsOnlyRaisedWhereItWasRead(t *testing.T) {
 	t.Parallel()
 	b := newFixture(t)
@@ -243,7 +255,8 @@ func TestAWatermarkIsOnlyRaisedWhereItWasRead(t *testing.T) {
 
 func TestATaskThatNobodyHoldsIsDeliveredAnew(t *testing.T) {
 	t.Parallel()
-	for name, lease := range map[string]time.Time{"its lease runs out": time.Now().Add(5 * time.Second), "it has no lease": {}} {
+	for name, lease := range map[string]time.Time{"its lease runs out": time.Now().Add(5 * time.Second),
+		"it has no lease": {}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := newFixture(t)
@@ -254,7 +267,8 @@ func TestATaskThatNobodyHoldsIsDeliveredAnew(t *testing.T) {
 			if !lease.IsZero() {
 				b.pass()
 			} else { // the slow comparison looks at jobs that are older than Overdue
-				f, err := b.reconciler.compare(t.Context(), "default", []job.OpenDelivery{{Position: job.Position{ID: j.ID}, Number: 1, State: job.Pending}}, time.Now())
+				f, err := b.reconciler.compare(t.Context(), "default",
+					[]job.OpenDelivery{{Position: job.Position{ID: j.ID}, Number: 1, State: job.Pending}}, time.Now())
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -293,7 +307,12 @@ func TestATaskArchivedInRedisIsArchivedInTheLedger(t *testing.T) {
 	if err := b.insp.ArchiveTask("default", job.TaskID(j.ID, 1)); err != nil {
 		t.Fatal(err)
 	}
-	f, err := b.reconciler.compare(t.Context(), "default", []job.OpenDelivery{{Position: job.Position{ID: j.ID}, Number: 1, State: job.Pending}}, time.Now())
+	f, err := b.reconciler.compare(
+		t.Context(),
+		"default",
+		[]job.OpenDelivery{{Position: job.Position{ID: j.ID}, Number: 1, State: job.Pending}},
+		time.Now(),
+	)
 	if err != nil || len(f.archivedInRedis) != 1 {
 		t.Fatal(f, err)
 	}
@@ -353,7 +372,8 @@ func TestFsckFindsAndMends(t *testing.T) {
 	if err := b.insp.ArchiveTask("default", job.TaskID(jobs[2].ID, 1)); err != nil { // 2 was archived by hand
 		t.Fatal(err)
 	}
-	b.redis.HSet(t.Context(), asynqredis.TaskKey("default", job.TaskID(job.NewID(), 1)), "state", "active") // and somebody left this behind
+	// And somebody left this behind.
+	b.redis.HSet(t.Context(), asynqredis.TaskKey("default", job.TaskID(job.NewID(), 1)), "state", "active")
 	found, err := b.reconciler.Fsck(t.Context(), false)
 	if err != nil {
 		t.Fatal(err)

@@ -12,8 +12,9 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// restore puts back what Redis holds beside tasks, all of it derived from the ledger: the list of queues (a client that runs registers its
-// queues only once, so that asynqmon would not find them after FLUSHALL) and the pauses.
+// restore puts back what Redis holds beside tasks, all of it derived from the ledger: the list of
+// queues (a client that runs registers its queues only once, so that asynqmon would not find them
+// after FLUSHALL) and the pauses.
 func (r *Reconciler) restore(ctx context.Context) error {
 	names := make([]any, len(r.cfg.Queues))
 	for i, q := range r.cfg.Queues {
@@ -38,8 +39,9 @@ func (r *Reconciler) restore(ctx context.Context) error {
 	return nil
 }
 
-// restorePause makes Redis pause what the ledger has paused. A pause in Redis that the ledger does not know was set there by hand, and the ledger
-// follows; unless it is older than the last resume, whose word did not reach Redis.
+// restorePause makes Redis pause what the ledger has paused. A pause in Redis that the ledger does
+// not know was set there by hand, and the ledger follows; unless it is older than the last resume,
+// whose word did not reach Redis.
 func (r *Reconciler) restorePause(ctx context.Context, name string, q job.Queue) error {
 	key := asynqredis.PausedKey(name)
 	if !q.PausedAt.IsZero() {

@@ -13,18 +13,22 @@ import (
 )
 
 const (
-	// listedWhole is the length up to which a pending list is read whole to tell what stands in it. Of a longer one that many
-	// of its oldest tasks are read.
+	// listedWhole is the length up to which a pending list is read whole to tell what stands in it.
+	// Of a longer one that many of its oldest tasks are read.
 	listedWhole = 2000
-	// lateBy is how far behind its job's time a task may be due. asynq rounds to seconds, and a worker that cannot run a job
-	// puts its task off for ten.
+	// lateBy is how far behind its job's time a task may be due. asynq rounds to seconds, and a
+	// worker that cannot run a job puts its task off for ten.
 	lateBy = time.Minute
 )
 
 // place is where the task of a job stands in Redis.
 type taskState struct {
-	state string  // what the task says of itself; empty: there is no such task; broken: its key cannot be read, or has no message
-	score float64 // active: when its lease ends; scheduled, retry: when it is due; pending: 1; 0: it does not stand where its state says
+	// What the task says of itself; empty: there is no such task; broken: its key cannot be read,
+	// or has no message.
+	state string
+	// Active: when its lease ends; scheduled, retry: when it is due; pending: 1; 0: it does not
+	// stand where its state says.
+	score float64
 }
 
 // isStuck reports whether a task can no longer come to run in time.
@@ -45,13 +49,16 @@ func (p taskState) isStuck(d job.OpenDelivery, now time.Time) bool {
 	}
 }
 
-// places tells for each task its state and where it stands, in one step for a whole page. A pending list has no look-up by id.
-// One that is short is read whole. Of a long one the oldest tasks are read: tasks are taken in the order in which they came to
-// be pending, so that one that is older than all of those does not stand before them.
+// places tells for each task its state and where it stands, in one step for a whole page. A pending
+// list has no look-up by id. One that is short is read whole. Of a long one the oldest tasks are
+// read: tasks are taken in the order in which they came to be pending, so that one that is older
+// than all of those does not stand before them.
 //
 // KEYS[1] lease  KEYS[2] scheduled  KEYS[3] retry  KEYS[4] pending  KEYS[5…] the tasks' keys
-// ARGV[1] how many pending tasks are read  ARGV[2] a margin for differing clocks (nanoseconds)  ARGV[n] the id of the task KEYS[n+2]
-// Returns state and score, one after the other; an empty score where the task does not stand where it should.
+// ARGV[1] how many pending tasks are read  ARGV[2] a margin for differing clocks (nanoseconds)
+// ARGV[n] the id of the task KEYS[n+2]
+// Returns state and score, one after the other; an empty score where the task does not stand where
+// it should.
 var taskStatesScript = redis.NewScript(`
 local sets = {active = KEYS[1], scheduled = KEYS[2], retry = KEYS[3]}
 local prefix = #KEYS > 4 and string.sub(KEYS[5], 1, #KEYS[5] - #ARGV[3]) or ""
@@ -117,7 +124,15 @@ func (r *Reconciler) taskStates(ctx context.Context, queue string, list []job.Op
 		return nil, nil
 	}
 	prefix := asynqredis.QueuePrefix(queue)
-	keys, args := []string{prefix + "lease", prefix + "scheduled", prefix + "retry", prefix + "pending"}, []any{listedWhole, listMargin.Nanoseconds()}
+	keys, args := []string{
+		prefix + "lease",
+		prefix + "scheduled",
+		prefix + "retry",
+		prefix + "pending",
+	}, []any{
+		listedWhole,
+		listMargin.Nanoseconds(),
+	}
 	for _, d := range list {
 		id := job.TaskID(d.ID, d.Number)
 		keys, args = append(keys, prefix+"t:"+id), append(args, id)
@@ -134,8 +149,8 @@ func (r *Reconciler) taskStates(ctx context.Context, queue string, list []job.Op
 	return out, nil
 }
 
-// oldestPendingScript is since when the oldest tasks of a pending list that is too long to be read whole wait; zero: it is not, or
-// they do not say.
+// oldestPendingScript is since when the oldest tasks of a pending list that is too long to be read
+// whole wait; zero: it is not, or they do not say.
 //
 // KEYS[1] pending
 // ARGV[1] how many tasks are read of a long list  ARGV[2] prefix of the tasks' keys
@@ -173,16 +188,21 @@ type futureTasks struct {
 	tasks int64
 }
 
-// shrinkLeast is how many tasks at least must be gone from the future between two passes for all jobs to be compared.
+// shrinkLeast is how many tasks at least must be gone from the future between two passes for all
+// jobs to be compared.
 const shrinkLeast = 100
 
-// futureShrunk counts the tasks that are due a minute from now or later, and reports whether many of those that the last pass
-// counted are gone. Time alone moves none of them, so that they were canceled, run by hand, or lost.
+// futureShrunk counts the tasks that are due a minute from now or later, and reports whether many
+// of those that the last pass counted are gone. Time alone moves none of them, so that they were
+// canceled, run by hand, or lost.
 func (r *Reconciler) futureShrunk(ctx context.Context, queue string, last *futureTasks) (bool, error) {
 	prefix, next := "asynq:{"+queue+"}:", r.cfg.Clock.Now().Add(time.Minute).Unix()
 	count := func(p redis.Pipeliner, at int64) []*redis.IntCmd {
 		from := strconv.FormatInt(at, 10)
-		return []*redis.IntCmd{p.ZCount(ctx, prefix+"scheduled", from, "+inf"), p.ZCount(ctx, prefix+"retry", from, "+inf")}
+		return []*redis.IntCmd{
+			p.ZCount(ctx, prefix+"scheduled", from, "+inf"),
+			p.ZCount(ctx, prefix+"retry", from, "+inf"),
+		}
 	}
 	p := r.redis.Pipeline()
 	before, after := count(p, last.at), count(p, next)

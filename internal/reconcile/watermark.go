@@ -15,20 +15,22 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// The watermark of a queue says up to which delivery every open job of the queue was seen in Redis. It lies in Redis, in the queue's own
-// slot, so that it shares its tasks' fate: Redis loses the newest part of its log, or all of it, and whatever loses a task loses the watermark
-// that vouched for it, which was written later. A crash between commit and send, a lost log tail, a lagging replica that was promoted, FLUSHALL
-// and an empty new Redis are all the same case.
+// The watermark of a queue says up to which delivery every open job of the queue was seen in Redis.
+// It lies in Redis, in the queue's own slot, so that it shares its tasks' fate: Redis loses the
+// newest part of its log, or all of it, and whatever loses a task loses the watermark that vouched
+// for it, which was written later. A crash between commit and send, a lost log tail, a lagging
+// replica that was promoted, FLUSHALL and an empty new Redis are all the same case.
 
-// vouch raises the watermark if every task is there, in one step: what it saw and what it writes are one place in Redis's log.
+// vouch raises the watermark if every task is there, in one step: what it saw and what it writes
+// are one place in Redis's log.
 //
 // KEYS[1]  the watermark
 // KEYS[2…] the tasks' keys
 // ARGV[1]  the watermark that was read; empty: none
 // ARGV[2]  the new one
 //
-// Returns the places (from 1) of the tasks that are missing. None: the watermark is raised, unless another audit moved it meanwhile, or
-// Redis lost it: then {0}.
+// Returns the places (from 1) of the tasks that are missing. None: the watermark is raised, unless
+// another audit moved it meanwhile, or Redis lost it: then {0}.
 var advanceScript = redis.NewScript(`
 local missing = {}
 for i = 2, #KEYS do
@@ -51,7 +53,8 @@ const (
 	advanceTries = 5 // of one page: jobs finish while it is looked at
 )
 
-// sent walks the deliveries between the watermark and the horizon, sends what Redis does not know, and raises the watermark.
+// sent walks the deliveries between the watermark and the horizon, sends what Redis does not know,
+// and raises the watermark.
 func (r *Reconciler) reconcileSent(ctx context.Context, queue string) error {
 	horizon, err := r.horizon(ctx)
 	if err != nil {
@@ -76,10 +79,16 @@ func (r *Reconciler) reconcileSent(ctx context.Context, queue string) error {
 	}
 }
 
-// afterClockStep looks for a watermark ahead of the ledger's clock: it was set before that clock stepped back. What was decided since then lies
-// before it, and what was decided shortly before the step lies behind the horizon for as long as the step was wide. So what lies behind the
-// horizon is looked up here, and the answer is to begin from the first delivery.
-func (r *Reconciler) afterClockStep(ctx context.Context, queue string, mark position, horizon time.Time) (position, error) {
+// afterClockStep looks for a watermark ahead of the ledger's clock: it was set before that clock
+// stepped back. What was decided since then lies before it, and what was decided shortly before the
+// step lies behind the horizon for as long as the step was wide. So what lies behind the horizon is
+// looked up here, and the answer is to begin from the first delivery.
+func (r *Reconciler) afterClockStep(
+	ctx context.Context,
+	queue string,
+	mark position,
+	horizon time.Time,
+) (position, error) {
 	if !mark.DispatchAt.After(r.cfg.Clock.Now()) {
 		return mark, nil
 	}
@@ -124,21 +133,29 @@ const noWatermark = "none"
 // endOfTime lies behind every delivery.
 var endOfTime = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// advancePage looks the deliveries after the watermark up, sends what is missing, and looks again until nothing is: then it raises the watermark. It
-// answers how many were missing, and the new watermark; that has no text where it could not be raised.
-func (r *Reconciler) advancePage(ctx context.Context, queue string, mark position, horizon time.Time) (next position, missing int64, err error) {
+// advancePage looks the deliveries after the watermark up, sends what is missing, and looks again
+// until nothing is: then it raises the watermark. It answers how many were missing, and the new
+// watermark; that has no text where it could not be raised.
+func (r *Reconciler) advancePage(
+	ctx context.Context,
+	queue string,
+	mark position,
+	horizon time.Time,
+) (next position, missing int64, err error) {
 	for range advanceTries {
 		page, err := r.ledger.OpenDeliveries(ctx, queue, mark.Position, horizon, advancePage)
 		if err != nil {
 			return position{}, missing, err
 		}
-		// Deliveries ends before the horizon: the horizon itself, without an id, vouches for nothing that lies on it.
+		// Deliveries ends before the horizon: the horizon itself, without an id, vouches for
+		// nothing that lies on it.
 		next := position{Position: job.Position{DispatchAt: horizon}}
 		if len(page) == advancePage {
 			next.Position = page[len(page)-1].Position
 		}
 		next.text = next.String()
-		places, err := advanceScript.Run(ctx, r.redis, watermarkAndTaskKeys(queue, page), mark.text, next.text).Int64Slice()
+		places, err := advanceScript.Run(ctx, r.redis, watermarkAndTaskKeys(queue, page), mark.text, next.text).
+			Int64Slice()
 		switch {
 		case err != nil:
 			return position{}, missing, fmt.Errorf("look tasks up: %w", err)
@@ -167,7 +184,8 @@ func watermarkAndTaskKeys(queue string, page []job.OpenDelivery) []string {
 	return keys
 }
 
-// horizon is the time before which no delivery is decided any more unseen, and the fast path had its chance.
+// horizon is the time before which no delivery is decided any more unseen, and the fast path had
+// its chance.
 func (r *Reconciler) horizon(ctx context.Context) (time.Time, error) {
 	now, err := r.ledger.Now(ctx)
 	if err != nil {
@@ -229,7 +247,8 @@ func (r *Reconciler) readWatermark(ctx context.Context, queue string) (position,
 	return parseWatermark(text), nil
 }
 
-// parseWatermark reads what String wrote. One that cannot be read vouches for nothing, but keeps its text, so that it can be replaced.
+// parseWatermark reads what String wrote. One that cannot be read vouches for nothing, but keeps
+// its text, so that it can be replaced.
 func parseWatermark(text string) position {
 	micros, id, _ := strings.Cut(text, " ")
 	n, err := strconv.ParseInt(micros, 10, 64)

@@ -22,9 +22,10 @@ import (
 //	redis+cluster://[user:pass@]host[:6379],host
 //	rediss+sentinel:// and rediss+cluster:// the same with TLS
 //
-// User and password are those of the servers that hold keys; sentinels have their own. With TLS, each server is known by the name or address
-// under which it is reached.
-// It does not connect: a Redis that is down is met later and waited for. Errors never hold the URL, which holds a password.
+// User and password are those of the servers that hold keys; sentinels have their own. With TLS,
+// each server is known by the name or address under which it is reached. It does not connect: a
+// Redis that is down is met later and waited for. Errors never hold the URL, which holds a
+// password.
 func Connect(rawURL string) (redis.UniversalClient, error) {
 	scheme, _, _ := strings.Cut(rawURL, "://")
 	switch scheme {
@@ -34,7 +35,8 @@ func Connect(rawURL string) (redis.UniversalClient, error) {
 			return nil, errors.New("the Redis URL cannot be read")
 		}
 		tune(&opt.DialTimeout, &opt.ReadTimeout, &opt.WriteTimeout)
-		opt.ContextTimeoutEnabled = true // asynq's own options cannot set it; without it a deadline does not end a stalled read
+		// Asynq's own options cannot set it; without it a deadline does not end a stalled read.
+		opt.ContextTimeoutEnabled = true
 		opt.MaxRetries = 1
 		return redis.NewClient(opt), nil
 	case "redis+sentinel", "rediss+sentinel":
@@ -42,7 +44,9 @@ func Connect(rawURL string) (redis.UniversalClient, error) {
 	case "redis+cluster", "rediss+cluster":
 		return connectCluster(rawURL)
 	default:
-		return nil, errors.New("the Redis URL must begin with redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://")
+		return nil, errors.New(
+			"the Redis URL must begin with redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://",
+		)
 	}
 }
 
@@ -74,7 +78,8 @@ func connectSentinel(rawURL string) (redis.UniversalClient, error) {
 		return nil, errors.New("the Redis URL cannot be read")
 	}
 	// ParseFailoverURL takes the user of a URL for the sentinels'.
-	opt.Username, opt.Password, opt.SentinelUsername, opt.SentinelPassword = opt.SentinelUsername, opt.SentinelPassword, user, password
+	opt.Username, opt.Password, opt.SentinelUsername, opt.SentinelPassword = opt.SentinelUsername, opt.SentinelPassword,
+		user, password
 	anyName(opt.TLSConfig)
 	tune(&opt.DialTimeout, &opt.ReadTimeout, &opt.WriteTimeout)
 	opt.ContextTimeoutEnabled, opt.MaxRetries = true, 1
@@ -103,18 +108,21 @@ func connectCluster(rawURL string) (redis.UniversalClient, error) {
 	return redis.NewClusterClient(opt), nil
 }
 
-// clusterLook is how often a client asks who is master where. The library's default is a minute, and a master that only stopped answering
-// does not make it ask: for so long nothing would reach the replica that took its place.
+// clusterLook is how often a client asks who is master where. The library's default is a minute,
+// and a master that only stopped answering does not make it ask: for so long nothing would reach
+// the replica that took its place.
 const clusterLook = time.Second
 
-// anyName lets each server prove the name under which it was dialed; parsed from a URL, all of them would have to prove the first one's.
+// anyName lets each server prove the name under which it was dialed; parsed from a URL, all of them
+// would have to prove the first one's.
 func anyName(c *tls.Config) {
 	if c != nil {
 		c.ServerName, c.MinVersion = "", tls.VersionTLS12
 	}
 }
 
-// manyHosts takes a URL with a comma-separated list of hosts apart; net/url reads only one. Hosts without a port get the one given.
+// manyHosts takes a URL with a comma-separated list of hosts apart; net/url reads only one. Hosts
+// without a port get the one given.
 func manyHosts(rawURL, port string) (hosts []string, u *url.URL, err error) {
 	scheme, rest, _ := strings.Cut(rawURL, "://")
 	kind, _, _ := strings.Cut(scheme, "+")

@@ -13,10 +13,13 @@ import (
 func TestAUrlThatCannotBeReadIsRefusedWithoutItsPassword(t *testing.T) {
 	t.Parallel()
 	for _, url := range []string{
-		"", "localhost:6379", "http://:hunter2@a", "redis://:hunter2@a:b", "redis://:hunter2@a/x", "redis://:hunter2@a?no_such_option=1",
-		"redis+sentinel://:hunter2@a:1,b:2", "redis+sentinel://:hunter2@a:1,b:2/", "redis+sentinel://:hunter2@/main", "redis+sentinel://:hunter2@a,,b/main",
+		"", "localhost:6379", "http://:hunter2@a", "redis://:hunter2@a:b", "redis://:hunter2@a/x",
+		"redis://:hunter2@a?no_such_option=1",
+		"redis+sentinel://:hunter2@a:1,b:2", "redis+sentinel://:hunter2@a:1,b:2/", "redis+sentinel://:hunter2@/main",
+		"redis+sentinel://:hunter2@a,,b/main",
 		"redis+sentinel://:hunter2@a/main?db=x", "redis+sentinel://:hunter2@a/main?no_such_option=1",
-		"redis+cluster://:hunter2@", "redis+cluster://:hunter2@a,", "redis+cluster://:hunter2@a:b:c,d", "redis+cluster://:hunter2@a?no_such_option=1",
+		"redis+cluster://:hunter2@", "redis+cluster://:hunter2@a,", "redis+cluster://:hunter2@a:b:c,d",
+		"redis+cluster://:hunter2@a?no_such_option=1",
 	} {
 		_, err := Connect(url)
 		if err == nil || strings.Contains(err.Error(), "hunter2") {
@@ -50,11 +53,13 @@ func TestEveryKindOfClientBoundsItsWaiting(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = c.Close() })
-		if opt := c.(*redis.Client).Options(); !opt.ContextTimeoutEnabled || opt.ReadTimeout > 5*time.Second || opt.DialTimeout > 5*time.Second {
+		if opt := c.(*redis.Client).Options(); !opt.ContextTimeoutEnabled || opt.ReadTimeout > 5*time.Second ||
+			opt.DialTimeout > 5*time.Second {
 			t.Errorf("%s: %+v", url, opt)
 		}
 	}
-	if opt := cluster(t, "redis+cluster://a"); !opt.ContextTimeoutEnabled || opt.ReadTimeout > 5*time.Second || opt.ClusterStateReloadInterval > time.Second {
+	if opt := cluster(t, "redis+cluster://a"); !opt.ContextTimeoutEnabled || opt.ReadTimeout > 5*time.Second ||
+		opt.ClusterStateReloadInterval > time.Second {
 		t.Errorf("%+v", opt)
 	}
 }
@@ -123,7 +128,12 @@ func TestAClientReachesTheServerThatTookADeadOnesPlace(t *testing.T) {
 		old := servers.MasterOf("{default}:a")
 		servers.Kill(old)
 		servers.AwaitFailover("{default}:a", old)
-		testenv.EventuallyNoError(t, 10*time.Second, func() error { return c.Set(t.Context(), "{default}:a", "c", 0).Err() }, "no way to the new master")
+		testenv.EventuallyNoError(
+			t,
+			10*time.Second,
+			func() error { return c.Set(t.Context(), "{default}:a", "c", 0).Err() },
+			"no way to the new master",
+		)
 	})
 	t.Run("sentinel", func(t *testing.T) {
 		t.Parallel()
@@ -135,7 +145,12 @@ func TestAClientReachesTheServerThatTookADeadOnesPlace(t *testing.T) {
 		old := servers.Master()
 		servers.Kill(old)
 		servers.AwaitFailover(old)
-		testenv.EventuallyNoError(t, 10*time.Second, func() error { return c.Set(t.Context(), "a", "c", 0).Err() }, "no way to the new master")
+		testenv.EventuallyNoError(
+			t,
+			10*time.Second,
+			func() error { return c.Set(t.Context(), "a", "c", 0).Err() },
+			"no way to the new master",
+		)
 	})
 }
 

@@ -8,8 +8,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// lease takes or extends a lease. A key without an expiry, with a later one or of another type, which
-// something else wrote, would keep the lease from every process for good: it gets this lease's expiry.
+// lease takes or extends a lease. A key without an expiry, with a later one or of another type,
+// which something else wrote, would keep the lease from every process for good: it gets this
+// lease's expiry.
 //
 // KEYS[1] the lease
 // ARGV[1] the holder  ARGV[2] its duration in milliseconds
@@ -38,8 +39,8 @@ end
 return 0
 `)
 
-// Lease gives the lease under a key to holder for ttl, or extends it, unless another holder has it. It is
-// lost when Redis loses its data: use it only for work that is safe to do twice.
+// Lease gives the lease under a key to holder for ttl, or extends it, unless another holder has it.
+// It is lost when Redis loses its data: use it only for work that is safe to do twice.
 func Lease(ctx context.Context, c redis.Scripter, key, holder string, ttl time.Duration) (held bool, err error) {
 	n, err := lease.Run(ctx, c, []string{key}, holder, ttl.Milliseconds()).Int()
 	if err != nil {

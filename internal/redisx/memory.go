@@ -25,8 +25,8 @@ func (m MemoryUse) Share() float64 {
 	return float64(m.Used) / float64(m.Limit)
 }
 
-// Memory reads the figures of the server that is nearest to its limit. INFO is asked for one section
-// at a time, since not every Redis takes more.
+// Memory reads the figures of the server that is nearest to its limit. INFO is asked for one
+// section at a time, since not every Redis takes more.
 func Memory(ctx context.Context, c redis.UniversalClient) (fullest MemoryUse, err error) {
 	found := make(chan MemoryUse, 1000) // ForEachMaster asks all of them at once
 	err = ForEachMaster(ctx, c, func(ctx context.Context, server *redis.Client) error {

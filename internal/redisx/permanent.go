@@ -13,11 +13,13 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// ErrUnusable is why a process does not start: Redis answers, and waiting will not change what it says.
+// ErrUnusable is why a process does not start: Redis answers, and waiting will not change what it
+// says.
 var ErrUnusable = errors.New("redis cannot be used (REDIS_URL)")
 
-// permanentErrors are the answers of Redis that stand until somebody changes a setting, and what they mean. Everything else (LOADING, READONLY,
-// MASTERDOWN, CLUSTERDOWN, too many clients, a connection that is refused or times out) passes and is waited for.
+// permanentErrors are the answers of Redis that stand until somebody changes a setting, and what
+// they mean. Everything else (LOADING, READONLY, MASTERDOWN, CLUSTERDOWN, too many clients, a
+// connection that is refused or times out) passes and is waited for.
 var permanentErrors = []struct{ prefix, meaning string }{
 	{"WRONGPASS", "the user or the password is wrong"},
 	{"NOAUTH", "it wants a password, and the URL has none"},
@@ -25,7 +27,10 @@ var permanentErrors = []struct{ prefix, meaning string }{
 	{"ERR AUTH", "it has no password, and the URL names one"},
 	{"ERR Client sent AUTH", "it has no password, and the URL names one"},
 	{"NOPERM", "the user lacks a permission; docs/security.md has the least that is needed"},
-	{"ERR The user executing the script can't run this command", "the user lacks a permission; docs/security.md has the least that is needed"},
+	{
+		"ERR The user executing the script can't run this command",
+		"the user lacks a permission; docs/security.md has the least that is needed",
+	},
 	{"ERR DB index", "there is no database of that number"},
 	{"ERR SELECT is not allowed in cluster mode", "a cluster has only the database 0"},
 	{"MOVED", "it is part of a cluster: use redis+cluster://"},
@@ -36,7 +41,8 @@ var permanentErrors = []struct{ prefix, meaning string }{
 	{"ERR unknown command", "it lacks a command that is needed"},
 }
 
-// Permanent answers what an error of Redis means, where only a change of settings ends it; nil: it may pass.
+// Permanent answers what an error of Redis means, where only a change of settings ends it; nil: it
+// may pass.
 func Permanent(err error) error {
 	if err == nil {
 		return nil
@@ -74,16 +80,22 @@ func transportMeaning(err error) string {
 		return "it refuses the TLS handshake"
 	case strings.Contains(text, "all sentinels specified") && strings.Contains(text, redis.Nil.Error()):
 		return "the sentinels know no master of that name"
-	case strings.Contains(text, "redis: can't parse"), strings.Contains(text, "redis: invalid reply"), strings.Contains(text, "redis: unexpected"):
+	case strings.Contains(text, "redis: can't parse"),
+		strings.Contains(text, "redis: invalid reply"),
+		strings.Contains(text, "redis: unexpected"):
 		return "what answers there is no Redis"
 	}
 	return ""
 }
 
-// speaksTLS reports whether a server that closed a plain connection completes, or answers, a TLS handshake.
+// speaksTLS reports whether a server that closed a plain connection completes, or answers, a TLS
+// handshake.
 func speaksTLS(ctx context.Context, network, addr string) bool {
 	//nolint:gosec // nothing is sent: only whether it speaks TLS is asked
-	d := tls.Dialer{NetDialer: &net.Dialer{Timeout: time.Second}, Config: &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12}}
+	d := tls.Dialer{
+		NetDialer: &net.Dialer{Timeout: time.Second},
+		Config:    &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12},
+	}
 	conn, err := d.DialContext(ctx, network, addr)
 	if err == nil {
 		_ = conn.Close()
@@ -93,8 +105,8 @@ func speaksTLS(ctx context.Context, network, addr string) bool {
 	return errors.As(err, &alert) || strings.Contains(err.Error(), "remote error: tls:")
 }
 
-// speaksPlainly reports whether a server answers a PING without TLS. Redis takes the beginning of a handshake for a command that has
-// not ended, and waits.
+// speaksPlainly reports whether a server answers a PING without TLS. Redis takes the beginning of a
+// handshake for a command that has not ended, and waits.
 func speaksPlainly(ctx context.Context, network, addr string) bool {
 	conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, network, addr)
 	if err != nil {
@@ -126,7 +138,8 @@ func judgeError(ctx context.Context, c redis.UniversalClient, err error) error {
 	case o.TLSConfig != nil && strings.Contains(text, "deadline exceeded") && speaksPlainly(ctx, o.Network, o.Addr),
 		o.TLSConfig != nil && strings.Contains(text, "i/o timeout") && speaksPlainly(ctx, o.Network, o.Addr):
 		return fmt.Errorf("%w: it does not speak TLS: use redis:// in place of rediss://", ErrUnusable)
-	case o.TLSConfig == nil && (strings.Contains(text, "EOF") || strings.Contains(text, "connection reset")) && speaksTLS(ctx, o.Network, o.Addr):
+	case o.TLSConfig == nil && (strings.Contains(text, "EOF") || strings.Contains(text, "connection reset")) &&
+		speaksTLS(ctx, o.Network, o.Addr):
 		return fmt.Errorf("%w: it speaks TLS: use rediss:// in place of redis://", ErrUnusable)
 	}
 	return nil

@@ -81,10 +81,12 @@ func TestWhatOnlyAChangeOfSettingsEndsStopsTheStart(t *testing.T) {
 func TestAUserWithoutInfoIsToldSo(t *testing.T) {
 	t.Parallel()
 	server := testenv.Redis(t)
-	if err := server.Client(t).Do(t.Context(), "acl", "setuser", "noinfo", "on", ">secret", "~*", "&*", "+@all", "-info").Err(); err != nil {
+	if err := server.Client(t).Do(t.Context(), "acl", "setuser", "noinfo", "on", ">secret", "~*", "&*", "+@all",
+		"-info").Err(); err != nil {
 		t.Fatal(err)
 	}
-	if err := refused(t, "redis://noinfo:secret@"+server.Addr); !errors.Is(err, ErrUnusable) || !strings.Contains(err.Error(), "'info'") {
+	if err := refused(t, "redis://noinfo:secret@"+server.Addr); !errors.Is(err, ErrUnusable) ||
+		!strings.Contains(err.Error(), "'info'") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -93,7 +95,8 @@ func TestASingleServersClientOnAClusterIsRefused(t *testing.T) {
 	t.Parallel()
 	cluster := testenv.Cluster(t)
 	addr, _, _ := strings.Cut(strings.TrimPrefix(cluster.URL, "redis+cluster://"), ",")
-	if err := refused(t, "redis://"+addr); !errors.Is(err, ErrUnusable) || !strings.Contains(err.Error(), "redis+cluster://") {
+	if err := refused(t, "redis://"+addr); !errors.Is(err, ErrUnusable) ||
+		!strings.Contains(err.Error(), "redis+cluster://") {
 		t.Errorf("got %v", err)
 	}
 	if err := refused(t, cluster.URL); err != nil {
@@ -181,15 +184,24 @@ func serving(t *testing.T, greet func(net.Conn)) string {
 	return l.Addr().String()
 }
 
-// tlsRedis starts a server whose certificate nobody knows, and answers the address where it speaks TLS.
+// tlsRedis starts a server whose certificate nobody knows, and answers the address where it speaks
+// TLS.
 func tlsRedis(t *testing.T) string {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	cert := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, NotBefore: time.Now().Add(-time.Hour),
-		NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true}
+	cert := &x509.Certificate{
+		SerialNumber: big.NewInt(1),
+		Subject:      pkix.Name{CommonName: "test"},
+		NotBefore:    time.Now().Add(-time.Hour),
+		NotAfter: time.Now().
+			Add(time.Hour),
+		IPAddresses:           []net.IP{net.IPv4(127, 0, 0, 1)},
+		IsCA:                  true,
+		BasicConstraintsValid: true,
+	}
 	der, err := x509.CreateCertificate(rand.Reader, cert, cert, &key.PublicKey, key)
 	if err != nil {
 		t.Fatal(err)
@@ -207,7 +219,18 @@ func tlsRedis(t *testing.T) string {
 	}
 	certFile, keyFile := write("cert.pem", "CERTIFICATE", der), write("key.pem", "EC PRIVATE KEY", private)
 	port := testenv.FreePort(t)
-	testenv.Redis(t, "--tls-port", fmt.Sprint(port), "--tls-cert-file", certFile, "--tls-key-file", keyFile, "--tls-ca-cert-file", certFile,
-		"--tls-auth-clients", "no")
+	testenv.Redis(
+		t,
+		"--tls-port",
+		fmt.Sprint(port),
+		"--tls-cert-file",
+		certFile,
+		"--tls-key-file",
+		keyFile,
+		"--tls-ca-cert-file",
+		certFile,
+		"--tls-auth-clients",
+		"no",
+	)
 	return fmt.Sprintf("127.0.0.1:%d", port)
 }

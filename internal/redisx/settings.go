@@ -13,10 +13,13 @@ import (
 )
 
 // ErrEvicts is why a process refuses to start on a Redis that may throw tasks away.
-var ErrEvicts = errors.New("redis evicts keys when it is full (maxmemory-policy), which destroys tasks: set maxmemory-policy noeviction")
+var ErrEvicts = errors.New(
+	"redis evicts keys when it is full (maxmemory-policy), which destroys tasks: set maxmemory-policy noeviction",
+)
 
-// CheckSettings refuses a Redis that cannot be used as it is set up, or would destroy tasks, and warns about one that forgets them at a
-// restart: nothing is lost by that, but everything has to be sent again. A Redis that does not answer is not judged.
+// CheckSettings refuses a Redis that cannot be used as it is set up, or would destroy tasks, and
+// warns about one that forgets them at a restart: nothing is lost by that, but everything has to be
+// sent again. A Redis that does not answer is not judged.
 func CheckSettings(ctx context.Context, c redis.UniversalClient, log *slog.Logger, channels ...string) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
@@ -36,10 +39,20 @@ func CheckSettings(ctx context.Context, c redis.UniversalClient, log *slog.Logge
 		log.WarnContext(ctx, "redis does not answer; jobs are accepted and wait in the ledger", "err", useErr)
 		return nil
 	case err != nil:
-		log.WarnContext(ctx, "redis does not say how it is set up; whether it would evict tasks is not known", "err", err)
+		log.WarnContext(
+			ctx,
+			"redis does not say how it is set up; whether it would evict tasks is not known",
+			"err",
+			err,
+		)
 		return nil
 	case useErr != nil: // full, loading, a replica
-		log.WarnContext(ctx, "redis does not take commands now; jobs are accepted and wait in the ledger", "err", useErr)
+		log.WarnContext(
+			ctx,
+			"redis does not take commands now; jobs are accepted and wait in the ledger",
+			"err",
+			useErr,
+		)
 	}
 	return checkMemory(ctx, m, log)
 }
@@ -49,18 +62,29 @@ func checkMemory(ctx context.Context, m MemoryUse, log *slog.Logger) error {
 		if m.Limit > 0 {
 			return fmt.Errorf("%w (it is %s)", ErrEvicts, m.policy)
 		}
-		log.WarnContext(ctx, "redis would evict tasks if it had a memory limit: set maxmemory-policy noeviction", "policy", m.policy)
+		log.WarnContext(
+			ctx,
+			"redis would evict tasks if it had a memory limit: set maxmemory-policy noeviction",
+			"policy",
+			m.policy,
+		)
 	}
 	if !m.aof {
-		log.WarnContext(ctx, "redis keeps no append-only file: after its restart every waiting job is sent again from the ledger")
+		log.WarnContext(
+			ctx,
+			"redis keeps no append-only file: after its restart every waiting job is sent again from the ledger",
+		)
 	}
 	return nil
 }
 
-// checkUse runs each command that Waybill and asynq need once, on keys of its own that it removes. All that the user may not do are
-// named at once.
+// checkUse runs each command that Waybill and asynq need once, on keys of its own that it removes.
+// All that the user may not do are named at once.
 func checkUse(ctx context.Context, c redis.UniversalClient, channels []string) error {
-	if err := ForEachMaster(ctx, c, func(ctx context.Context, server *redis.Client) error { return server.Ping(ctx).Err() }); err != nil {
+	if err := ForEachMaster(ctx, c, func(ctx context.Context,
+		server *redis.Client) error {
+		return server.Ping(ctx).Err()
+	}); err != nil {
 		return fmt.Errorf("ping redis: %w", err)
 	}
 	p := c.Pipeline()
@@ -96,11 +120,13 @@ func checkChannels(ctx context.Context, c redis.UniversalClient, channels []stri
 	return err
 }
 
-// needs lists the commands that are sent, and those that scripts call, in an order in which none fails. Those that are written lie in one slot.
+// needs lists the commands that are sent, and those that scripts call, in an order in which none
+// fails. Those that are written lie in one slot.
 func needs(ctx context.Context, p redis.Pipeliner, channels []string) {
 	own := "{probe-" + rand.Text() + "}:" // other processes may start at the same moment
 	probe := "waybill:" + own
-	value, list, set, zset, hash, asynqKey := probe+"value", probe+"list", probe+"set", probe+"zset", probe+"hash", "asynq:"+own+"value"
+	value, list, set, zset, hash, asynqKey := probe+"value", probe+"list", probe+"set", probe+"zset", probe+"hash",
+		"asynq:"+own+"value"
 	p.SetEx(ctx, asynqKey, 1, time.Minute)
 	p.Del(ctx, asynqKey)
 	p.Set(ctx, value, 1, time.Minute)

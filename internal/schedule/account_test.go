@@ -12,8 +12,8 @@ import (
 	"github.com/waybill/waybill/store"
 )
 
-// account holds the ledger to the promise: each schedule has exactly one row and one job for every planned time until where it stands, and
-// none was early. It answers all ticks.
+// account holds the ledger to the promise: each schedule has exactly one row and one job for every
+// planned time until where it stands, and none was early. It answers all ticks.
 func account(t *testing.T, s *store.Store, schedules []*job.Schedule) []job.Tick {
 	t.Helper()
 	var all []job.Tick
@@ -75,18 +75,21 @@ func everyJob(t *testing.T, s *store.Store) (all []*job.Job) {
 	}
 }
 
-// Three schedulers decide the same schedules, and one of them is torn out of its transaction again and again. `make schedules-soak` does
-// the same with processes and kill -9.
+// Three schedulers decide the same schedules, and one of them is torn out of its transaction again
+// and again. `make schedules-soak` does the same with processes and kill -9.
 func TestSeveralSchedulersDecideEachTickOnceWhoeverDies(t *testing.T) {
 	t.Parallel()
 	url := testenv.Postgres(t)
 	benches := []*bench{newBench(t, url), newBench(t, url), newBench(t, url)}
 	var made []*job.Schedule
 	for i := range 60 {
-		made = append(made, benches[0].create(every(time.Duration(1+i%3)*time.Second), missed(job.MissedAll), func(s *job.Schedule) {
-			s.Name = job.NewID().String()
-			s.StartAt = time.Now().Add(time.Duration(i%3) * time.Second).Truncate(time.Second)
-		}))
+		made = append(
+			made,
+			benches[0].create(every(time.Duration(1+i%3)*time.Second), missed(job.MissedAll), func(s *job.Schedule) {
+				s.Name = job.NewID().String()
+				s.StartAt = time.Now().Add(time.Duration(i%3) * time.Second).Truncate(time.Second)
+			}),
+		)
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	var wg sync.WaitGroup

@@ -28,29 +28,35 @@ type Backfilled struct {
 // maxBackfillBytes bounds what the payloads of one backfill take: it is one transaction.
 const maxBackfillBytes = 32 << 20
 
-// Backfill makes the jobs of planned times that have none, oldest first, one every b.Spacing so that they don't all run at once. Times
-// that are still to be decided, or wait for earlier jobs, are left to Run. Repeating it makes nothing twice.
+// Backfill makes the jobs of planned times that have none, oldest first, one every b.Spacing so
+// that they don't all run at once. Times that are still to be decided, or wait for earlier jobs,
+// are left to Run. Repeating it makes nothing twice.
 func (s *Service) Backfill(ctx context.Context, id job.ID, b Backfill) (*Backfilled, error) {
 	have, err := s.present(ctx, id, b) // what gets a job after this, the ledger lets nobody make again
 	if err != nil {
 		return nil, err
 	}
 	var done *Backfilled
-	out, err := s.commit(s.deps.Ledger.ChangeSchedule(ctx, id, func(now time.Time, due *job.DueSchedule) (job.ScheduleDecision, error) {
-		d, err := s.byHand(now, due)
-		if err != nil {
-			return job.ScheduleDecision{}, err
-		}
-		times, err := d.past(b)
-		if err != nil {
-			return job.ScheduleDecision{}, err
-		}
-		done = d.backfill(times, have, b)
-		if len(due.Job.Payload)*done.Made > maxBackfillBytes {
-			return job.ScheduleDecision{}, job.Invalid("/to", fmt.Sprintf("makes %d jobs, too much for one backfill: choose a shorter range", done.Made))
-		}
-		return d.ScheduleDecision, nil
-	}))
+	out, err := s.commit(
+		s.deps.Ledger.ChangeSchedule(ctx, id, func(now time.Time, due *job.DueSchedule) (job.ScheduleDecision, error) {
+			d, err := s.byHand(now, due)
+			if err != nil {
+				return job.ScheduleDecision{}, err
+			}
+			times, err := d.past(b)
+			if err != nil {
+				return job.ScheduleDecision{}, err
+			}
+			done = d.backfill(times, have, b)
+			if len(due.Job.Payload)*done.Made > maxBackfillBytes {
+				return job.ScheduleDecision{}, job.Invalid(
+					"/to",
+					fmt.Sprintf("makes %d jobs, too much for one backfill: choose a shorter range", done.Made),
+				)
+			}
+			return d.ScheduleDecision, nil
+		}),
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -72,7 +78,10 @@ func (d *decision) past(b Backfill) ([]time.Time, error) {
 	var times []time.Time
 	for p := d.timing.next(b.From.Add(-time.Nanosecond)); !p.IsZero() && p.Before(to); p = d.timing.next(p) {
 		if len(times) == job.MaxBackfill {
-			return nil, job.Invalid("/to", fmt.Sprintf("leaves more than %d planned times: choose a shorter range", job.MaxBackfill))
+			return nil, job.Invalid(
+				"/to",
+				fmt.Sprintf("leaves more than %d planned times: choose a shorter range", job.MaxBackfill),
+			)
 		}
 		times = append(times, p)
 	}
@@ -114,7 +123,10 @@ func (d *decision) backfill(times []time.Time, have map[int64]bool, b Backfill) 
 		if !b.DryRun {
 			sub := renderTemplate(&d.Schedule, d.timing.loc, planned)
 			sub.RunAt = runAt
-			d.Ticks = append(d.Ticks, job.PlannedTick{PlannedAt: planned, Outcome: job.Backfilled, Job: sub, Redo: true})
+			d.Ticks = append(
+				d.Ticks,
+				job.PlannedTick{PlannedAt: planned, Outcome: job.Backfilled, Job: sub, Redo: true},
+			)
 		}
 	}
 	return out

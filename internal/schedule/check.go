@@ -8,7 +8,8 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// check reads the timing and holds the schedule to what is allowed; its error is a job.Error that names every mistake it finds.
+// check reads the timing and holds the schedule to what is allowed; its error is a job.Error that
+// names every mistake it finds.
 func (s *Service) check(sch *job.Schedule) (*timing, error) {
 	t, wrong := s.readTiming(sch)
 	return t, invalid(append(wrong, s.checkJob(sch, t)...))
@@ -45,7 +46,8 @@ func invalid(wrong []job.FieldError) error {
 	return &job.Error{Code: job.CodeInvalid, Message: "the schedule has wrong values", Fields: wrong}
 }
 
-// checkPace refuses planned times that follow each other too closely, for the deployment or for the jitter.
+// checkPace refuses planned times that follow each other too closely, for the deployment or for the
+// jitter.
 func (s *Service) checkPace(sch *job.Schedule, t *timing) (wrong []job.FieldError) {
 	gap := t.shortest(max(s.cfg.MinInterval, sch.Jitter))
 	if gap < s.cfg.MinInterval {
@@ -53,15 +55,28 @@ func (s *Service) checkPace(sch *job.Schedule, t *timing) (wrong []job.FieldErro
 		if sch.Cron != "" {
 			field = "/cron"
 		}
-		wrong = append(wrong, job.FieldError{Pointer: field, Detail: fmt.Sprintf("names times %v apart: this deployment wants %v or more", gap, s.cfg.MinInterval)})
+		wrong = append(
+			wrong,
+			job.FieldError{
+				Pointer: field,
+				Detail:  fmt.Sprintf("names times %v apart: this deployment wants %v or more", gap, s.cfg.MinInterval),
+			},
+		)
 	}
 	if sch.Jitter < 0 || sch.Jitter > job.MaxJitter || sch.Jitter > gap {
-		wrong = append(wrong, job.FieldError{Pointer: "/jitter", Detail: "must be from 0s to 24h, and no longer than the time between two jobs"})
+		wrong = append(
+			wrong,
+			job.FieldError{
+				Pointer: "/jitter",
+				Detail:  "must be from 0s to 24h, and no longer than the time between two jobs",
+			},
+		)
 	}
 	return wrong
 }
 
-// checkJob asks whether the template makes a job that could be run, with the longest texts that the placeholders can become.
+// checkJob asks whether the template makes a job that could be run, with the longest texts that the
+// placeholders can become.
 func (s *Service) checkJob(sch *job.Schedule, t *timing) (wrong []job.FieldError) {
 	at := func(pointer, detail string) {
 		wrong = append(wrong, job.FieldError{Pointer: "/job" + pointer, Detail: detail})

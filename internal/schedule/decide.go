@@ -9,9 +9,11 @@ import (
 )
 
 const (
-	// onTime is how late a planned time may be decided and still count as on time. Restarting the only worker takes less.
+	// onTime is how late a planned time may be decided and still count as on time. Restarting the
+	// only worker takes less.
 	onTime = 10 * time.Second
-	// maxTicks bounds the planned times of one schedule in one transaction; the rest follow in the next one.
+	// maxTicks bounds the planned times of one schedule in one transaction; the rest follow in the
+	// next one.
 	maxTicks = 500
 )
 
@@ -21,7 +23,8 @@ type budget struct {
 	rooms        map[job.ID]int // how many more jobs each owner may have; no entry: as many as there is room for
 }
 
-// fullBudget is what one commit takes: a second's work of a busy deployment, and no more memory than a batch of jobs.
+// fullBudget is what one commit takes: a second's work of a busy deployment, and no more memory
+// than a batch of jobs.
 func fullBudget() *budget { return &budget{ticks: 2000, bytes: 16 << 20} }
 
 func (b *budget) spent() bool { return b.ticks <= 0 || b.bytes <= 0 }
@@ -51,11 +54,18 @@ type decision struct {
 }
 
 func newDecision(due *job.DueSchedule, t *timing, now time.Time, left *budget) *decision {
-	return &decision{ScheduleDecision: job.ScheduleDecision{Schedule: due.Schedule}, timing: t, now: now, open: due.Open, left: left, ownerDisabled: due.OwnerDisabled}
+	return &decision{
+		ScheduleDecision: job.ScheduleDecision{Schedule: due.Schedule},
+		timing:           t,
+		now:              now,
+		open:             due.Open,
+		left:             left,
+		ownerDisabled:    due.OwnerDisabled,
+	}
 }
 
-// decide gives a buffered time its job, if nothing stands in its way, and then says of each due time what becomes of it. The next time
-// follows from the schedule, never from now.
+// decide gives a buffered time its job, if nothing stands in its way, and then says of each due
+// time what becomes of it. The next time follows from the schedule, never from now.
 func (d *decision) decide() job.ScheduleDecision {
 	d.release()
 	s := &d.Schedule
@@ -71,11 +81,13 @@ func (d *decision) decide() job.ScheduleDecision {
 // keepOpen notes from where on the schedule's open jobs are found.
 func (d *decision) keepOpen() {
 	if len(d.open) > 0 {
-		d.Schedule.OpenFrom = slices.MinFunc(d.open, func(a, b job.ID) int { return bytes.Compare(a[:], b[:]) }) // ids of several processes
+		// Ids of several processes.
+		d.Schedule.OpenFrom = slices.MinFunc(d.open, func(a, b job.ID) int { return bytes.Compare(a[:], b[:]) })
 	}
 }
 
-// decideTick says whether planned is on time, is made up for, or was missed; following is the planned time after it.
+// decideTick says whether planned is on time, is made up for, or was missed; following is the
+// planned time after it.
 func (d *decision) decideTick(planned, following time.Time) job.Outcome {
 	s := &d.Schedule
 	late := func(t time.Time) bool { return d.now.Sub(t) > onTime }
@@ -92,7 +104,8 @@ func (d *decision) decideTick(planned, following time.Time) job.Outcome {
 	return job.Missed
 }
 
-// tick writes planned down; what shall have a job gets it as far as its owner's quota and earlier jobs allow.
+// tick writes planned down; what shall have a job gets it as far as its owner's quota and earlier
+// jobs allow.
 func (d *decision) tick(planned time.Time, outcome job.Outcome) {
 	if d.left.full(d.Schedule.OwnerID) {
 		outcome = job.Missed
@@ -120,7 +133,10 @@ func (d *decision) tick(planned time.Time, outcome job.Outcome) {
 
 func (d *decision) run(planned time.Time, outcome job.Outcome) {
 	sub := renderTemplate(&d.Schedule, d.timing.loc, planned)
-	d.Ticks = append(d.Ticks, job.PlannedTick{PlannedAt: planned, Outcome: outcome, Job: sub, Redo: outcome == job.Buffered})
+	d.Ticks = append(
+		d.Ticks,
+		job.PlannedTick{PlannedAt: planned, Outcome: outcome, Job: sub, Redo: outcome == job.Buffered},
+	)
 	d.left.spend(sub)
 	if d.Schedule.Overlap != job.OverlapAllow {
 		d.open = append(d.open, sub.ID)
@@ -158,7 +174,8 @@ func (d *decision) pause(by, reason string) {
 	s.NextAt, s.PausedAt, s.PausedBy, s.PauseReason = time.Time{}, d.now, by, reason
 }
 
-// invalidTemplate pauses a schedule whose job could not be run, after saying of each due time that it was missed.
+// invalidTemplate pauses a schedule whose job could not be run, after saying of each due time that
+// it was missed.
 func (d *decision) invalidTemplate(reason string) job.ScheduleDecision {
 	d.unbuffer()
 	for n := 0; n < maxTicks && d.due() && !d.left.spent(); n++ {

@@ -10,8 +10,8 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// Whenever processes are there or not, whatever the policies, however much one transaction takes: one row for each planned time, in order,
-// none early, and only what the policies allow.
+// Whenever processes are there or not, whatever the policies, however much one transaction takes:
+// one row for each planned time, in order, none early, and only what the policies allow.
 func TestEveryPlannedTimeGetsOneRowWhateverHappens(t *testing.T) {
 	t.Parallel()
 	created := at(t, "2026-03-28T22:00:00Z")
@@ -28,7 +28,11 @@ func TestEveryPlannedTimeGetsOneRowWhateverHappens(t *testing.T) {
 		s.NextAt = read.next(created)
 		want, now, open := s.NextAt, created, []job.ID(nil)
 		for range 12 {
-			now = now.Add(time.Duration(rapid.SampledFrom([]int{0, 1, 5, 9, 11, 60, 3000, 90_000}).Draw(t, "seconds")) * time.Second)
+			now = now.Add(
+				time.Duration(
+					rapid.SampledFrom([]int{0, 1, 5, 9, 11, 60, 3000, 90_000}).Draw(t, "seconds"),
+				) * time.Second,
+			)
 			if rapid.Bool().Draw(t, "finished") {
 				open = nil
 			}
@@ -68,8 +72,9 @@ func TestEveryPlannedTimeGetsOneRowWhateverHappens(t *testing.T) {
 func holdToPolicies(t *rapid.T, s *job.Schedule, tick job.PlannedTick, next, now time.Time, full bool) {
 	late := now.Sub(tick.PlannedAt)
 	legal := map[job.Outcome]bool{
-		job.Fired:          late <= onTime,
-		job.CaughtUp:       late > onTime && late <= s.MissedWindow && (s.Missed == job.MissedAll || s.Missed == job.MissedLatest && now.Sub(next) <= onTime),
+		job.Fired: late <= onTime,
+		job.CaughtUp: late > onTime && late <= s.MissedWindow &&
+			(s.Missed == job.MissedAll || s.Missed == job.MissedLatest && now.Sub(next) <= onTime),
 		job.Missed:         late > onTime || full,
 		job.SkippedOverlap: s.Overlap == job.OverlapSkip || s.Overlap == job.OverlapBuffer,
 		job.Buffered:       s.Overlap == job.OverlapBuffer,
@@ -102,10 +107,14 @@ func TestJitterIsTheSameForEverybodyAndStaysBelowItsLimit(t *testing.T) {
 func TestPlaceholdersBecomeThePlannedTime(t *testing.T) {
 	t.Parallel()
 	s := spec(func(s *job.Schedule) {
-		s.Job.Payload = []byte(`{"url": "https://example.com/?at={{planned_at}}",  "day":"{{planned_date}}", "other": "{{name}}"}`)
+		s.Job.Payload = []byte(
+			`{"url": "https://example.com/?at={{planned_at}}",  "day":"{{planned_date}}", "other": "{{name}}"}`,
+		)
 	})
 	got := renderTemplate(&s, Zone("Australia/Lord_Howe"), at(t, "2026-03-31T14:00:00Z"))
-	if want := `{"url": "https://example.com/?at=2026-03-31T14:00:00Z",  "day":"2026-04-01", "other": "{{name}}"}`; string(got.Payload) != want {
+	if want := `{"url": "https://example.com/?at=2026-03-31T14:00:00Z",  "day":"2026-04-01", "other": "{{name}}"}`; string(
+		got.Payload,
+	) != want {
 		t.Errorf("%s", got.Payload)
 	}
 	if got.Labels[job.ScheduleLabel] != s.Name || s.Job.Labels[job.ScheduleLabel] != "" {

@@ -8,7 +8,8 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// typeCheck says whether a job made from a template could be run here: nil, or what is wrong with it.
+// typeCheck says whether a job made from a template could be run here: nil, or what is wrong with
+// it.
 type typeCheck func(s job.Submission) error
 
 // plan is what a process knows of one revision of a schedule.
@@ -18,7 +19,8 @@ type plan struct {
 	misfit   error // why its job cannot be run
 }
 
-// planner decides on schedules. It remembers how it read each: reading a zone and checking a payload cost more than a decision.
+// planner decides on schedules. It remembers how it read each: reading a zone and checking a
+// payload cost more than a decision.
 type planner struct {
 	fits  typeCheck
 	mu    sync.Mutex
@@ -71,8 +73,8 @@ func (p *planner) decide(due *job.DueSchedule, now time.Time, left *budget) job.
 	return d.decide()
 }
 
-// ownerDisabled is why a schedule is paused whose owner was disabled. It stays so when he is enabled again: whoever does
-// that resumes what shall go on, and nothing starts by surprise.
+// ownerDisabled is why a schedule is paused whose owner was disabled. It stays so when he is
+// enabled again: whoever does that resumes what shall go on, and nothing starts by surprise.
 const ownerDisabled = "the account of its owner is disabled"
 
 func errOwnerDisabled() error {

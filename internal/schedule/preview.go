@@ -8,8 +8,9 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// Preview answers the next n planned times after the given time, or after now where that is zero: fewer where the schedule ends. The
-// schedule need not have been created; only its timing is looked at.
+// Preview answers the next n planned times after the given time, or after now where that is zero:
+// fewer where the schedule ends. The schedule need not have been created; only its timing is looked
+// at.
 func (s *Service) Preview(ctx context.Context, sch *job.Schedule, after time.Time, n int) ([]time.Time, error) {
 	created := sch.CreatedAt
 	if after.IsZero() || created.IsZero() {

@@ -12,13 +12,15 @@ import (
 
 const (
 	recountEvery = 5 * time.Second // how long a count holds that is near the limit
-	uncounted    = 1000            // jobs that an owner's schedules may make before this process counts for the first time
-	maxOwners    = 10_000          // whose jobs are estimated at once
+	// Jobs that an owner's schedules may make before this process counts for the first time.
+	uncounted = 1000
+	maxOwners = 10_000 // whose jobs are estimated at once
 )
 
-// quota bounds the jobs that an owner may have open, so that a schedule whose jobs nobody runs does not fill the ledger. Counting costs more than
-// deciding, so each process estimates: it counts only who may be near the limit, and never within a transaction. What other processes made
-// since the last count may pass the limit by as much.
+// quota bounds the jobs that an owner may have open, so that a schedule whose jobs nobody runs does
+// not fill the ledger. Counting costs more than deciding, so each process estimates: it counts only
+// who may be near the limit, and never within a transaction. What other processes made since the
+// last count may pass the limit by as much.
 type quota struct {
 	max  int // 0: no limit
 	jobs ledger
@@ -40,8 +42,9 @@ func newQuota(max int, jobs ledger, log *slog.Logger) *quota {
 	return &quota{max: max, jobs: jobs, now: time.Now, log: log, owners: map[job.ID]*usage{}, asked: map[job.ID]bool{}}
 }
 
-// admit lets a transaction decide for owner, and notes in left how many jobs there is room for. It answers false where that is not known:
-// leave the owner's schedules alone, call count, and come again.
+// admit lets a transaction decide for owner, and notes in left how many jobs there is room for. It
+// answers false where that is not known: leave the owner's schedules alone, call count, and come
+// again.
 func (q *quota) admit(owner job.ID, left *budget) bool {
 	if _, known := left.rooms[owner]; known || q.max == 0 {
 		return true
@@ -52,7 +55,8 @@ func (q *quota) admit(owner job.ID, left *budget) bool {
 	if u == nil {
 		u = &usage{} // it is kept as soon as a job is made
 	}
-	if trusted := min(q.max/2, uncounted); u.open > trusted && u.counted.IsZero() || u.open > q.max/2 && q.now().Sub(u.counted) >= recountEvery {
+	if trusted := min(q.max/2, uncounted); u.open > trusted && u.counted.IsZero() ||
+		u.open > q.max/2 && q.now().Sub(u.counted) >= recountEvery {
 		q.asked[owner] = true
 		return false
 	}
@@ -104,7 +108,14 @@ func (q *quota) countOne(ctx context.Context, owner job.ID) error {
 // report is once for all the times that are missed.
 func (q *quota) report(ctx context.Context, owner job.ID, full bool) {
 	if full {
-		q.log.WarnContext(ctx, "a user has too many open jobs, planned times of his schedules are missed", "owner_id", owner, "limit", q.max)
+		q.log.WarnContext(
+			ctx,
+			"a user has too many open jobs, planned times of his schedules are missed",
+			"owner_id",
+			owner,
+			"limit",
+			q.max,
+		)
 		return
 	}
 	q.log.InfoContext(ctx, "the user's schedules make jobs again", "owner_id", owner)

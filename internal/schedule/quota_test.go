@@ -33,7 +33,8 @@ func TestPlannedTimesMakeNoJobsBeyondTheirOwnersQuota(t *testing.T) {
 		plan := func(from, to int) { // from minute to minute
 			t.Helper()
 			if _, err := b.Change(t.Context(), s.ID, func(s *job.Schedule) error {
-				s.StartAt, s.EndAt = begin.Add(time.Duration(from)*time.Minute), begin.Add(time.Duration(to)*time.Minute)
+				s.StartAt, s.EndAt = begin.Add(time.Duration(from)*time.Minute),
+					begin.Add(time.Duration(to)*time.Minute)
 				return nil
 			}); err != nil {
 				t.Fatal(err)

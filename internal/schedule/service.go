@@ -10,19 +10,29 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// ledger is where schedules and their ticks are written down. Each judge is called within a transaction that holds the schedule's lock.
+// ledger is where schedules and their ticks are written down. Each judge is called within a
+// transaction that holds the schedule's lock.
 type ledger interface {
 	Now(ctx context.Context) (time.Time, error)
 	CreateSchedule(ctx context.Context, s *job.Schedule) error
-	ChangeSchedule(ctx context.Context, id job.ID, judge func(now time.Time, due *job.DueSchedule) (job.ScheduleDecision, error)) (*job.Decided, error)
-	DecideSchedules(ctx context.Context, limit int, judge func(now time.Time, due *job.DueSchedule) (job.ScheduleDecision, bool)) (*job.Decided, error)
+	ChangeSchedule(
+		ctx context.Context,
+		id job.ID,
+		judge func(now time.Time, due *job.DueSchedule) (job.ScheduleDecision, error),
+	) (*job.Decided, error)
+	DecideSchedules(
+		ctx context.Context,
+		limit int,
+		judge func(now time.Time, due *job.DueSchedule) (job.ScheduleDecision, bool),
+	) (*job.Decided, error)
 	ScheduleAgenda(ctx context.Context) (next time.Time, buffered bool, now time.Time, err error)
 	Ticks(ctx context.Context, f job.TickFilter) ([]job.Tick, error)
 	// OpenJobs counts an owner's jobs that are not finished, but not beyond limit.
 	OpenJobs(ctx context.Context, owner job.ID, limit int) (int, error)
 }
 
-// dispatcher takes recorded jobs to the workers, and canceled ones back. None of its methods blocks or fails.
+// dispatcher takes recorded jobs to the workers, and canceled ones back. None of its methods blocks
+// or fails.
 type dispatcher interface {
 	Send(p ...job.Message)
 	Withdraw(p job.Message)
@@ -42,7 +52,7 @@ type Config struct {
 
 // Deps are what a Service works with; all are needed but Observer.
 type Deps struct {
-	Ledger  ledger
+	Ledger     ledger
 	Dispatcher dispatcher
 	// Fits says whether a job made from a template could be run: nil, or what is wrong with it.
 	Fits     func(s job.Submission) error
@@ -67,15 +77,21 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		deps.Observer = noObserver{}
 	}
 	cfg.MinInterval = max(cfg.MinInterval, time.Second)
-	return &Service{cfg: cfg, deps: deps, plan: newPlanner(deps.Fits), quota: newQuota(cfg.MaxOpen, deps.Ledger, deps.Log)}, nil
+	return &Service{
+		cfg:   cfg,
+		deps:  deps,
+		plan:  newPlanner(deps.Fits),
+		quota: newQuota(cfg.MaxOpen, deps.Ledger, deps.Log),
+	}, nil
 }
 
 type noObserver struct{}
 
 func (noObserver) Decided(*job.Decided) {}
 
-// Create checks a schedule and writes it down; what the ledger decides (id, times, revision) is filled in. Its first planned time lies
-// after now. Errors: job.CodeInvalid with the pointers, job.CodeConflict where its owner has one of that name.
+// Create checks a schedule and writes it down; what the ledger decides (id, times, revision) is
+// filled in. Its first planned time lies after now. Errors: job.CodeInvalid with the pointers,
+// job.CodeConflict where its owner has one of that name.
 func (s *Service) Create(ctx context.Context, sch job.Schedule) (*job.Schedule, error) {
 	now, err := s.deps.Ledger.Now(ctx)
 	if err != nil {
@@ -95,8 +111,8 @@ func (s *Service) Create(ctx context.Context, sch job.Schedule) (*job.Schedule, 
 	return &sch, nil
 }
 
-// Change lets alter change what people may set, under the schedule's lock, and plans anew from now on. What was due before is decided by
-// the old rules.
+// Change lets alter change what people may set, under the schedule's lock, and plans anew from now
+// on. What was due before is decided by the old rules.
 func (s *Service) Change(ctx context.Context, id job.ID, alter func(*job.Schedule) error) (*job.Schedule, error) {
 	return s.change(ctx, id, func(d *decision) error {
 		sch, before := &d.Schedule, d.Schedule.Overlap
@@ -117,10 +133,12 @@ func (s *Service) Change(ctx context.Context, id job.ID, alter func(*job.Schedul
 	})
 }
 
-// idLead is how much older than its schedule a job's id may seem: it comes from another process, and the ledger's clock may have stepped.
+// idLead is how much older than its schedule a job's id may seem: it comes from another process,
+// and the ledger's clock may have stepped.
 const idLead = time.Hour
 
-// Pause stops planning from now on. A planned time that waits for earlier jobs is passed over. Pausing again changes the reason.
+// Pause stops planning from now on. A planned time that waits for earlier jobs is passed over.
+// Pausing again changes the reason.
 func (s *Service) Pause(ctx context.Context, id job.ID, by, reason string) (*job.Schedule, error) {
 	return s.change(ctx, id, func(d *decision) error {
 		d.pause(by, reason)
@@ -128,8 +146,9 @@ func (s *Service) Pause(ctx context.Context, id job.ID, by, reason string) (*job
 	})
 }
 
-// Resume plans from now on; what lay in the pause was never planned. It answers job.CodeInvalid where the schedule's job could not be
-// run, job.CodeConflict where its owner is disabled, and changes nothing about a schedule that is not paused.
+// Resume plans from now on; what lay in the pause was never planned. It answers job.CodeInvalid
+// where the schedule's job could not be run, job.CodeConflict where its owner is disabled, and
+// changes nothing about a schedule that is not paused.
 func (s *Service) Resume(ctx context.Context, id job.ID) (*job.Schedule, error) {
 	return s.change(ctx, id, func(d *decision) error {
 		sch := &d.Schedule
@@ -157,22 +176,25 @@ func (s *Service) Delete(ctx context.Context, id job.ID) (*job.Schedule, error) 
 	})
 }
 
-// Trigger makes a job now, whatever the overlap policy says, paused or not. A key names the request (empty: none): where the schedule was
-// triggered with it before, that tick is answered again, replayed, and nothing is made.
+// Trigger makes a job now, whatever the overlap policy says, paused or not. A key names the request
+// (empty: none): where the schedule was triggered with it before, that tick is answered again,
+// replayed, and nothing is made.
 func (s *Service) Trigger(ctx context.Context, id job.ID, key string) (tick *job.Tick, replayed bool, err error) {
 	if tick, err = s.triggered(ctx, id, key); tick != nil || err != nil {
 		return tick, true, err
 	}
-	out, err := s.commit(s.deps.Ledger.ChangeSchedule(ctx, id, func(now time.Time, due *job.DueSchedule) (job.ScheduleDecision, error) {
-		d, err := s.byHand(now, due)
-		if err != nil {
-			return job.ScheduleDecision{}, err
-		}
-		d.run(betweenSeconds(now), job.Triggered)
-		d.Ticks[0].Key = key
-		d.keepOpen()
-		return d.ScheduleDecision, nil
-	}))
+	out, err := s.commit(
+		s.deps.Ledger.ChangeSchedule(ctx, id, func(now time.Time, due *job.DueSchedule) (job.ScheduleDecision, error) {
+			d, err := s.byHand(now, due)
+			if err != nil {
+				return job.ScheduleDecision{}, err
+			}
+			d.run(betweenSeconds(now), job.Triggered)
+			d.Ticks[0].Key = key
+			d.keepOpen()
+			return d.ScheduleDecision, nil
+		}),
+	)
 	if err != nil {
 		return nil, false, err
 	}
@@ -197,7 +219,8 @@ func (s *Service) triggered(ctx context.Context, id job.ID, key string) (*job.Ti
 	return &ticks[0], nil
 }
 
-// betweenSeconds is now, or right after it: planned times are whole seconds, and this is none of them.
+// betweenSeconds is now, or right after it: planned times are whole seconds, and this is none of
+// them.
 func betweenSeconds(now time.Time) time.Time {
 	now = now.Truncate(time.Microsecond)
 	if now.Equal(now.Truncate(time.Second)) {
@@ -206,14 +229,19 @@ func betweenSeconds(now time.Time) time.Time {
 	return now
 }
 
-// byHand begins a decision that somebody asked for: one that cannot be carried out is an error, not a pause.
+// byHand begins a decision that somebody asked for: one that cannot be carried out is an error, not
+// a pause.
 func (s *Service) byHand(now time.Time, due *job.DueSchedule) (*decision, error) {
 	if due.OwnerDisabled {
 		return nil, errOwnerDisabled()
 	}
 	known := s.plan.plan(&due.Schedule)
 	if known.timing == nil {
-		return nil, &job.Error{Code: job.CodeConflict, Message: "this process cannot read the schedule", Err: known.misfit}
+		return nil, &job.Error{
+			Code:    job.CodeConflict,
+			Message: "this process cannot read the schedule",
+			Err:     known.misfit,
+		}
 	}
 	if wrong := s.checkJob(&due.Schedule, known.timing); len(wrong) > 0 {
 		return nil, &job.Error{Code: job.CodeInvalid, Message: "the schedule's job could not be run", Fields: wrong}
@@ -223,31 +251,43 @@ func (s *Service) byHand(now time.Time, due *job.DueSchedule) (*decision, error)
 
 var errUncounted = errors.New("the owner's open jobs must be counted first")
 
-// change decides what is due, as far as one transaction goes, and again until nothing is; then it lets apply change the rest.
+// change decides what is due, as far as one transaction goes, and again until nothing is; then it
+// lets apply change the rest.
 func (s *Service) change(ctx context.Context, id job.ID, apply func(*decision) error) (*job.Schedule, error) {
 	for {
 		if err := s.quota.count(ctx); err != nil {
 			return nil, err
 		}
 		done := false
-		out, err := s.commit(s.deps.Ledger.ChangeSchedule(ctx, id, func(now time.Time, due *job.DueSchedule) (job.ScheduleDecision, error) {
-			left := fullBudget()
-			if !s.quota.admit(due.OwnerID, left) {
-				return job.ScheduleDecision{}, errUncounted
-			}
-			decided := s.plan.decide(due, now, left)
-			d := &decision{ScheduleDecision: decided, now: now, left: fullBudget(), ownerDisabled: due.OwnerDisabled}
-			if done = !d.due(); !done {
-				return decided, nil
-			}
-			d.Settings = true
-			if err := apply(d); err != nil {
-				return job.ScheduleDecision{}, err
-			}
-			d.Schedule.Revision++
-			d.Schedule.UpdatedAt = now
-			return d.ScheduleDecision, nil
-		}))
+		out, err := s.commit(
+			s.deps.Ledger.ChangeSchedule(
+				ctx,
+				id,
+				func(now time.Time, due *job.DueSchedule) (job.ScheduleDecision, error) {
+					left := fullBudget()
+					if !s.quota.admit(due.OwnerID, left) {
+						return job.ScheduleDecision{}, errUncounted
+					}
+					decided := s.plan.decide(due, now, left)
+					d := &decision{
+						ScheduleDecision: decided,
+						now:              now,
+						left:             fullBudget(),
+						ownerDisabled:    due.OwnerDisabled,
+					}
+					if done = !d.due(); !done {
+						return decided, nil
+					}
+					d.Settings = true
+					if err := apply(d); err != nil {
+						return job.ScheduleDecision{}, err
+					}
+					d.Schedule.Revision++
+					d.Schedule.UpdatedAt = now
+					return d.ScheduleDecision, nil
+				},
+			),
+		)
 		switch {
 		case errors.Is(err, errUncounted): // again
 		case err != nil:
@@ -258,7 +298,8 @@ func (s *Service) change(ctx context.Context, id job.ID, apply func(*decision) e
 	}
 }
 
-// commit does after a commit what needs no transaction: jobs are sent, canceled ones taken back, ticks counted.
+// commit does after a commit what needs no transaction: jobs are sent, canceled ones taken back,
+// ticks counted.
 func (s *Service) commit(out *job.Decided, err error) (*job.Decided, error) {
 	if err != nil {
 		return nil, err

@@ -48,7 +48,15 @@ func newBench(t *testing.T, url string) *bench {
 		t.Fatal(err)
 	}
 	b := &bench{t: t, store: s, carrier: &fakeCarrier{}, misfit: map[string]error{}}
-	b.Service, err = New(Config{}, Deps{Ledger: s, Dispatcher: b.carrier, Log: testenv.Logger(t), Fits: func(s job.Submission) error { return b.misfit[s.Type] }})
+	b.Service, err = New(
+		Config{},
+		Deps{
+			Ledger:     s,
+			Dispatcher: b.carrier,
+			Log:        testenv.Logger(t),
+			Fits:       func(s job.Submission) error { return b.misfit[s.Type] },
+		},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,8 +92,17 @@ func (c *fakeCarrier) SignalCancel(id job.ID) {
 func spec(change ...func(*job.Schedule)) job.Schedule {
 	s := job.Schedule{OwnerID: job.NewID(), Name: "nightly", Timing: job.Timing{Every: time.Hour, Timezone: "UTC"},
 		Missed: job.MissedLatest, MissedWindow: 24 * time.Hour, Overlap: job.OverlapAllow,
-		Job: job.Submission{Type: "debug.echo", Queue: "default", Payload: json.RawMessage(`{"at": "{{planned_at}}"}`), Labels: map[string]string{"a": "b"},
-			Policy: job.Policy{MaxRetries: 3, Timeout: 30 * time.Second, Backoff: job.Backoff{Kind: job.Exponential, Base: time.Second, Max: time.Minute}}}}
+		Job: job.Submission{
+			Type:    "debug.echo",
+			Queue:   "default",
+			Payload: json.RawMessage(`{"at": "{{planned_at}}"}`),
+			Labels:  map[string]string{"a": "b"},
+			Policy: job.Policy{
+				MaxRetries: 3,
+				Timeout:    30 * time.Second,
+				Backoff:    job.Backoff{Kind: job.Exponential, Base: time.Second, Max: time.Minute},
+			},
+		}}
 	for _, c := range change {
 		c(&s)
 	}
@@ -101,17 +118,22 @@ func (b *bench) create(change ...func(*job.Schedule)) *job.Schedule {
 	return s
 }
 
-// rewind makes a schedule stand as if its next planned time had been so long ago and nobody had been there since.
+// rewind makes a schedule stand as if its next planned time had been so long ago and nobody had
+// been there since.
 func (b *bench) rewind(s *job.Schedule, ago time.Duration) {
 	b.t.Helper()
-	_, err := b.store.ChangeSchedule(b.t.Context(), s.ID, func(now time.Time, due *job.DueSchedule) (job.ScheduleDecision, error) {
-		read, err := readTiming(due.Timing, due.CreatedAt)
-		if err != nil {
-			return job.ScheduleDecision{}, err
-		}
-		due.NextAt = read.next(now.Add(-ago))
-		return job.ScheduleDecision{Schedule: due.Schedule}, nil
-	})
+	_, err := b.store.ChangeSchedule(
+		b.t.Context(),
+		s.ID,
+		func(now time.Time, due *job.DueSchedule) (job.ScheduleDecision, error) {
+			read, err := readTiming(due.Timing, due.CreatedAt)
+			if err != nil {
+				return job.ScheduleDecision{}, err
+			}
+			due.NextAt = read.next(now.Add(-ago))
+			return job.ScheduleDecision{Schedule: due.Schedule}, nil
+		},
+	)
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -178,7 +200,12 @@ func (b *bench) finish(id job.ID) {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	out, err := b.store.Settle(b.t.Context(), []*job.Settlement{{JobID: id, Attempt: j.Attempt, Delivery: j.Delivery, WorkerID: worker, State: job.Completed}})
+	out, err := b.store.Settle(
+		b.t.Context(),
+		[]*job.Settlement{
+			{JobID: id, Attempt: j.Attempt, Delivery: j.Delivery, WorkerID: worker, State: job.Completed},
+		},
+	)
 	if err != nil || !out[0].Accepted {
 		b.t.Fatalf("settle: %+v, %v", out, err)
 	}
@@ -223,8 +250,11 @@ func TestATickMakesAnOrdinaryJobOnce(t *testing.T) {
 			t.Fatalf("ticks: %+v, planned %v", ticks, planned)
 		}
 		j := b.job(ticks[0].JobID)
-		if j.State != job.Pending || j.OwnerID != s.OwnerID || j.Type != "debug.echo" || j.Queue != "default" || j.MaxRetries != 3 || j.Timeout != 30*time.Second ||
-			j.Labels["a"] != "b" || j.Labels[job.ScheduleLabel] != "nightly" || string(j.Payload) != `{"at": "`+planned.Format(time.RFC3339)+`"}` {
+		if j.State != job.Pending || j.OwnerID != s.OwnerID || j.Type != "debug.echo" || j.Queue != "default" ||
+			j.MaxRetries != 3 || j.Timeout != 30*time.Second ||
+			j.Labels["a"] != "b" ||
+			j.Labels[job.ScheduleLabel] != "nightly" ||
+			string(j.Payload) != `{"at": "`+planned.Format(time.RFC3339)+`"}` {
 			t.Errorf("job: %+v %s", j, j.Payload)
 		}
 		if next := b.read(s).NextAt; !next.Equal(planned.Add(time.Minute)) {
@@ -233,7 +263,9 @@ func TestATickMakesAnOrdinaryJobOnce(t *testing.T) {
 		if !slices.Equal(b.carrier.sent, []job.ID{j.ID}) {
 			t.Errorf("sent %v", b.carrier.sent)
 		}
-		if list, err := b.store.Jobs(t.Context(), job.Filter{Labels: map[string]string{job.ScheduleLabel: "nightly"}, Limit: 10}); err != nil || len(list) != 1 {
+		if list, err := b.store.Jobs(t.Context(),
+			job.Filter{Labels: map[string]string{job.ScheduleLabel: "nightly"}, Limit: 10}); err != nil ||
+			len(list) != 1 {
 			t.Errorf("by label: %v, %v", list, err)
 		}
 	})
@@ -260,7 +292,8 @@ func TestMissedTimesFollowThePolicyAndTheRowsSayWhatHappened(t *testing.T) {
 			}
 			s := b.create(every(2*time.Minute), missed(want.policy), func(s *job.Schedule) {
 				s.OwnerID, s.MissedWindow = job.NewID(), want.window
-				s.StartAt = now.Truncate(time.Second).Add(time.Minute - 20*time.Minute) // the last planned time was a minute ago
+				// The last planned time was a minute ago.
+				s.StartAt = now.Truncate(time.Second).Add(time.Minute - 20*time.Minute)
 			})
 			b.rewind(s, 10*time.Minute)
 			b.settle()
@@ -330,13 +363,19 @@ func TestOverlapFollowsThePolicy(t *testing.T) {
 // step makes exactly one planned time due, and decides it.
 func (b *bench) step(s *job.Schedule) {
 	b.t.Helper()
-	_, err := b.commit(b.store.ChangeSchedule(b.t.Context(), s.ID, func(now time.Time, due *job.DueSchedule) (job.ScheduleDecision, error) {
-		read, err := readTiming(due.Timing, due.CreatedAt)
-		if err != nil {
-			return job.ScheduleDecision{}, err
-		}
-		return newDecision(due, read, due.NextAt, fullBudget()).decide(), nil
-	}))
+	_, err := b.commit(
+		b.store.ChangeSchedule(
+			b.t.Context(),
+			s.ID,
+			func(now time.Time, due *job.DueSchedule) (job.ScheduleDecision, error) {
+				read, err := readTiming(due.Timing, due.CreatedAt)
+				if err != nil {
+					return job.ScheduleDecision{}, err
+				}
+				return newDecision(due, read, due.NextAt, fullBudget()).decide(), nil
+			},
+		),
+	)
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -348,7 +387,10 @@ func TestABufferedTimeWaitsForTheRunningJobAndOnlyOneDoes(t *testing.T) {
 		for range 4 {
 			b.step(s)
 		}
-		if got := outcomes(b.ticks(s)); !slices.Equal(got, []job.Outcome{job.Fired, job.Buffered, job.SkippedOverlap, job.SkippedOverlap}) {
+		if got := outcomes(b.ticks(s)); !slices.Equal(
+			got,
+			[]job.Outcome{job.Fired, job.Buffered, job.SkippedOverlap, job.SkippedOverlap},
+		) {
 			t.Fatal(got)
 		}
 		b.settle()
@@ -380,7 +422,8 @@ func TestChangesTakeEffectForTheNextTick(t *testing.T) {
 		s := b.create(every(time.Minute))
 		b.rewind(s, time.Minute)
 		paused, err := b.Pause(ctx, s.ID, "ann@example.com", "the report is broken")
-		if err != nil || !paused.NextAt.IsZero() || paused.PausedBy != "ann@example.com" || paused.PauseReason != "the report is broken" {
+		if err != nil || !paused.NextAt.IsZero() || paused.PausedBy != "ann@example.com" ||
+			paused.PauseReason != "the report is broken" {
 			t.Fatalf("%+v, %v", paused, err)
 		}
 		if got := outcomes(b.ticks(s)); len(got) != 1 || got[0] == job.Missed {
@@ -398,10 +441,15 @@ func TestChangesTakeEffectForTheNextTick(t *testing.T) {
 		if err != nil || changed.NextAt.In(Zone("Europe/Berlin")).Hour() != 3 {
 			t.Fatalf("%+v, %v", changed, err)
 		}
-		if got := b.read(s); got.Cron != "0 3 * * *" || got.Every != 0 || string(got.Job.Payload) != `{"b":1}` || got.Revision <= s.Revision || !got.NextAt.Equal(changed.NextAt) {
+		if got := b.read(s); got.Cron != "0 3 * * *" || got.Every != 0 || string(got.Job.Payload) != `{"b":1}` ||
+			got.Revision <= s.Revision ||
+			!got.NextAt.Equal(changed.NextAt) {
 			t.Errorf("%+v", got)
 		}
-		if _, err := b.Change(ctx, s.ID, func(s *job.Schedule) error { s.Cron = "nonsense"; return nil }); !errors.Is(err, job.ErrInvalid) {
+		if _, err := b.Change(ctx, s.ID, func(s *job.Schedule) error { s.Cron = "nonsense"; return nil }); !errors.Is(
+			err,
+			job.ErrInvalid,
+		) {
 			t.Errorf("nonsense: %v", err)
 		}
 		if _, err := b.Delete(ctx, s.ID); err != nil {
@@ -427,7 +475,8 @@ func TestAScheduleWhoseJobCannotBeRunIsPausedAndRecorded(t *testing.T) {
 		b.plan = newPlanner(b.deps.Fits) // another process, of another version
 		b.settle()
 		got := b.read(s)
-		if got.PausedBy != job.ByItself || got.PauseReason != "the payload does not fit debug.echo" || !got.NextAt.IsZero() {
+		if got.PausedBy != job.ByItself || got.PauseReason != "the payload does not fit debug.echo" ||
+			!got.NextAt.IsZero() {
 			t.Fatalf("%+v", got)
 		}
 		for _, o := range outcomes(b.ticks(s)) {
@@ -460,7 +509,11 @@ func TestTriggeringMakesAJobNow(t *testing.T) {
 			}
 		}
 		b.step(s)
-		if got := outcomes(b.ticks(s)); !slices.Equal(got, []job.Outcome{job.Triggered, job.Triggered, job.SkippedOverlap}) || !b.ticks(s)[2].PlannedAt.Equal(before) {
+		if got := outcomes(b.ticks(s)); !slices.Equal(
+			got,
+			[]job.Outcome{job.Triggered, job.Triggered, job.SkippedOverlap},
+		) ||
+			!b.ticks(s)[2].PlannedAt.Equal(before) {
 			t.Errorf("%v", b.ticks(s))
 		}
 	})
@@ -484,7 +537,13 @@ func TestOneRequestTriggersOnceHoweverOftenItIsRepeated(t *testing.T) {
 		}
 		wg.Wait()
 		if len(fresh) != 1 || len(b.carrier.sent) != 1 || len(b.ticks(s)) != 1 || t.Failed() {
-			t.Fatalf("%d of %d were the first, %d jobs were sent: %v", len(fresh), len(first), len(b.carrier.sent), b.ticks(s))
+			t.Fatalf(
+				"%d of %d were the first, %d jobs were sent: %v",
+				len(fresh),
+				len(first),
+				len(b.carrier.sent),
+				b.ticks(s),
+			)
 		}
 		for _, tick := range first {
 			if *tick != b.ticks(s)[0] {
@@ -495,7 +554,8 @@ func TestOneRequestTriggersOnceHoweverOftenItIsRepeated(t *testing.T) {
 			of  *job.Schedule
 			key string
 		}{{s, "other key"}, {other, "key"}, {s, ""}, {s, ""}} {
-			if tick, replayed, err := b.Trigger(t.Context(), another.of.ID, another.key); err != nil || replayed || tick.JobID == first[0].JobID {
+			if tick, replayed, err := b.Trigger(t.Context(), another.of.ID, another.key); err != nil || replayed ||
+				tick.JobID == first[0].JobID {
 				t.Errorf("%+v, replayed %v, %v", tick, replayed, err)
 			}
 		}
@@ -529,7 +589,8 @@ func TestABackfillMakesWhatIsMissingAndNothingTwice(t *testing.T) {
 		var last time.Time
 		for i, tick := range b.ticks(s)[:done.Made] {
 			j := b.job(tick.JobID)
-			if tick.Outcome != job.Backfilled || i > 1 && j.RunAt.Sub(last) != time.Second { // the first one is due, and runs at the ledger's now
+			// The first one is due, and runs at the ledger's now.
+			if tick.Outcome != job.Backfilled || i > 1 && j.RunAt.Sub(last) != time.Second {
 				t.Fatalf("%d: %+v runs at %v, the one before at %v", i, tick, j.RunAt, last)
 			}
 			last = j.RunAt
@@ -552,7 +613,8 @@ func TestJitterDelaysTheJobAndNotTheTick(t *testing.T) {
 		planned := b.read(s).NextAt
 		want := planned.Add(jitter(s.ID, planned, s.Jitter))
 		b.step(s)
-		if j := b.job(b.ticks(s)[0].JobID); want.After(time.Now()) && !j.RunAt.Equal(want) || want.Sub(planned) >= s.Jitter {
+		if j := b.job(b.ticks(s)[0].JobID); want.After(time.Now()) && !j.RunAt.Equal(want) ||
+			want.Sub(planned) >= s.Jitter {
 			t.Errorf("runs at %v, want %v", j.RunAt, want)
 		}
 	})
@@ -580,11 +642,17 @@ func TestWhatIsWrongIsNamed(t *testing.T) {
 			t.Errorf("%s: %v %+v", pointer, err, e)
 		}
 	}
-	if _, err := b.Create(t.Context(), spec(func(s *job.Schedule) { s.EndAt = time.Now().Add(-time.Hour) })); !errors.Is(err, job.ErrInvalid) {
+	if _, err := b.Create(t.Context(), spec(func(s *job.Schedule) { s.EndAt = time.Now().Add(-time.Hour) })); !errors.Is(
+		err,
+		job.ErrInvalid,
+	) {
 		t.Errorf("over before it began: %v", err)
 	}
 	mine := b.create()
-	if _, err := b.Create(t.Context(), spec(func(s *job.Schedule) { s.OwnerID = mine.OwnerID })); !errors.Is(err, job.ErrConflict) {
+	if _, err := b.Create(t.Context(), spec(func(s *job.Schedule) { s.OwnerID = mine.OwnerID })); !errors.Is(
+		err,
+		job.ErrConflict,
+	) {
 		t.Errorf("the same name: %v", err)
 	}
 }
@@ -592,11 +660,18 @@ func TestWhatIsWrongIsNamed(t *testing.T) {
 // disable disables the account of an owner, who is made first where there is none.
 func (b *bench) disable(owner job.ID, disabled bool) {
 	b.t.Helper()
-	u := &people.User{ID: owner, Email: owner.String() + "@example.com", Role: people.RoleUser, PasswordHash: "$argon2id$x", CreatedAt: time.Now()}
+	u := &people.User{
+		ID:           owner,
+		Email:        owner.String() + "@example.com",
+		Role:         people.RoleUser,
+		PasswordHash: "$argon2id$x",
+		CreatedAt:    time.Now(),
+	}
 	if err := b.store.CreateUser(b.t.Context(), people.Request{}, u); err != nil && !errors.Is(err, job.ErrConflict) {
 		b.t.Fatal(err)
 	}
-	if _, _, err := b.store.ChangeUser(b.t.Context(), people.Request{}, owner, people.Change{Disabled: &disabled}, time.Now().UTC()); err != nil {
+	if _, _, err := b.store.ChangeUser(b.t.Context(), people.Request{}, owner, people.Change{Disabled: &disabled},
+		time.Now().UTC()); err != nil {
 		b.t.Fatal(err)
 	}
 }
@@ -629,7 +704,8 @@ func TestASchedulePausesWhenItIsDueAndItsOwnerIsDisabled(t *testing.T) {
 			"trigger": func() error { _, _, err := b.Trigger(t.Context(), s.ID, ""); return err },
 			"resume":  func() error { _, err := b.Resume(t.Context(), s.ID); return err },
 			"backfill": func() error {
-				_, err := b.Backfill(t.Context(), s.ID, Backfill{From: s.CreatedAt.Add(-2 * time.Hour), To: s.CreatedAt, Spacing: time.Second})
+				_, err := b.Backfill(t.Context(), s.ID,
+					Backfill{From: s.CreatedAt.Add(-2 * time.Hour), To: s.CreatedAt, Spacing: time.Second})
 				return err
 			},
 		} {

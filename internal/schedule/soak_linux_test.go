@@ -76,7 +76,8 @@ func (w *workers) kill() {
 	}
 }
 
-// Three worker processes, 1,000 schedules of every one to three seconds, one process killed every ten seconds for two minutes.
+// Three worker processes, 1,000 schedules of every one to three seconds, one process killed every
+// ten seconds for two minutes.
 func TestSoakEveryTickIsAccountedForWhileProcessesAreKilled(t *testing.T) {
 	redis := testenv.Redis(t)
 	url := testenv.PostgresServer(t, "fsync=on").URL
@@ -120,8 +121,16 @@ func TestSoakEveryTickIsAccountedForWhileProcessesAreKilled(t *testing.T) {
 	})
 	all := lags(ticks, func(time.Time) bool { return false })
 	p99 := late[len(late)*99/100]
-	t.Logf("%d ticks, %d kills; lag outside the kills p50 %v, p99 %v, max %v; of all p99 %v, max %v", len(ticks), len(kills),
-		late[len(late)/2], p99, late[len(late)-1], all[len(all)*99/100], all[len(all)-1])
+	t.Logf(
+		"%d ticks, %d kills; lag outside the kills p50 %v, p99 %v, max %v; of all p99 %v, max %v",
+		len(ticks),
+		len(kills),
+		late[len(late)/2],
+		p99,
+		late[len(late)-1],
+		all[len(all)*99/100],
+		all[len(all)-1],
+	)
 	if p99 > 1500*time.Millisecond {
 		t.Errorf("p99 of the lag is %v", p99)
 	}
@@ -147,7 +156,14 @@ func TestSoakSchedulesThatAreNotDueCostNextToNothing(t *testing.T) {
 	owner := job.NewID()
 	for i := range 10_000 {
 		b.create(func(s *job.Schedule) {
-			s.OwnerID, s.Name, s.Every, s.Cron = owner, fmt.Sprintf("daily-%d", i), 0, fmt.Sprintf("%d %d * * *", i%60, (time.Now().UTC().Hour()+2+i%20)%24)
+			s.OwnerID, s.Name, s.Every, s.Cron = owner, fmt.Sprintf(
+				"daily-%d",
+				i,
+			), 0, fmt.Sprintf(
+				"%d %d * * *",
+				i%60,
+				(time.Now().UTC().Hour()+2+i%20)%24,
+			)
 		})
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
@@ -198,7 +214,8 @@ func cpu(t *testing.T) (used time.Duration) {
 	return used
 }
 
-// lags are how late the ticks were decided, shortest first, without those that were planned while skip says so.
+// lags are how late the ticks were decided, shortest first, without those that were planned while
+// skip says so.
 func lags(ticks []job.Tick, skip func(time.Time) bool) []time.Duration {
 	var list []time.Duration
 	for _, t := range ticks {

@@ -1,5 +1,6 @@
-// Package schedule plans: it names the times of a schedule, decides what becomes of each, and runs the loop that does so. Any number of
-// processes may run it; the ledger, which locks what is being decided, is the only thing that they share.
+// Package schedule plans: it names the times of a schedule, decides what becomes of each, and runs
+// the loop that does so. Any number of processes may run it; the ledger, which locks what is being
+// decided, is the only thing that they share.
 package schedule
 
 import (
@@ -15,11 +16,12 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// searchYears is how far ahead a time is looked for. The calendar repeats after 400 years, and of what people ask for, February 29 on a
-// given weekday is the rarest: every 40 years at worst.
+// searchYears is how far ahead a time is looked for. The calendar repeats after 400 years, and of
+// what people ask for, February 29 on a given weekday is the rarest: every 40 years at worst.
 const searchYears = 50
 
-// timing is a job.Timing that was read: a strictly rising sequence of times, the same for whoever computes it.
+// timing is a job.Timing that was read: a strictly rising sequence of times, the same for whoever
+// computes it.
 type timing struct {
 	wall   *cron.SpecSchedule // times on the wall clock; nil: every holds
 	loc    *time.Location
@@ -34,7 +36,8 @@ type errTime struct{ field, detail string }
 
 func (e *errTime) Error() string { return e.field + ": " + e.detail }
 
-// readTiming reads t; created is the schedule's, from which intervals count where StartAt is not given. Its errors are *errTime.
+// readTiming reads t; created is the schedule's, from which intervals count where StartAt is not
+// given. Its errors are *errTime.
 func readTiming(t job.Timing, created time.Time) (*timing, error) {
 	out := &timing{every: t.Every, anchor: created.UTC().Truncate(time.Second), start: t.StartAt, end: t.EndAt}
 	if !t.StartAt.IsZero() {
@@ -58,8 +61,8 @@ func readTiming(t job.Timing, created time.Time) (*timing, error) {
 	return out, nil
 }
 
-// zone finds a zone by its IANA name. What else lies in a machine's folder of zones is none: "Local" and its like mean something else on
-// each machine, and "right/…" counts leap seconds.
+// zone finds a zone by its IANA name. What else lies in a machine's folder of zones is none:
+// "Local" and its like mean something else on each machine, and "right/…" counts leap seconds.
 func zone(name string) (*time.Location, error) {
 	switch folder, _, _ := strings.Cut(name, "/"); folder {
 	case "Local", "localtime", "posixrules", "Factory", "posix", "right":
@@ -71,8 +74,9 @@ func zone(name string) (*time.Location, error) {
 // endsAtZero finds a range whose end is 0.
 var endsAtZero = regexp.MustCompile(`-0+(/|,|$)`)
 
-// readCron reads a cron expression. The library's own zones are not used: it works on the wall clock, where every day has 24 hours, and
-// package schedule says what becomes of the days that have not.
+// readCron reads a cron expression. The library's own zones are not used: it works on the wall
+// clock, where every day has 24 hours, and package schedule says what becomes of the days that have
+// not.
 func readCron(text string) (*cron.SpecSchedule, error) {
 	if len(text) > job.MaxCron {
 		return nil, &errTime{"/cron", fmt.Sprintf("may have %d bytes", job.MaxCron)}
@@ -86,11 +90,14 @@ func readCron(text string) (*cron.SpecSchedule, error) {
 		return nil, &errTime{"/cron", "is no cron expression: " + job.CleanText(err.Error(), 2*job.MaxCron)}
 	}
 	emptyItem := func(field string) bool { return slices.Contains(strings.Split(field, ","), "") }
-	if slices.ContainsFunc(strings.Fields(text), emptyItem) { // the library reads over it, and would search for long where it is the whole field
+	// The library reads over it, and would search for long where it is the whole field.
+	if slices.ContainsFunc(strings.Fields(text), emptyItem) {
 		return nil, &errTime{"/cron", "has an empty item in a list"}
 	}
-	if f := strings.Fields(text); len(f) >= 5 && (endsAtZero.MatchString(f[len(f)-3]) || endsAtZero.MatchString(f[len(f)-2])) {
-		return nil, &errTime{"/cron", "has a range that ends at 0: days and months count from 1"} // the library takes it for one that goes round
+	if f := strings.Fields(text); len(f) >= 5 &&
+		(endsAtZero.MatchString(f[len(f)-3]) || endsAtZero.MatchString(f[len(f)-2])) {
+		// The library takes it for one that goes round.
+		return nil, &errTime{"/cron", "has a range that ends at 0: days and months count from 1"}
 	}
 	spec, ok := parsed.(*cron.SpecSchedule)
 	if !ok {
@@ -131,7 +138,8 @@ func (p *timing) nextInterval(t time.Time) time.Time {
 	return time.Unix(anchor+(k+1)*every, 0).UTC()
 }
 
-// nextWall walks over the wall times: while clocks run through an hour for the second time, all of its wall times lie in the past.
+// nextWall walks over the wall times: while clocks run through an hour for the second time, all of
+// its wall times lie in the past.
 func (p *timing) nextWall(t time.Time) time.Time {
 	for w := p.wall.Next(wallClock(t, p.loc)); !w.IsZero(); w = p.wall.Next(w) {
 		if n := instant(w, p.loc); n.After(t) {
@@ -141,8 +149,8 @@ func (p *timing) nextWall(t time.Time) time.Time {
 	return time.Time{}
 }
 
-// shortest is the shortest time between two planned times on one day or on two days in a row, without regard to which days are planned;
-// it stops looking below limit.
+// shortest is the shortest time between two planned times on one day or on two days in a row,
+// without regard to which days are planned; it stops looking below limit.
 func (p *timing) shortest(limit time.Duration) time.Duration {
 	if p.wall == nil {
 		return p.every

@@ -45,15 +45,20 @@ func TestTheDaysOnWhichClocksAreChanged(t *testing.T) {
 		name, zone, cron, after string
 		want                    []string
 	}{
-		{"Berlin, forward: 2:30 runs right after the gap, and at its own time the day after", "Europe/Berlin", "30 2 * * *", "2026-03-28T12:00:00+01:00",
+		{"Berlin, forward: 2:30 runs right after the gap, and at its own time the day after", "Europe/Berlin",
+			"30 2 * * *", "2026-03-28T12:00:00+01:00",
 			[]string{"2026-03-29T03:00:00+02:00", "2026-03-30T02:30:00+02:00"}},
-		{"Berlin, forward: what falls into the gap together with 3:00 runs once", "Europe/Berlin", "*/20 * * * *", "2026-03-29T01:30:00+01:00",
+		{"Berlin, forward: what falls into the gap together with 3:00 runs once", "Europe/Berlin", "*/20 * * * *",
+			"2026-03-29T01:30:00+01:00",
 			[]string{"2026-03-29T01:40:00+01:00", "2026-03-29T03:00:00+02:00", "2026-03-29T03:20:00+02:00"}},
-		{"Berlin, back: 2:30 runs at its first occurrence only", "Europe/Berlin", "30 2 * * *", "2026-10-24T12:00:00+02:00",
+		{"Berlin, back: 2:30 runs at its first occurrence only", "Europe/Berlin", "30 2 * * *",
+			"2026-10-24T12:00:00+02:00",
 			[]string{"2026-10-25T02:30:00+02:00", "2026-10-26T02:30:00+01:00"}},
-		{"Berlin, back: the hour is not run through twice", "Europe/Berlin", "*/30 * * * *", "2026-10-25T01:45:00+02:00",
+		{"Berlin, back: the hour is not run through twice", "Europe/Berlin", "*/30 * * * *",
+			"2026-10-25T01:45:00+02:00",
 			[]string{"2026-10-25T02:00:00+02:00", "2026-10-25T02:30:00+02:00", "2026-10-25T03:00:00+01:00"}},
-		{"Berlin, back: computed from within the second pass", "Europe/Berlin", "*/30 * * * *", "2026-10-25T02:10:00+01:00",
+		{"Berlin, back: computed from within the second pass", "Europe/Berlin", "*/30 * * * *",
+			"2026-10-25T02:10:00+01:00",
 			[]string{"2026-10-25T03:00:00+01:00"}},
 		{"New York, forward", "America/New_York", "30 2 * * *", "2026-03-07T12:00:00-05:00",
 			[]string{"2026-03-08T03:00:00-04:00", "2026-03-09T02:30:00-04:00"}},
@@ -63,7 +68,8 @@ func TestTheDaysOnWhichClocksAreChanged(t *testing.T) {
 			[]string{"2026-10-04T02:30:00+11:00", "2026-10-05T02:15:00+11:00"}},
 		{"Lord Howe, back by half an hour", "Australia/Lord_Howe", "45 1 * * *", "2026-04-04T12:00:00+11:00",
 			[]string{"2026-04-05T01:45:00+11:00", "2026-04-06T01:45:00+10:30"}},
-		{"Lord Howe, back: the quarters of the half hour that exists twice", "Australia/Lord_Howe", "*/15 1-2 * * *", "2026-04-05T01:20:00+11:00",
+		{"Lord Howe, back: the quarters of the half hour that exists twice", "Australia/Lord_Howe", "*/15 1-2 * * *",
+			"2026-04-05T01:20:00+11:00",
 			[]string{"2026-04-05T01:30:00+11:00", "2026-04-05T01:45:00+11:00", "2026-04-05T02:00:00+10:30"}},
 		{"Santiago, forward at midnight", "America/Santiago", "@daily", "2026-09-05T12:00:00-04:00",
 			[]string{"2026-09-06T01:00:00-03:00", "2026-09-07T00:00:00-03:00"}},
@@ -75,7 +81,11 @@ func TestTheDaysOnWhichClocksAreChanged(t *testing.T) {
 			t.Parallel()
 			timing, after := job.Timing{Cron: c.cron, Timezone: c.zone}, c.after
 			if c.cron == "" {
-				timing, after = job.Timing{Every: time.Hour, Timezone: "Europe/Berlin", StartAt: at(t, "2026-03-29T00:30:00Z")}, "2026-03-28T00:00:00Z"
+				timing, after = job.Timing{
+					Every:    time.Hour,
+					Timezone: "Europe/Berlin",
+					StartAt:  at(t, "2026-03-29T00:30:00Z"),
+				}, "2026-03-28T00:00:00Z"
 				c.want = []string{"2026-03-29T01:30:00+01:00", "2026-03-29T03:30:00+02:00", "2026-03-29T04:30:00+02:00"}
 			}
 			if got := mustRead(t, timing).times(at(t, after), len(c.want)); !slices.Equal(got, c.want) {
@@ -98,11 +108,16 @@ func TestTheCalendarsOddDays(t *testing.T) {
 		{"0 18 LW * *", "2026-01-01T00:00:00Z", []string{"2026-01-30T18:00:00Z", "2026-02-27T18:00:00Z"}},
 		{"*/15 9-17 * * MON-FRI", "2026-01-02T17:45:00Z", []string{"2026-01-05T09:00:00Z", "2026-01-05T09:15:00Z"}},
 		{"0 8 * * MON#1", "2026-01-05T08:00:00Z", []string{"2026-02-02T08:00:00Z"}},
-		{"0 0 13 * FRI", "2026-02-06T00:00:00Z", []string{"2026-02-13T00:00:00Z", "2026-02-20T00:00:00Z"}}, // either day, as in POSIX
+		{"0 0 13 * FRI", "2026-02-06T00:00:00Z", []string{"2026-02-13T00:00:00Z", "2026-02-20T00:00:00Z"}},
+		// either day, as in POSIX
 		{"59 59 23 31 12 *", "2026-01-01T00:00:00Z", []string{"2026-12-31T23:59:59Z", "2027-12-31T23:59:59Z"}},
 		{"@monthly", "2026-01-15T00:00:00Z", []string{"2026-02-01T00:00:00Z"}},
 	} {
-		if got := mustRead(t, job.Timing{Cron: c.cron, Timezone: "UTC"}).times(at(t, c.after), len(c.want)); !slices.Equal(got, c.want) {
+		if got := mustRead(t, job.Timing{Cron: c.cron, Timezone: "UTC"}).times(at(t, c.after),
+			len(c.want)); !slices.Equal(
+			got,
+			c.want,
+		) {
 			t.Errorf("%s: got %v, want %v", c.cron, got, c.want)
 		}
 	}
@@ -110,20 +125,26 @@ func TestTheCalendarsOddDays(t *testing.T) {
 
 func TestAnIntervalCountsFromItsStartAndKeepsToItsBounds(t *testing.T) {
 	t.Parallel()
-	bounded := job.Timing{Every: 90 * time.Second, StartAt: at(t, "2026-06-01T00:00:30Z"), EndAt: at(t, "2026-06-01T00:03:30Z")}
+	bounded := job.Timing{
+		Every:   90 * time.Second,
+		StartAt: at(t, "2026-06-01T00:00:30Z"),
+		EndAt:   at(t, "2026-06-01T00:03:30Z"),
+	}
 	want := []string{"2026-06-01T00:00:30Z", "2026-06-01T00:02:00Z", "2026-06-01T00:03:30Z"}
 	if got := mustRead(t, bounded).times(at(t, "2020-01-01T00:00:00Z"), 5); !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 	free := mustRead(t, job.Timing{Every: time.Minute}) // created at 2026-01-01T00:00:00Z
-	for after, want := range map[string]string{"2026-01-01T00:00:00Z": "2026-01-01T00:01:00Z", "2026-01-01T00:00:59Z": "2026-01-01T00:01:00Z",
+	for after, want := range map[string]string{"2026-01-01T00:00:00Z": "2026-01-01T00:01:00Z",
+		"2026-01-01T00:00:59Z": "2026-01-01T00:01:00Z",
 		"2025-12-31T23:58:30Z": "2025-12-31T23:59:00Z", "2025-12-31T23:58:00Z": "2025-12-31T23:59:00Z"} {
 		if got := free.times(at(t, after), 1); got[0] != want {
 			t.Errorf("after %s: %v, want %s", after, got, want)
 		}
 	}
 	yearly := mustRead(t, job.Timing{Every: 365 * 24 * time.Hour}) // further off than a time.Duration is long
-	if got := yearly.times(at(t, "2526-01-01T00:00:00Z"), 2); got[0] != "2526-09-02T00:00:00Z" || got[1] != "2527-09-02T00:00:00Z" {
+	if got := yearly.times(at(t, "2526-01-01T00:00:00Z"), 2); got[0] != "2526-09-02T00:00:00Z" ||
+		got[1] != "2527-09-02T00:00:00Z" {
 		t.Errorf("got %v", got)
 	}
 }
@@ -158,7 +179,8 @@ func TestWhatIsNoTimingIsNamedByItsField(t *testing.T) {
 		{job.Timing{Cron: "0 * * * *", Timezone: "Mars/Olympus"}, "/timezone"},
 		{job.Timing{Cron: "0 * * * *", Timezone: "Local"}, "/timezone"},
 		{job.Timing{Cron: "0 * * * *", Timezone: "../etc/passwd"}, "/timezone"},
-		// what lies beside the zones on many machines, and means something else on each, or counts leap seconds
+		// what lies beside the zones on many machines, and means something else on each, or counts
+		// leap seconds
 		{job.Timing{Cron: "0 * * * *", Timezone: "localtime"}, "/timezone"},
 		{job.Timing{Cron: "0 * * * *", Timezone: "posixrules"}, "/timezone"},
 		{job.Timing{Cron: "0 * * * *", Timezone: "right/Europe/Berlin"}, "/timezone"},
@@ -176,19 +198,44 @@ func TestWhatIsNoTimingIsNamedByItsField(t *testing.T) {
 	}
 }
 
-var zones = []string{"UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "America/Santiago", "Africa/Casablanca", "Asia/Kathmandu",
-	"Pacific/Apia", "Pacific/Chatham", "America/Sao_Paulo", "Asia/Tehran", "Antarctica/Troll"}
+var zones = []string{
+	"UTC",
+	"Europe/Berlin",
+	"America/New_York",
+	"Australia/Lord_Howe",
+	"America/Santiago",
+	"Africa/Casablanca",
+	"Asia/Kathmandu",
+	"Pacific/Apia",
+	"Pacific/Chatham",
+	"America/Sao_Paulo",
+	"Asia/Tehran",
+	"Antarctica/Troll",
+}
 
 func drawTiming(t *rapid.T) job.Timing {
 	if rapid.Bool().Draw(t, "interval") {
-		return job.Timing{Every: time.Duration(rapid.IntRange(1, 200_000).Draw(t, "seconds")) * time.Second, Timezone: rapid.SampledFrom(zones).Draw(t, "zone")}
+		return job.Timing{
+			Every:    time.Duration(rapid.IntRange(1, 200_000).Draw(t, "seconds")) * time.Second,
+			Timezone: rapid.SampledFrom(zones).Draw(t, "zone"),
+		}
 	}
 	field := func(name string, low, high int) string {
 		a, b := rapid.IntRange(low, high).Draw(t, name), rapid.IntRange(low, high).Draw(t, name)
-		return rapid.SampledFrom([]string{"*", fmt.Sprint(a), fmt.Sprintf("%d,%d", a, b), fmt.Sprintf("%d-%d", min(a, b), max(a, b)), "*/7"}).Draw(t, name)
+		return rapid.SampledFrom([]string{"*", fmt.Sprint(a), fmt.Sprintf("%d,%d", a, b),
+			fmt.Sprintf("%d-%d", min(a, b), max(a, b)), "*/7"}).
+			Draw(t, name)
 	}
-	cron := strings.Join([]string{field("minute", 0, 59), field("hour", 0, 23), rapid.SampledFrom([]string{"*", "1", "28", "L"}).Draw(t, "day"),
-		"*", rapid.SampledFrom([]string{"*", "*", "0", "MON-FRI"}).Draw(t, "weekday")}, " ")
+	cron := strings.Join(
+		[]string{
+			field("minute", 0, 59),
+			field("hour", 0, 23),
+			rapid.SampledFrom([]string{"*", "1", "28", "L"}).Draw(t, "day"),
+			"*",
+			rapid.SampledFrom([]string{"*", "*", "0", "MON-FRI"}).Draw(t, "weekday"),
+		},
+		" ",
+	)
 	if rapid.Bool().Draw(t, "seconds?") {
 		cron = field("second", 0, 59) + " " + cron
 	}
@@ -264,7 +311,8 @@ func transitions(loc *time.Location, from, to time.Time) (list []time.Time) {
 }
 
 func FuzzACronExpressionIsReadOrRefusedAtOnce(f *testing.F) {
-	for _, seed := range []string{"* * * * *", "@daily", "0 0 L * FRI#L", "1-5/2,7 */3 15W JAN-DEC MON", "0 0 29 2 1", ", , , , ,", "22-2 * 31-1 * *"} {
+	for _, seed := range []string{"* * * * *", "@daily", "0 0 L * FRI#L", "1-5/2,7 */3 15W JAN-DEC MON", "0 0 29 2 1",
+		", , , , ,", "22-2 * 31-1 * *"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

@@ -10,10 +10,20 @@ func wallClock(t time.Time, loc *time.Location) time.Time {
 	return time.Date(l.Year(), l.Month(), l.Day(), l.Hour(), l.Minute(), l.Second(), l.Nanosecond(), time.UTC)
 }
 
-// instant is when the clocks of loc show wall. A wall time that exists twice, where clocks are set back, is its first occurrence; one that
-// does not exist, where they are set forward, is the moment right after the gap. So instant never falls while wall rises.
+// instant is when the clocks of loc show wall. A wall time that exists twice, where clocks are set
+// back, is its first occurrence; one that does not exist, where they are set forward, is the moment
+// right after the gap. So instant never falls while wall rises.
 func instant(wall time.Time, loc *time.Location) time.Time {
-	t := time.Date(wall.Year(), wall.Month(), wall.Day(), wall.Hour(), wall.Minute(), wall.Second(), wall.Nanosecond(), loc)
+	t := time.Date(
+		wall.Year(),
+		wall.Month(),
+		wall.Day(),
+		wall.Hour(),
+		wall.Minute(),
+		wall.Second(),
+		wall.Nanosecond(),
+		loc,
+	)
 	start, end := t.ZoneBounds()
 	switch shown := wallClock(t, loc); {
 	case shown.After(wall): // in a gap: t was found with the offset of before

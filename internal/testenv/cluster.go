@@ -24,18 +24,24 @@ type RedisCluster struct {
 	*group
 }
 
-// Cluster starts a cluster for this test alone, and returns when it serves every slot and each replica has its master's data.
+// Cluster starts a cluster for this test alone, and returns when it serves every slot and each
+// replica has its master's data.
 func Cluster(t testing.TB) *RedisCluster {
 	t.Helper()
-	c := &RedisCluster{group: newGroup(t, 2*clusterMasters, "--cluster-enabled", "yes", "--cluster-node-timeout", "2000",
-		"--cluster-replica-validity-factor", "0")}
+	c := &RedisCluster{
+		group: newGroup(t, 2*clusterMasters, "--cluster-enabled", "yes", "--cluster-node-timeout", "2000",
+			"--cluster-replica-validity-factor", "0"),
+	}
 	masters, replicas := c.order[:clusterMasters], c.order[clusterMasters:]
 	must(t, c.shareSlots(masters))
 	must(t, c.meet())
 	EventuallyNoError(t, together, func() error { return c.whole(c.order) }, "the cluster does not come together")
 	must(t, c.follow(masters, replicas))
 	EventuallyNoError(t, together, func() error {
-		return c.each(replicas, func(ctx context.Context, _ string, r *redis.Client) error { return replicates(ctx, r) })
+		return c.each(
+			replicas,
+			func(ctx context.Context, _ string, r *redis.Client) error { return replicates(ctx, r) },
+		)
 	}, "the replicas do not follow")
 	c.URL = "redis+cluster://" + strings.Join(masters, ",")
 	return c
@@ -47,7 +53,10 @@ func (c *RedisCluster) shareSlots(masters []string) error {
 		first := next * clusterSlots / clusterMasters
 		next++
 		last := next*clusterSlots/clusterMasters - 1
-		return errors.Join(m.Do(ctx, "cluster", "set-config-epoch", next).Err(), m.ClusterAddSlotsRange(ctx, first, last).Err())
+		return errors.Join(
+			m.Do(ctx, "cluster", "set-config-epoch", next).Err(),
+			m.ClusterAddSlotsRange(ctx, first, last).Err(),
+		)
 	})
 }
 
@@ -66,7 +75,8 @@ func (c *RedisCluster) whole(addrs []string) error {
 		if err != nil {
 			return err
 		}
-		if !strings.Contains(info, "cluster_state:ok") || !strings.Contains(info, fmt.Sprintf("cluster_known_nodes:%d\r", len(c.order))) {
+		if !strings.Contains(info, "cluster_state:ok") ||
+			!strings.Contains(info, fmt.Sprintf("cluster_known_nodes:%d\r", len(c.order))) {
 			return fmt.Errorf("it sees %s", strings.ReplaceAll(info, "\r\n", " "))
 		}
 		return nil
@@ -90,7 +100,8 @@ func (c *RedisCluster) follow(masters, replicas []string) error {
 	})
 }
 
-// MasterOf is the address of the server that has the key, as any server that answers sees it; empty while none does.
+// MasterOf is the address of the server that has the key, as any server that answers sees it; empty
+// while none does.
 func (c *RedisCluster) MasterOf(key string) string {
 	found := ""
 	for _, addr := range c.order {
@@ -114,7 +125,8 @@ func (c *RedisCluster) MasterOf(key string) string {
 	return found
 }
 
-// AwaitFailover returns when another server than old has the key, and the cluster serves every slot again.
+// AwaitFailover returns when another server than old has the key, and the cluster serves every slot
+// again.
 func (c *RedisCluster) AwaitFailover(key, old string) {
 	c.t.Helper()
 	EventuallyNoError(c.t, together, func() error {
@@ -126,7 +138,8 @@ func (c *RedisCluster) AwaitFailover(key, old string) {
 	}, "no failover")
 }
 
-// masterOf is the healthy master of a shard that holds the slot; empty: another shard does, or nobody yet.
+// masterOf is the healthy master of a shard that holds the slot; empty: another shard does, or
+// nobody yet.
 func masterOf(shard redis.ClusterShard, slot int64) string {
 	for _, r := range shard.Slots {
 		if r.Start > slot || slot > r.End {

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// Logger writes to the test's log, from Debug up. What is logged after the test has ended is dropped, where t.Log would
-// panic.
+// Logger writes to the test's log, from Debug up. What is logged after the test has ended is
+// dropped, where t.Log would panic.
 func Logger(t testing.TB) *slog.Logger {
 	w := &testWriter{out: t.Output()}
 	t.Cleanup(w.close)

@@ -6,8 +6,8 @@ import (
 	"github.com/waybill/waybill/internal/testenv/server"
 )
 
-// PgBouncer starts a PgBouncer before the database at url, gone when the test ends, and answers the URL that leads through it. Settings are lines
-// of its configuration, like "pool_mode = session".
+// PgBouncer starts a PgBouncer before the database at url, gone when the test ends, and answers the
+// URL that leads through it. Settings are lines of its configuration, like "pool_mode = session".
 func PgBouncer(t testing.TB, url string, settings ...string) string {
 	t.Helper()
 	b, err := server.StartPgBouncer(url, settings...)

@@ -16,10 +16,12 @@ import (
 	"github.com/waybill/waybill/internal/testenv/server"
 )
 
-// adminVariable names a running server for tests to share: the URL of a user who may create databases.
+// adminVariable names a running server for tests to share: the URL of a user who may create
+// databases.
 const adminVariable = "WAYBILL_TEST_DATABASE_URL"
 
-// shared is the one server of this test process. It is never closed: it ends with the process (see package server).
+// shared is the one server of this test process. It is never closed: it ends with the process (see
+// package server).
 var shared = sync.OnceValues(func() (string, error) {
 	s, err := server.StartPostgres()
 	if err != nil {
@@ -28,7 +30,8 @@ var shared = sync.OnceValues(func() (string, error) {
 	return s.URL(), nil
 })
 
-// Postgres is the URL of a fresh, empty database, which is dropped when the test ends, connections and all.
+// Postgres is the URL of a fresh, empty database, which is dropped when the test ends, connections
+// and all.
 func Postgres(t testing.TB) string {
 	t.Helper()
 	admin, err := adminURL()
@@ -90,8 +93,8 @@ const (
 	Immediate = server.Immediate
 )
 
-// PGServer is a PostgreSQL server that one test has for itself, to stop and pause. Each method ends the test if it fails;
-// call them from one goroutine at a time.
+// PGServer is a PostgreSQL server that one test has for itself, to stop and pause. Each method ends
+// the test if it fails; call them from one goroutine at a time.
 type PGServer struct {
 	URL  string // of an empty database, as superuser
 	Addr string // host:port; the same over Stop and Start
@@ -100,8 +103,8 @@ type PGServer struct {
 	s *server.Postgres
 }
 
-// PostgresServer starts a server for this test alone, gone when the test ends. Settings are lines of postgresql.conf, like
-// "fsync=on"; without that one it does not sync.
+// PostgresServer starts a server for this test alone, gone when the test ends. Settings are lines
+// of postgresql.conf, like "fsync=on"; without that one it does not sync.
 func PostgresServer(t testing.TB, settings ...string) *PGServer {
 	t.Helper()
 	s, err := server.StartPostgres(settings...)
@@ -112,13 +115,15 @@ func PostgresServer(t testing.TB, settings ...string) *PGServer {
 	return &PGServer{URL: s.URL(), Addr: s.Addr(), t: t, s: s}
 }
 
-// Stop returns when the server is gone: Fast rolls back and writes all to disk, Immediate is a crash.
+// Stop returns when the server is gone: Fast rolls back and writes all to disk, Immediate is a
+// crash.
 func (p *PGServer) Stop(mode server.StopMode) { p.t.Helper(); must(p.t, p.s.Stop(mode)) }
 
 // Start returns when the server answers again, at the same address.
 func (p *PGServer) Start() { p.t.Helper(); must(p.t, p.s.Start()) }
 
-// StandBy is Start as a standby without a primary: it can be read, and written to after pg_promote().
+// StandBy is Start as a standby without a primary: it can be read, and written to after
+// pg_promote().
 func (p *PGServer) StandBy() { p.t.Helper(); must(p.t, p.s.StandBy()) }
 
 // Pause freezes the server and all its sessions; connections stay open and are not answered.

@@ -8,8 +8,8 @@ import (
 	"github.com/waybill/waybill/internal/testenv/server"
 )
 
-// RedisServer is a redis-server that one test has for itself. Each method ends the test if it fails; call them from one
-// goroutine at a time.
+// RedisServer is a redis-server that one test has for itself. Each method ends the test if it
+// fails; call them from one goroutine at a time.
 type RedisServer struct {
 	URL  string // of database 0
 	Addr string // host:port; the same over Stop, Kill and Start
@@ -19,8 +19,9 @@ type RedisServer struct {
 	s *server.Redis
 }
 
-// Redis starts a server for this test alone, gone when the test ends. It keeps nothing on disk unless args, as on the
-// command line of redis-server, say so: testenv.Redis(t, "--appendonly", "yes").
+// Redis starts a server for this test alone, gone when the test ends. It keeps nothing on disk
+// unless args, as on the command line of redis-server, say so: testenv.Redis(t, "--appendonly",
+// "yes").
 func Redis(t testing.TB, args ...string) *RedisServer {
 	t.Helper()
 	s, err := server.StartRedis(args...)

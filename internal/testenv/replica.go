@@ -13,7 +13,8 @@ import (
 	"github.com/waybill/waybill/internal/testenv/server"
 )
 
-// together is how long servers have to find each other: they do it in seconds, but a machine that also compiles is slow.
+// together is how long servers have to find each other: they do it in seconds, but a machine that
+// also compiles is slow.
 const together = time.Minute
 
 // group is a set of Redis servers that stand in for each other.
@@ -27,7 +28,8 @@ func newGroup(t testing.TB, n int, args ...string) *group {
 	t.Helper()
 	g := &group{t: t, nodes: map[string]*server.Redis{}}
 	for range n {
-		s, err := server.StartRedis(append([]string{"--appendonly", "yes", "--repl-diskless-sync-delay", "0"}, args...)...)
+		s, err := server.StartRedis(
+			append([]string{"--appendonly", "yes", "--repl-diskless-sync-delay", "0"}, args...)...)
 		if err != nil {
 			t.Fatal(err)
 		}

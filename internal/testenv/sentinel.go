@@ -28,9 +28,18 @@ func Sentinels(t testing.TB) *SentinelSet {
 	s := &SentinelSet{group: newGroup(t, 2)}
 	master, replica := s.order[0], s.order[1]
 	host, port, _ := net.SplitHostPort(master)
-	must(t, s.each([]string{replica}, func(ctx context.Context, _ string, c *redis.Client) error { return c.ReplicaOf(ctx, host, port).Err() }))
+	must(
+		t,
+		s.each(
+			[]string{replica},
+			func(ctx context.Context, _ string, c *redis.Client) error { return c.ReplicaOf(ctx, host, port).Err() },
+		),
+	)
 	EventuallyNoError(t, together, func() error {
-		return s.each([]string{replica}, func(ctx context.Context, _ string, c *redis.Client) error { return replicates(ctx, c) })
+		return s.each(
+			[]string{replica},
+			func(ctx context.Context, _ string, c *redis.Client) error { return replicates(ctx, c) },
+		)
 	}, "the replica does not follow")
 	for range 3 {
 		w, err := server.StartSentinel(sentinelMaster, master, 2)
@@ -45,7 +54,8 @@ func Sentinels(t testing.TB) *SentinelSet {
 	return s
 }
 
-// acquainted says whether every sentinel knows the others and the replica: one that does not cannot promote it.
+// acquainted says whether every sentinel knows the others and the replica: one that does not cannot
+// promote it.
 func (s *SentinelSet) acquainted() error {
 	return s.each(s.sentinels, func(ctx context.Context, _ string, c *redis.Client) error {
 		info, err := c.Do(ctx, "sentinel", "master", sentinelMaster).Result()
@@ -54,7 +64,12 @@ func (s *SentinelSet) acquainted() error {
 		}
 		fields, _ := info.(map[any]any)
 		if fields["num-other-sentinels"] != "2" || fields["num-slaves"] != "1" || fields["flags"] != "master" {
-			return fmt.Errorf("it knows %v sentinels and %v replicas, flags %v", fields["num-other-sentinels"], fields["num-slaves"], fields["flags"])
+			return fmt.Errorf(
+				"it knows %v sentinels and %v replicas, flags %v",
+				fields["num-other-sentinels"],
+				fields["num-slaves"],
+				fields["flags"],
+			)
 		}
 		return nil
 	})
@@ -87,5 +102,11 @@ func (s *SentinelSet) Sentinels() []string { return s.sentinels }
 // AwaitFailover returns when another server than old is master.
 func (s *SentinelSet) AwaitFailover(old string) {
 	s.t.Helper()
-	Eventually(s.t, together, func() bool { m := s.Master(); return m != "" && m != old }, "no other master than %s", old)
+	Eventually(
+		s.t,
+		together,
+		func() bool { m := s.Master(); return m != "" && m != old },
+		"no other master than %s",
+		old,
+	)
 }

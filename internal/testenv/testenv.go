@@ -1,7 +1,9 @@
-// Package testenv gives tests the real thing: databases on a real PostgreSQL, a real redis-server, and the means to stop,
-// kill and pause them. It never skips a test: what is missing fails it, with the command that installs it.
+// Package testenv gives tests the real thing: databases on a real PostgreSQL, a real redis-server,
+// and the means to stop, kill and pause them. It never skips a test: what is missing fails it, with
+// the command that installs it.
 //
-// Nothing outlives the test process, even if that is killed. For tests only; a test of the whole tree holds that.
+// Nothing outlives the test process, even if that is killed. For tests only; a test of the whole
+// tree holds that.
 package testenv
 
 import (
@@ -11,7 +13,8 @@ import (
 	"github.com/waybill/waybill/internal/testenv/server"
 )
 
-// FreePort is a TCP port of 127.0.0.1 that nobody listens on, and which the kernel gives to nobody by chance.
+// FreePort is a TCP port of 127.0.0.1 that nobody listens on, and which the kernel gives to nobody
+// by chance.
 func FreePort(t testing.TB) int {
 	t.Helper()
 	port, err := server.FreePort()
@@ -21,8 +24,8 @@ func FreePort(t testing.TB) int {
 	return port
 }
 
-// Eventually waits until ok answers true, and fails the test with the message if it has not after timeout. Call it from
-// the test's own goroutine.
+// Eventually waits until ok answers true, and fails the test with the message if it has not after
+// timeout. Call it from the test's own goroutine.
 func Eventually(t testing.TB, timeout time.Duration, ok func() bool, format string, args ...any) {
 	t.Helper()
 	if !poll(timeout, ok) {
@@ -30,7 +33,8 @@ func Eventually(t testing.TB, timeout time.Duration, ok func() bool, format stri
 	}
 }
 
-// EventuallyNoError is Eventually for a check that can tell what is wrong; the last error is shown with the message.
+// EventuallyNoError is Eventually for a check that can tell what is wrong; the last error is shown
+// with the message.
 func EventuallyNoError(t testing.TB, timeout time.Duration, check func() error, format string, args ...any) {
 	t.Helper()
 	var err error
@@ -39,8 +43,8 @@ func EventuallyNoError(t testing.TB, timeout time.Duration, check func() error, 
 	}
 }
 
-// poll asks often at first and every 50 ms in the end. It asks once more after the timeout, so that a machine that was
-// slow to wake us fails no test.
+// poll asks often at first and every 50 ms in the end. It asks once more after the timeout, so that
+// a machine that was slow to wake us fails no test.
 func poll(timeout time.Duration, ok func() bool) bool {
 	deadline := time.Now().Add(timeout)
 	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {

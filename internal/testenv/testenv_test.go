@@ -32,7 +32,8 @@ func TestEachTestGetsAnEmptyDatabaseOfItsOwn(t *testing.T) {
 		t.Fatal(err)
 	}
 	var tables int
-	if err := connect(t, b).QueryRow(t.Context(), "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'").Scan(&tables); err != nil {
+	if err := connect(t, b).QueryRow(t.Context(),
+		"SELECT count(*) FROM pg_tables WHERE schemaname = 'public'").Scan(&tables); err != nil {
 		t.Fatal(err)
 	}
 	if tables != 0 {
@@ -73,7 +74,8 @@ func TestAPrivatePostgresKeepsItsDataOverAStopAndAStart(t *testing.T) {
 		t.Errorf("got %d, %v, want 42", n, err)
 	}
 	var fsync, most string
-	if err := conn.QueryRow(t.Context(), "SELECT current_setting('fsync'), current_setting('max_connections')").Scan(&fsync, &most); err != nil {
+	if err := conn.QueryRow(t.Context(),
+		"SELECT current_setting('fsync'), current_setting('max_connections')").Scan(&fsync, &most); err != nil {
 		t.Fatal(err)
 	}
 	if fsync != "on" || most != "17" {

@@ -24,9 +24,9 @@ const (
 	lookEvery    = 20 * time.Millisecond
 )
 
-// Start runs the dev command of s on a free port of 127.0.0.1, waits until it takes jobs, and answers
-// a client with its administrator's key. The deployment is stopped when the test ends, after the
-// jobs that it runs; a test that must see it stop uses Server.Run.
+// Start runs the dev command of s on a free port of 127.0.0.1, waits until it takes jobs, and
+// answers a client with its administrator's key. The deployment is stopped when the test ends,
+// after the jobs that it runs; a test that must see it stop uses Server.Run.
 func Start(t testing.TB, s *server.Server) *client.Client {
 	t.Helper()
 	quiet()

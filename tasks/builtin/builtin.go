@@ -9,8 +9,8 @@ import (
 	"github.com/waybill/waybill/tasks"
 )
 
-// Config is what the built-in task types need to know of the deployment. The API and the workers must
-// be given the same.
+// Config is what the built-in task types need to know of the deployment. The API and the workers
+// must be given the same.
 type Config struct {
 	HTTP    HTTPConfig
 	SMTP    SMTPConfig

@@ -62,7 +62,8 @@ func TestTypesThatNeedConfigurationAreOffWithoutIt(t *testing.T) {
 	}
 }
 
-// TestEveryShippedTypeExplainsItself holds types that are added to what the documentation asks of them, and the built-in ones to more.
+// TestEveryShippedTypeExplainsItself holds types that are added to what the documentation asks of
+// them, and the built-in ones to more.
 func TestEveryShippedTypeExplainsItself(t *testing.T) {
 	t.Parallel()
 	c, err := shipped(everything(), discard())
@@ -94,7 +95,8 @@ func TestEveryShippedTypeExplainsItself(t *testing.T) {
 			}
 		}
 	}
-	for name, private := range map[string]bool{"http.request": true, "email.send": true, "command.run": true, "debug.echo": false, "debug.sleep": false, "debug.fail": false} {
+	for name, private := range map[string]bool{"http.request": true, "email.send": true, "command.run": true,
+		"debug.echo": false, "debug.sleep": false, "debug.fail": false} {
 		if typ, ok := c.Lookup(name); !ok || typ.Private != private {
 			t.Errorf("%s is not there, or its privacy is wrong", name)
 		}

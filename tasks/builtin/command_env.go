@@ -19,8 +19,9 @@ const (
 
 var (
 	envName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,99}$`)
-	// envNever are variables that no deployment may allow, since they change which code runs: those of the loader, of shells and of
-	// interpreters; and our own. The list is a guard against mistakes. What protects is that nothing is allowed unless it is named.
+	// envNever are variables that no deployment may allow, since they change which code runs: those
+	// of the loader, of shells and of interpreters; and our own. The list is a guard against
+	// mistakes. What protects is that nothing is allowed unless it is named.
 	envNever = regexp.MustCompile(`^(LD_.*|DYLD_.*|GLIBC_.*|GCONV_PATH|PATH|IFS|ENV|BASH_.*|SHELLOPTS|BASHOPTS|PS4|` +
 		`PYTHON.*|PERL.*|RUBY.*|NODE_.*|JAVA_.*|JDK_.*|_JAVA_.*|GIT_.*|TAR_OPTIONS|WAYBILL_.*)$`)
 )
@@ -37,7 +38,14 @@ func (c CommandConfig) validateEnv() error {
 			case !envName.MatchString(name):
 				errs = append(errs, fmt.Errorf("command %q: %q is not a valid name of a variable", command, name))
 			case envNever.MatchString(strings.ToUpper(name)):
-				errs = append(errs, fmt.Errorf("command %q: the variable %s can change which code runs, or is Waybill's own", command, name))
+				errs = append(
+					errs,
+					fmt.Errorf(
+						"command %q: the variable %s can change which code runs, or is Waybill's own",
+						command,
+						name,
+					),
+				)
 			}
 		}
 	}
@@ -76,11 +84,13 @@ func notAllowed(allowed []string) string {
 	return "may not be set: this deployment lets the command have " + strings.Join(allowed, ", ")
 }
 
-// environment is small and the same everywhere: nothing of the worker's own, which holds the deployment's secrets.
+// environment is small and the same everywhere: nothing of the worker's own, which holds the
+// deployment's secrets.
 func environment(j tasks.Info, given map[string]string) []string {
 	env := []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8",
 		"HOME=" + os.TempDir(), "TMPDIR=" + os.TempDir(),
-		"WAYBILL_JOB_ID=" + j.ID.String(), "WAYBILL_OWNER_ID=" + j.OwnerID.String(), fmt.Sprintf("WAYBILL_ATTEMPT=%d", j.Attempt)}
+		"WAYBILL_JOB_ID=" + j.ID.String(), "WAYBILL_OWNER_ID=" + j.OwnerID.String(),
+		fmt.Sprintf("WAYBILL_ATTEMPT=%d", j.Attempt)}
 	for name, value := range given { // the later of two wins, so HOME and LANG may be given where they are allowed
 		env = append(env, name+"="+value)
 	}

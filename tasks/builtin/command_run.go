@@ -28,15 +28,18 @@ const (
 
 var commandName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$`)
 
-// CommandConfig lists the programs that command.run may run. Without any the task type does not exist.
+// CommandConfig lists the programs that command.run may run. Without any the task type does not
+// exist.
 type CommandConfig struct {
-	// Allow maps the name in a payload to the absolute path of a program. Its arguments are the submitter's: list only programs
-	// that are safe with any (a shell or an interpreter runs whatever it is told).
+	// Allow maps the name in a payload to the absolute path of a program. Its arguments are the
+	// submitter's: list only programs that are safe with any (a shell or an interpreter runs
+	// whatever it is told).
 	Allow map[string]string
-	// Env lists, for the names in Allow, the variables that a payload may set. None by default: many programs read options, or what
-	// to run, from variables of their own.
+	// Env lists, for the names in Allow, the variables that a payload may set. None by default:
+	// many programs read options, or what to run, from variables of their own.
 	Env map[string][]string
-	// User runs the programs as another user, which needs the capabilities CAP_SETUID, CAP_SETGID and CAP_KILL; nil: as the worker's.
+	// User runs the programs as another user, which needs the capabilities CAP_SETUID, CAP_SETGID
+	// and CAP_KILL; nil: as the worker's.
 	User *CommandUser
 }
 
@@ -45,7 +48,8 @@ type CommandUser struct{ UID, GID uint32 }
 
 func (c CommandConfig) enabled() bool { return len(c.Allow) > 0 }
 
-// Validate names every mistake. Whether a program is there is the worker's to find out, when it runs it.
+// Validate names every mistake. Whether a program is there is the worker's to find out, when it
+// runs it.
 func (c CommandConfig) Validate() error {
 	var errs []error
 	if c.enabled() && !process.Supported {
@@ -63,7 +67,8 @@ func (c CommandConfig) Validate() error {
 	return errors.Join(errs...)
 }
 
-// CheckWorker says why a worker could not run programs as it is told to. The API, which runs none, need not be able to.
+// CheckWorker says why a worker could not run programs as it is told to. The API, which runs none,
+// need not be able to.
 func (c CommandConfig) CheckWorker() error {
 	if !c.enabled() || c.User == nil {
 		return nil
@@ -110,7 +115,10 @@ func commandRun(cfg CommandConfig) tasks.Type {
 	names := slices.Sorted(maps.Keys(r.allow))
 	return tasks.Definition[commandPayload, *commandResult]{
 		Name: "command.run",
-		Description: "Runs a program that the deployment allows: " + strings.Join(names, ", ") + ". Exit code 0 is done; 126, 127 " +
+		Description: "Runs a program that the deployment allows: " + strings.Join(
+			names,
+			", ",
+		) + ". Exit code 0 is done; 126, 127 " +
 			"and a missing program are final, everything else is retried.",
 		Private: true, // stdin and env
 		Example: commandPayload{Command: names[0]},
@@ -140,8 +148,11 @@ func (r *runner) handle(ctx context.Context, j *tasks.Job[commandPayload]) (*com
 	if fields := r.check(p); len(fields) > 0 {
 		return nil, tasks.Permanent(fmt.Errorf("%s: %s", fields[0].Pointer, fields[0].Detail))
 	}
-	res, err := process.Run(ctx, process.Command{Path: r.allow[p.Command], Args: p.Args, Env: environment(j.Info, p.Env),
-		Dir: os.TempDir(), Stdin: p.Stdin, Keep: maxOutput - outputNote, Grace: commandGrace, User: r.user})
+	res, err := process.Run(
+		ctx,
+		process.Command{Path: r.allow[p.Command], Args: p.Args, Env: environment(j.Info, p.Env),
+			Dir: os.TempDir(), Stdin: p.Stdin, Keep: maxOutput - outputNote, Grace: commandGrace, User: r.user},
+	)
 	if err != nil {
 		return nil, startError(err)
 	}
@@ -161,7 +172,8 @@ func tail(s string, n int) string {
 	return s[i:]
 }
 
-// startError is permanent where trying again would find the same: no such program, or one that may not or cannot be run.
+// startError is permanent where trying again would find the same: no such program, or one that may
+// not or cannot be run.
 func startError(err error) error {
 	for _, final := range []error{fs.ErrNotExist, fs.ErrPermission, syscall.ENOEXEC, syscall.E2BIG} {
 		if errors.Is(err, final) {
@@ -171,7 +183,8 @@ func startError(err error) error {
 	return err
 }
 
-// exitError is nil for exit code 0. 126 and 127 are a shell's words for "cannot be run" and "not found".
+// exitError is nil for exit code 0. 126 and 127 are a shell's words for "cannot be run" and "not
+// found".
 func exitError(out commandResult, signal string) error {
 	if out.ExitCode == 0 {
 		return nil

@@ -19,8 +19,10 @@ import (
 )
 
 // The tests allow a shell, which no deployment should.
-var shell = CommandConfig{Allow: map[string]string{"sh": "/bin/sh", "missing": "/nonexistent/program", "text": "/etc/passwd"},
-	Env: map[string][]string{"sh": {"COLOR", "LANG", "A"}}}
+var shell = CommandConfig{
+	Allow: map[string]string{"sh": "/bin/sh", "missing": "/nonexistent/program", "text": "/etc/passwd"},
+	Env:   map[string][]string{"sh": {"COLOR", "LANG", "A"}},
+}
 
 func command(ctx context.Context, t *testing.T, j *job.Job, p commandPayload) (commandResult, error) {
 	t.Helper()
@@ -47,7 +49,8 @@ func TestCommandGetsItsInputAndAnEnvironmentOfItsOwn(t *testing.T) {
 	if err != nil || res.ExitCode != 0 || res.Stderr != "$HOME; rm x\n" {
 		t.Fatalf("got %+v, %v", res, err)
 	}
-	for _, want := range []string{"in\n", "COLOR=red\n", "LANG=de\n", "WAYBILL_JOB_ID=" + j.ID.String() + "\n", "WAYBILL_ATTEMPT=2\n", "WAYBILL_OWNER_ID=" + j.OwnerID.String() + "\n", "PATH=/usr/local/sbin:"} {
+	for _, want := range []string{"in\n", "COLOR=red\n", "LANG=de\n", "WAYBILL_JOB_ID=" + j.ID.String() + "\n",
+		"WAYBILL_ATTEMPT=2\n", "WAYBILL_OWNER_ID=" + j.OwnerID.String() + "\n", "PATH=/usr/local/sbin:"} {
 		if !strings.Contains(res.Stdout, want) {
 			t.Errorf("%q is not in:\n%s", want, res.Stdout)
 		}
@@ -81,7 +84,12 @@ func TestExitCodesAreClassified(t *testing.T) {
 
 func TestOutputIsCutAndCleaned(t *testing.T) {
 	t.Parallel()
-	res, err := command(t.Context(), t, &job.Job{}, script(`head -c 1000000 /dev/zero; printf '\377end'; printf '\377' >&2`))
+	res, err := command(
+		t.Context(),
+		t,
+		&job.Job{},
+		script(`head -c 1000000 /dev/zero; printf '\377end'; printf '\377' >&2`),
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,7 +102,8 @@ func TestOutputIsCutAndCleaned(t *testing.T) {
 		t.Errorf("kept %.40q … %q", res.Stdout, res.Stdout[len(res.Stdout)-20:])
 	}
 	_, err = command(t.Context(), t, &job.Job{}, script(`head -c 100000 /dev/zero >&2; printf 'é\377 why' >&2; exit 1`))
-	if len(fmt.Sprint(err)) > 2*maxErrorTail || !strings.HasSuffix(fmt.Sprint(err), " why") || !utf8.ValidString(fmt.Sprint(err)) {
+	if len(fmt.Sprint(err)) > 2*maxErrorTail || !strings.HasSuffix(fmt.Sprint(err), " why") ||
+		!utf8.ValidString(fmt.Sprint(err)) {
 		t.Errorf("the error has %d bytes: %q", len(fmt.Sprint(err)), err)
 	}
 }
@@ -140,10 +149,12 @@ func TestCommandsAreCheckedAtSubmission(t *testing.T) {
 		`{"command":"sh","args":"x"}`:             `/payload/args must be a list`,
 		`{"command":"sh","env":{"A":"\u0000","B":"","ld_preload":"x","TAR_OPTIONS":"x","PATH":"x","":""}}`: `/payload/env/ ` + may + `; /payload/env/A must not hold a NUL; /payload/env/B ` + may +
 			`; /payload/env/PATH ` + may + `; /payload/env/TAR_OPTIONS ` + may + `; /payload/env/ld_preload ` + may,
-		`{"command":"text","env":{"A":"b"}}`:                                      `/payload/env/A may not be set: this deployment lets the command have no variables`,
-		`{"command":"sh","env":` + string(manyJSON) + `}`:                         `/payload/env must have at most 50 variables`,
-		`{"command":"sh","env":{"A":"` + strings.Repeat("x", maxEnvBytes) + `"}}`: `/payload/env must have at most 32 KiB, names and values together`,
-		`{"command":"sh","args":["-c","x"],"stdin":"\u0000","env":{"A":"b"}}`:     ``,
+		`{"command":"text","env":{"A":"b"}}`: `/payload/env/A may not be set: this deployment lets the command have no variables`,
+		`{"command":"sh","env":` + string(manyJSON) +
+			`}`: `/payload/env must have at most 50 variables`,
+		`{"command":"sh","env":{"A":"` + strings.Repeat("x", maxEnvBytes) +
+			`"}}`: `/payload/env must have at most 32 KiB, names and values together`,
+		`{"command":"sh","args":["-c","x"],"stdin":"\u0000","env":{"A":"b"}}`: ``,
 	} {
 		if got := fieldsOf(t, typ.Check(json.RawMessage(payload))); got != want {
 			t.Errorf("%.100s\n got %s\nwant %s", payload, got, want)
@@ -154,7 +165,10 @@ func TestCommandsAreCheckedAtSubmission(t *testing.T) {
 func TestWrongVariablesOfCommandsAreNamedAtTheStart(t *testing.T) {
 	t.Parallel()
 	err := CommandConfig{Allow: map[string]string{"sh": "/bin/sh"},
-		Env: map[string][]string{"sh": {"LD_PRELOAD", "path", "WAYBILL_JOB_ID", "A B", "GOOD"}, "other": {"A"}}}.Validate()
+		Env: map[string][]string{
+			"sh":    {"LD_PRELOAD", "path", "WAYBILL_JOB_ID", "A B", "GOOD"},
+			"other": {"A"},
+		}}.Validate()
 	for _, want := range []string{"LD_PRELOAD", "path", "WAYBILL_JOB_ID", `"A B"`, `"other"`} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s is not named: %v", want, err)

@@ -18,7 +18,8 @@ type sleepPayload struct {
 	IgnoreCancel bool   `json:"ignore_cancel,omitempty" jsonschema_description:"Sleep on when the attempt is canceled or times out, as a badly written handler would."`
 }
 
-// debugSleep takes its time and reports progress. The job's own timeout bounds it too: an hour's sleep needs a timeout of its own.
+// debugSleep takes its time and reports progress. The job's own timeout bounds it too: an hour's
+// sleep needs a timeout of its own.
 func debugSleep() tasks.Type {
 	return tasks.Definition[sleepPayload, map[string]string]{
 		Name:        "debug.sleep",

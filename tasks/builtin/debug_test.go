@@ -34,10 +34,18 @@ func TestSleepEndsWithItsContextUnlessToldNotTo(t *testing.T) {
 	stop := errors.New("stop")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(stop)
-	if _, err := runIn(ctx, t, debugSleep(), &job.Job{Payload: json.RawMessage(`{"duration":"1h"}`)}); !errors.Is(err, stop) {
+	if _, err := runIn(ctx, t, debugSleep(), &job.Job{Payload: json.RawMessage(`{"duration":"1h"}`)}); !errors.Is(
+		err,
+		stop,
+	) {
 		t.Errorf("got %v", err)
 	}
-	got, err := runIn(ctx, t, debugSleep(), &job.Job{Payload: json.RawMessage(`{"duration":"20ms","ignore_cancel":true}`)})
+	got, err := runIn(
+		ctx,
+		t,
+		debugSleep(),
+		&job.Job{Payload: json.RawMessage(`{"duration":"20ms","ignore_cancel":true}`)},
+	)
 	if err != nil || string(got) != `{"slept":"20ms"}` {
 		t.Errorf("got %s, %v", got, err)
 	}
@@ -62,7 +70,10 @@ func TestSleepChecksItsDuration(t *testing.T) {
 	c, _ := shipped(Config{}, discard())
 	typ, _ := c.Lookup("debug.sleep")
 	for _, d := range []string{"1h1s", "-1s", "3", "x", "1e9h", "99999999h", "3s\\u0000"} {
-		if got := fieldsOf(t, typ.Check(json.RawMessage(`{"duration":"`+d+`"}`))); !strings.HasPrefix(got, "/payload/duration ") {
+		if got := fieldsOf(t, typ.Check(json.RawMessage(`{"duration":"`+d+`"}`))); !strings.HasPrefix(
+			got,
+			"/payload/duration ",
+		) {
 			t.Errorf("%s: %s", d, got)
 		}
 	}
@@ -105,7 +116,8 @@ func TestFailFailsAsTold(t *testing.T) {
 func TestSleepIsInTime(t *testing.T) {
 	t.Parallel()
 	start := time.Now()
-	if _, err := run(t, debugSleep(), &job.Job{Payload: json.RawMessage(`{"duration":"50ms"}`)}); err != nil || time.Since(start) < 50*time.Millisecond {
+	if _, err := run(t, debugSleep(), &job.Job{Payload: json.RawMessage(`{"duration":"50ms"}`)}); err != nil ||
+		time.Since(start) < 50*time.Millisecond {
 		t.Errorf("slept %v: %v", time.Since(start), err)
 	}
 }

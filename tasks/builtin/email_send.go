@@ -20,7 +20,8 @@ type emailPayload struct {
 	ReplyTo string   `json:"reply_to,omitempty" jsonschema:"minLength=3,maxLength=320" jsonschema_description:"Where answers go; left out: to the sender."`
 }
 
-// emailResult says what was handed over: MessageID is made from the job's id, Response is the server's last word.
+// emailResult says what was handed over: MessageID is made from the job's id, Response is the
+// server's last word.
 type emailResult struct {
 	MessageID string `json:"message_id"`
 	Response  string `json:"response"`
@@ -29,11 +30,16 @@ type emailResult struct {
 func emailSend(m *mailer) tasks.Type {
 	return tasks.Definition[emailPayload, *emailResult]{
 		Name: "email.send",
-		Description: "Sends one e-mail through the deployment's SMTP server. The Message-ID is made from the job's id, the same in " +
+		Description: "Sends one e-mail through the deployment's SMTP server. The Message-ID is made from the job's " +
+			"id, the same in " +
 			"every attempt.",
 		Private: true, // e-mails carry sign-in links
-		Example: emailPayload{To: []string{"Ann <ann@example.com>"}, Subject: "Your order 1042", Text: "It is on its way."},
-		Check:   checkEmail,
+		Example: emailPayload{
+			To:      []string{"Ann <ann@example.com>"},
+			Subject: "Your order 1042",
+			Text:    "It is on its way.",
+		},
+		Check: checkEmail,
 	}.Handle(func(ctx context.Context, j *tasks.Job[emailPayload]) (*emailResult, error) {
 		return m.send(ctx, j.ID, j.Payload)
 	})

@@ -25,7 +25,14 @@ import (
 const hello = `{"to":["Ann <ann@example.com>"],"cc":["cee@example.com"],"bcc":["bob@example.com"],"subject":"Grüße","text":"Hello\n.\nWorld","html":"<p>Hello</p>","reply_to":"help@example.com"}`
 
 func config(s *mailServer, mode string) SMTPConfig {
-	return SMTPConfig{Addr: s.addr, From: "Shop <shop@example.org>", TLS: mode, CAFile: s.caFile, Username: s.username, Password: s.password}
+	return SMTPConfig{
+		Addr:     s.addr,
+		From:     "Shop <shop@example.org>",
+		TLS:      mode,
+		CAFile:   s.caFile,
+		Username: s.username,
+		Password: s.password,
+	}
 }
 
 // email runs one email.send.
@@ -59,7 +66,8 @@ func TestMailArrivesOverEachKindOfConnection(t *testing.T) {
 			t.Fatalf("%s: %v", mode, err)
 		}
 		got := s.deliveries()
-		if len(got) != 1 || got[0].from != "shop@example.org" || got[0].tls != (mode != TLSNone) || got[0].user != s.username {
+		if len(got) != 1 || got[0].from != "shop@example.org" || got[0].tls != (mode != TLSNone) ||
+			got[0].user != s.username {
 			t.Fatalf("%s: delivered %+v", mode, got)
 		}
 		if want := []string{"ann@example.com", "cee@example.com", "bob@example.com"}; !slices.Equal(got[0].to, want) {
@@ -70,7 +78,8 @@ func TestMailArrivesOverEachKindOfConnection(t *testing.T) {
 			t.Fatalf("%s: %v", mode, err)
 		}
 		want := "<" + id.String() + "@example.org>"
-		for name, value := range map[string]string{"Message-Id": want, "From": `"Shop" <shop@example.org>`, "To": `"Ann" <ann@example.com>`,
+		for name, value := range map[string]string{"Message-Id": want, "From": `"Shop" <shop@example.org>`,
+			"To":       `"Ann" <ann@example.com>`,
 			"Reply-To": "<help@example.com>", "Bcc": "", "User-Agent": "", "X-Mailer": ""} {
 			if msg.Header.Get(name) != value {
 				t.Errorf("%s: %s is %q, want %q", mode, name, msg.Header.Get(name), value)
@@ -105,7 +114,11 @@ func TestAnAcceptedMailIsSentWhateverBecomesOfTheConnection(t *testing.T) {
 }
 
 func no(code, subject, detail int) error {
-	return &smtp.SMTPError{Code: code, EnhancedCode: smtp.EnhancedCode{code / 100, subject, detail}, Message: "not today"}
+	return &smtp.SMTPError{
+		Code:         code,
+		EnhancedCode: smtp.EnhancedCode{code / 100, subject, detail},
+		Message:      "not today",
+	}
 }
 
 // verdictOf is what becomes of a job with that error.
@@ -192,7 +205,8 @@ func TestAMailOfWhichNobodyKnowsWhetherItWasSentIsRepeatedRarely(t *testing.T) {
 		slow.await("DATA")
 		cancel(timeout)
 	}()
-	if _, err = email(ctx, t, config(slow, ""), job.NewID(), hello); verdictOf(err) != "rarely" || !strings.Contains(err.Error(), "timed out") {
+	if _, err = email(ctx, t, config(slow, ""), job.NewID(), hello); verdictOf(err) != "rarely" ||
+		!strings.Contains(err.Error(), "timed out") {
 		t.Errorf("the attempt ended while the server thought: %v", err)
 	}
 	close(slow.stall)
@@ -209,7 +223,8 @@ func TestAStepOfASessionMayTakeWhatTheAttemptHas(t *testing.T) {
 
 func TestTheMailerCallsItselfByTheSendersDomainOrAsItIsTold(t *testing.T) {
 	t.Parallel()
-	for helo, want := range map[string]string{"": "xn--bcher-kva.example", "mx1.example.net": "mx1.example.net", "[192.0.2.1]": "[192.0.2.1]"} {
+	for helo, want := range map[string]string{"": "xn--bcher-kva.example", "mx1.example.net": "mx1.example.net",
+		"[192.0.2.1]": "[192.0.2.1]"} {
 		s := (&mailServer{}).serve(t, TLSStartTLS)
 		cfg := config(s, "")
 		cfg.From, cfg.HELO = "Shop <shop@Bücher.example>", helo
@@ -221,7 +236,8 @@ func TestTheMailerCallsItselfByTheSendersDomainOrAsItIsTold(t *testing.T) {
 		}
 	}
 	for _, helo := range []string{"bücher.example", "a b", "a\r\nRSET", "-", "[", "a..b"} {
-		if err := (SMTPConfig{Addr: "h:25", From: "a@b.example", HELO: helo}).Validate(); (err == nil) != (helo == "-") {
+		if err := (SMTPConfig{Addr: "h:25", From: "a@b.example",
+			HELO: helo}).Validate(); (err == nil) != (helo == "-") {
 			t.Errorf("the name %q: %v", helo, err)
 		}
 	}
@@ -241,7 +257,8 @@ func TestAnotherWayToSignInIsTriedWhereOneIsRefused(t *testing.T) {
 	}
 	wrong := config(s, "")
 	wrong.Password = "WRONG"
-	if _, err := email(t.Context(), t, wrong, job.NewID(), hello); verdictOf(err) != "later" || !strings.Contains(err.Error(), "535") {
+	if _, err := email(t.Context(), t, wrong, job.NewID(), hello); verdictOf(err) != "later" ||
+		!strings.Contains(err.Error(), "535") {
 		t.Errorf("a wrong password: %v", err)
 	}
 }
@@ -250,7 +267,8 @@ func TestDomainsInOtherScriptsGoOutInASCII(t *testing.T) {
 	t.Parallel()
 	for _, utf8 := range []bool{false, true} {
 		s := (&mailServer{utf8: utf8}).serve(t, TLSStartTLS)
-		if _, err := email(t.Context(), t, config(s, ""), job.NewID(), `{"to":["Änne <ann@bücher.example>"],"cc":["b@例え.jp"],"subject":"s","text":"t","reply_to":"c@bücher.example"}`); err != nil {
+		if _, err := email(t.Context(), t, config(s, ""), job.NewID(),
+			`{"to":["Änne <ann@bücher.example>"],"cc":["b@例え.jp"],"subject":"s","text":"t","reply_to":"c@bücher.example"}`); err != nil {
 			t.Fatal(err)
 		}
 		got := s.deliveries()[0]
@@ -258,7 +276,8 @@ func TestDomainsInOtherScriptsGoOutInASCII(t *testing.T) {
 			t.Errorf("sent to %v, SMTPUTF8 asked for: %v", got.to, got.utf8)
 		}
 		head, _, _ := strings.Cut(got.data, "\r\n\r\n")
-		if strings.ContainsFunc(head, func(r rune) bool { return r > 126 }) || !strings.Contains(head, "Reply-To: <c@xn--bcher-kva.example>") {
+		if strings.ContainsFunc(head, func(r rune) bool { return r > 126 }) ||
+			!strings.Contains(head, "Reply-To: <c@xn--bcher-kva.example>") {
 			t.Errorf("the header is\n%s", head)
 		}
 	}
@@ -267,7 +286,8 @@ func TestDomainsInOtherScriptsGoOutInASCII(t *testing.T) {
 func TestASubjectThatLooksEncodedArrivesAsItWasGiven(t *testing.T) {
 	t.Parallel()
 	s := (&mailServer{}).serve(t, TLSStartTLS)
-	for _, subject := range []string{"=?utf-8?q?=48=69?=", "Re: =?x and " + strings.Repeat("é", 100) + " more", "=?", "plain", "Grüße"} {
+	for _, subject := range []string{"=?utf-8?q?=48=69?=", "Re: =?x and " + strings.Repeat("é", 100) + " more", "=?",
+		"plain", "Grüße"} {
 		payload, _ := json.Marshal(emailPayload{To: []string{"a@example.com"}, Subject: subject, Text: "t"})
 		if _, err := email(t.Context(), t, config(s, ""), job.NewID(), string(payload)); err != nil {
 			t.Fatal(err)
@@ -290,7 +310,8 @@ func TestAFailedSignInIsRetriedAndShowsNoPassword(t *testing.T) {
 	cfg := config(s, "")
 	cfg.Password = "TOPSECRET"
 	_, err := email(t.Context(), t, cfg, job.NewID(), hello)
-	if err == nil || tasks.IsPermanent(err) || !strings.Contains(err.Error(), "535") || !strings.Contains(err.Error(), "[hidden]") {
+	if err == nil || tasks.IsPermanent(err) || !strings.Contains(err.Error(), "535") ||
+		!strings.Contains(err.Error(), "[hidden]") {
 		t.Errorf("got %v", err)
 	}
 	for _, secret := range []string{"TOPSECRET", base64.StdEncoding.EncodeToString([]byte("\x00shop\x00TOPSECRET"))} {
@@ -303,14 +324,16 @@ func TestAFailedSignInIsRetriedAndShowsNoPassword(t *testing.T) {
 func TestNothingIsSentWithoutTheTLSThatWasAskedFor(t *testing.T) {
 	t.Parallel()
 	plain := (&mailServer{username: "shop", password: "TOPSECRET"}).serve(t, TLSNone)
-	if _, err := email(t.Context(), t, config(plain, TLSStartTLS), job.NewID(), hello); err == nil || tasks.IsPermanent(err) {
+	if _, err := email(t.Context(), t, config(plain, TLSStartTLS), job.NewID(), hello); err == nil ||
+		tasks.IsPermanent(err) {
 		t.Errorf("a server without STARTTLS: %v", err)
 	}
 	stranger := (&mailServer{username: "shop", password: "TOPSECRET"}).serve(t, TLSStartTLS)
 	cfg := config(stranger, TLSStartTLS)
 	cfg.CAFile = ""
 	cfg.RootCAs = x509.NewCertPool()
-	if _, err := email(t.Context(), t, cfg, job.NewID(), hello); err == nil || tasks.IsPermanent(err) || !strings.Contains(err.Error(), "x509") {
+	if _, err := email(t.Context(), t, cfg, job.NewID(), hello); err == nil || tasks.IsPermanent(err) ||
+		!strings.Contains(err.Error(), "x509") {
 		t.Errorf("a certificate that nobody vouches for: %v", err)
 	}
 	if plain.heard("AUTH") || plain.heard("MAIL") || stranger.heard("AUTH") || stranger.heard("MAIL") {
@@ -333,7 +356,8 @@ func TestAnSMTPServerThatIsAwayOrSilentIsRetried(t *testing.T) {
 	ctx, cancel := context.WithTimeoutCause(t.Context(), 100*time.Millisecond, stop)
 	defer cancel()
 	start := time.Now()
-	if _, err := email(ctx, t, cfg, job.NewID(), hello); !errors.Is(err, stop) || tasks.IsPermanent(err) || time.Since(start) > 5*time.Second {
+	if _, err := email(ctx, t, cfg, job.NewID(), hello); !errors.Is(err, stop) || tasks.IsPermanent(err) ||
+		time.Since(start) > 5*time.Second {
 		t.Errorf("silent: %v after %v", err, time.Since(start))
 	}
 	l.Close()
@@ -372,27 +396,32 @@ func TestMailIsCheckedAtSubmission(t *testing.T) {
 		`{}`:                                     `/payload/subject is required; /payload/text this, html or both are required; /payload/to is required`,
 		`{"to":[],"subject":"s","text":"t"}`:     `/payload/to must have at least 1 items`,
 		`{"to":["a@example.com"],"subject":"s"}`: `/payload/text this, html or both are required`,
-		`{"to":["a@example.com\r\nBcc: b@example.com"],"subject":"s","text":"t"}`:              `/payload/to/0 must be an e-mail address`,
-		`{"to":["\"a\r\n b\" <a@example.com>"],"subject":"s","text":"t"}`:                      `/payload/to/0 must be an e-mail address`,
-		`{"to":["a@example.com, b@example.com"],"subject":"s","text":"t"}`:                     `/payload/to/0 must be an e-mail address`,
-		`{"to":["a@example.com","ann"],"subject":"s","text":"t"}`:                              `/payload/to/1 must be an e-mail address`,
-		`{"to":["\"a b\"@example.com"],"subject":"s","text":"t"}`:                              `/payload/to/0 must be an e-mail address`,
-		`{"to":["Team: a@example.com;"],"subject":"s","text":"t"}`:                             `/payload/to/0 must be an e-mail address`,
-		`{"to":["Team: Ann <a@example.com>; (x)"],"subject":"s","text":"t"}`:                   `/payload/to/0 must be an e-mail address`,
-		`{"to":["a@example.com (Ann)"],"subject":"s","text":"t"}`:                              `/payload/to/0 must be an e-mail address`,
-		`{"to":["\"=?utf-8?q?x?=\" <a@example.com>"],"subject":"s","text":"t"}`:                `/payload/to/0 ` + errEncodedName.Error(),
-		`{"to":["=?utf-8?b?PT91dGYtOD9xP3g/PQ==?= <a@example.com>"],"subject":"s","text":"t"}`: `/payload/to/0 ` + errEncodedName.Error(),
-		`{"to":["=?utf-8?q?=0D=0ABcc?= <a@example.com>"],"subject":"s","text":"t"}`:            `/payload/to/0 must be an e-mail address`,
-		`{"to":["ännchen@example.com"],"subject":"s","text":"t"}`:                              `/payload/to/0 ` + errLocalPart.Error(),
-		`{"to":["a@example.com"],"subject":"s","text":"t","reply_to":"ä@example.com"}`:         `/payload/reply_to ` + errLocalPart.Error(),
-		"{\"to\":[\"a@b\u00adücher..example\"],\"subject\":\"s\",\"text\":\"t\"}":              `/payload/to/0 must be an e-mail address`,
-		`{"to":["a@⒈com.example"],"subject":"s","text":"t"}`:                                   `/payload/to/0 ` + errMailDomain.Error(),
-		`{"to":["=?utf-8?q?=C3=84nne?= <a@bücher.example>"],"subject":"s","text":"t"}`:         ``,
-		`{"to":["a@example.com"],"subject":"s\nBcc: b@example.com","text":"t"}`:                `/payload/subject must be one line without control characters`,
-		`{"to":["a@example.com"],"subject":"s","text":"t","reply_to":"x\r\ny@example.com"}`:    `/payload/reply_to must be an e-mail address`,
-		`{"to":[` + fifty + `],"cc":["b@example.com"],"subject":"s","text":"t"}`:               `/payload/to must be at most 50 recipients, with cc and bcc`,
-		`{"to":[` + fifty + `,"b@example.com"],"subject":"s","text":"t"}`:                      `/payload/to must have at most 50 items`,
-		`{"to":[` + fifty + `],"subject":"s","html":"t"}`:                                      ``,
+		`{"to":["a@example.com\r\nBcc: b@example.com"],"subject":"s","text":"t"}`: `/payload/to/0 must be an e-mail address`,
+		`{"to":["\"a\r\n b\" <a@example.com>"],"subject":"s","text":"t"}`:         `/payload/to/0 must be an e-mail address`,
+		`{"to":["a@example.com, b@example.com"],"subject":"s","text":"t"}`:        `/payload/to/0 must be an e-mail address`,
+		`{"to":["a@example.com","ann"],"subject":"s","text":"t"}`:                 `/payload/to/1 must be an e-mail address`,
+		`{"to":["\"a b\"@example.com"],"subject":"s","text":"t"}`:                 `/payload/to/0 must be an e-mail address`,
+		`{"to":["Team: a@example.com;"],"subject":"s","text":"t"}`:                `/payload/to/0 must be an e-mail address`,
+		`{"to":["Team: Ann <a@example.com>; (x)"],"subject":"s","text":"t"}`:      `/payload/to/0 must be an e-mail address`,
+		`{"to":["a@example.com (Ann)"],"subject":"s","text":"t"}`:                 `/payload/to/0 must be an e-mail address`,
+		`{"to":["\"=?utf-8?q?x?=\" <a@example.com>"],"subject":"s","text":"t"}`: `/payload/to/0 ` +
+			errEncodedName.Error(),
+		`{"to":["=?utf-8?b?PT91dGYtOD9xP3g/PQ==?= <a@example.com>"],"subject":"s","text":"t"}`: `/payload/to/0 ` +
+			errEncodedName.Error(),
+		`{"to":["=?utf-8?q?=0D=0ABcc?= <a@example.com>"],"subject":"s","text":"t"}`: `/payload/to/0 must be an e-mail address`,
+		`{"to":["ännchen@example.com"],"subject":"s","text":"t"}`: `/payload/to/0 ` +
+			errLocalPart.Error(),
+		`{"to":["a@example.com"],"subject":"s","text":"t","reply_to":"ä@example.com"}`: `/payload/reply_to ` +
+			errLocalPart.Error(),
+		"{\"to\":[\"a@b\u00adücher..example\"],\"subject\":\"s\",\"text\":\"t\"}": `/payload/to/0 must be an e-mail address`,
+		`{"to":["a@⒈com.example"],"subject":"s","text":"t"}`: `/payload/to/0 ` +
+			errMailDomain.Error(),
+		`{"to":["=?utf-8?q?=C3=84nne?= <a@bücher.example>"],"subject":"s","text":"t"}`:      ``,
+		`{"to":["a@example.com"],"subject":"s\nBcc: b@example.com","text":"t"}`:             `/payload/subject must be one line without control characters`,
+		`{"to":["a@example.com"],"subject":"s","text":"t","reply_to":"x\r\ny@example.com"}`: `/payload/reply_to must be an e-mail address`,
+		`{"to":[` + fifty + `],"cc":["b@example.com"],"subject":"s","text":"t"}`:            `/payload/to must be at most 50 recipients, with cc and bcc`,
+		`{"to":[` + fifty + `,"b@example.com"],"subject":"s","text":"t"}`:                   `/payload/to must have at most 50 items`,
+		`{"to":[` + fifty + `],"subject":"s","html":"t"}`:                                   ``,
 	} {
 		if got := fieldsOf(t, typ.Check(json.RawMessage(payload))); got != want {
 			t.Errorf("%.100s\n got %s\nwant %s", payload, got, want)

@@ -24,8 +24,8 @@ const (
 
 var errAnswerTime = errors.New("the answer took too long")
 
-// httpResult is what is kept of a good answer: headers in lower case, the first maxAnswerHeaders by name; everything cut and
-// cleaned.
+// httpResult is what is kept of a good answer: headers in lower case, the first maxAnswerHeaders by
+// name; everything cut and cleaned.
 type httpResult struct {
 	Status  int               `json:"status"`
 	Headers map[string]string `json:"headers"`
@@ -34,15 +34,20 @@ type httpResult struct {
 	Warning string `json:"warning,omitempty"`
 }
 
-// answerResult turns an answer into an outcome. The status decides alone: a body that breaks off or does not end takes nothing away
-// from it, since repeating a request that was accepted is the worse mistake.
+// answerResult turns an answer into an outcome. The status decides alone: a body that breaks off or
+// does not end takes nothing away from it, since repeating a request that was accepted is the worse
+// mistake.
 func answerResult(resp *http.Response) (*httpResult, error) {
 	// Read in every case: a body read to its end frees the connection for the next request.
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswerRead))
 	if err := statusError(resp.StatusCode, resp.Header); err != nil {
 		return nil, err
 	}
-	return &httpResult{Status: resp.StatusCode, Headers: keptHeaders(resp.Header), Body: job.CleanText(string(body), maxAnswerKept)}, nil
+	return &httpResult{
+		Status:  resp.StatusCode,
+		Headers: keptHeaders(resp.Header),
+		Body:    job.CleanText(string(body), maxAnswerKept),
+	}, nil
 }
 
 // unreadResult is answerResult for an answer of which only the status could be read.
@@ -72,7 +77,8 @@ func statusError(status int, header http.Header) error {
 	return err
 }
 
-// answeredAt is the endpoint's own time where it tells it, so that a date in Retry-After means the same here.
+// answeredAt is the endpoint's own time where it tells it, so that a date in Retry-After means the
+// same here.
 func answeredAt(header http.Header) time.Time {
 	if at, err := http.ParseTime(header.Get("Date")); err == nil {
 		return at

@@ -22,8 +22,9 @@ const (
 	maxAnswerHeader = 256 << 10 // bytes
 )
 
-// httpClients make requests whose every connection passes the guard. They take no proxy from the environment, since the proxy
-// would dial for them; follow no redirect; and unpack nothing, so that a small answer stays small.
+// httpClients make requests whose every connection passes the guard. They take no proxy from the
+// environment, since the proxy would dial for them; follow no redirect; and unpack nothing, so that
+// a small answer stays small.
 type httpClients struct {
 	dial   *dialHTTP
 	pooled *http.Client // keeps connections for the next request
@@ -53,8 +54,9 @@ func newHTTPClient(d *dialHTTP, fresh bool) *http.Client {
 	}
 }
 
-// do sends req, and once more on a fresh connection where an endpoint seems to have closed an idle one without saying so.
-// Where an answer cannot be read, status is what its first line says; 0: there was no whole answer.
+// do sends req, and once more on a fresh connection where an endpoint seems to have closed an idle
+// one without saying so. Where an answer cannot be read, status is what its first line says; 0:
+// there was no whole answer.
 func (c *httpClients) do(req *http.Request) (resp *http.Response, status int, err error) {
 	resp, x, err := c.try(c.pooled, req)
 	if err != nil && x.closedIdle() && req.Context().Err() == nil {
@@ -72,10 +74,12 @@ func (c *httpClients) do(req *http.Request) (resp *http.Response, status int, er
 	return nil, x.status(), err
 }
 
-// brokenOff reports whether the connection ended, so that there is no whole answer, in contrast to one that cannot be read.
+// brokenOff reports whether the connection ended, so that there is no whole answer, in contrast to
+// one that cannot be read.
 func brokenOff(err error) bool {
 	var network net.Error
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) ||
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) ||
+		errors.Is(err, syscall.EPIPE) ||
 		errors.As(withoutURL(err), &network)
 }
 
@@ -85,8 +89,8 @@ func (c *httpClients) try(client *http.Client, req *http.Request) (*http.Respons
 	return resp, x, err
 }
 
-// sendError puts into words why no answer came, without the URL (whose query may hold a secret) and without addresses, which
-// are those of our own network or of its resolvers.
+// sendError puts into words why no answer came, without the URL (whose query may hold a secret) and
+// without addresses, which are those of our own network or of its resolvers.
 func sendError(ctx context.Context, err error) error {
 	if errors.Is(err, guard.ErrNotAllowed) {
 		return tasks.Permanent(guard.ErrNotAllowed)

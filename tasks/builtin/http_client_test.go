@@ -34,7 +34,8 @@ func TestNothingPrivateIsEverDialed(t *testing.T) {
 	client := newHTTPClients(guard.New(nil)).pooled
 	for _, host := range []string{"localhost", "127.0.0.1", "[::ffff:127.0.0.1]", "0.0.0.0", "[::]"} {
 		_, err := client.Get("http://" + host + ":" + port + "/")
-		if err = sendError(t.Context(), err); !tasks.IsPermanent(err) || !strings.HasPrefix(err.Error(), "destination not allowed") {
+		if err = sendError(t.Context(), err); !tasks.IsPermanent(err) ||
+			!strings.HasPrefix(err.Error(), "destination not allowed") {
 			t.Errorf("%s at dial time: %v", host, err)
 		}
 	}
@@ -60,16 +61,21 @@ func TestSendErrorsShowNeitherTheURLNorOurNetwork(t *testing.T) {
 	for _, inner := range []error{
 		&net.DNSError{Err: "no such host", Name: "example.com", Server: "10.9.8.7:53", IsNotFound: true},
 		&net.DNSError{Err: "i/o timeout", Name: "example.com", Server: "10.9.8.7:53", IsTimeout: true},
-		&net.OpError{Op: "dial", Net: "tcp", Addr: &net.TCPAddr{IP: net.IPv4(10, 9, 8, 7)}, Err: errors.New("no route to host")},
-		&net.DNSError{Err: "dial udp 10.9.8.7:53: connect: connection refused", Name: "example.com", Server: "10.9.8.7:53"},
-		&net.DNSError{Err: "read udp 172.17.0.2:40000->10.9.8.7:53: i/o timeout", Name: "example.com", IsTemporary: true},
+		&net.OpError{Op: "dial", Net: "tcp", Addr: &net.TCPAddr{IP: net.IPv4(10, 9, 8, 7)},
+			Err: errors.New("no route to host")},
+		&net.DNSError{Err: "dial udp 10.9.8.7:53: connect: connection refused", Name: "example.com",
+			Server: "10.9.8.7:53"},
+		&net.DNSError{Err: "read udp 172.17.0.2:40000->10.9.8.7:53: i/o timeout", Name: "example.com",
+			IsTemporary: true},
 		&net.OpError{Op: "dial", Net: "tcp", Err: &net.AddrError{Err: "unexpected address type", Addr: "10.9.8.7"}},
 		errors.New("proxyconnect tcp: dial tcp [fd00:ec2::254%eth0]:443: connect: no route to host (local 10.9.8.7:1)"),
 		io.ErrUnexpectedEOF,
 	} {
 		err := sendError(t.Context(), &url.Error{Op: "Post", URL: "https://example.com/?TOPSECRET", Err: inner})
-		if tasks.IsPermanent(err) || strings.Contains(err.Error(), "TOPSECRET") || strings.Contains(err.Error(), "10.9.8.7") ||
-			strings.Contains(err.Error(), "172.17") || strings.Contains(err.Error(), "fd00") {
+		if tasks.IsPermanent(err) || strings.Contains(err.Error(), "TOPSECRET") ||
+			strings.Contains(err.Error(), "10.9.8.7") ||
+			strings.Contains(err.Error(), "172.17") ||
+			strings.Contains(err.Error(), "fd00") {
 			t.Errorf("%T: %v", inner, err)
 		}
 	}

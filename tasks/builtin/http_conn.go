@@ -10,11 +10,13 @@ import (
 	"sync"
 )
 
-// maxAnswerHead is how much of an answer's beginning a headConn keeps: room for interim answers (1xx) and the status line.
+// maxAnswerHead is how much of an answer's beginning a headConn keeps: room for interim answers
+// (1xx) and the status line.
 const maxAnswerHead = 8 << 10
 
-// headConn keeps the first bytes of each answer on an HTTP/1 connection. net/http returns no status for an answer whose
-// header it refuses to read, though the endpoint has done the work that it reports.
+// headConn keeps the first bytes of each answer on an HTTP/1 connection. net/http returns no status
+// for an answer whose header it refuses to read, though the endpoint has done the work that it
+// reports.
 type headConn struct {
 	net.Conn
 
@@ -46,8 +48,8 @@ func (c *headConn) answer() (head []byte, ended bool) {
 	return bytes.Clone(c.head), c.ended && len(c.head) < maxAnswerHead
 }
 
-// statusOf reads the status of the final answer that begins with head; 0 where its status line is not there in full, or its header
-// breaks off because the connection ended.
+// statusOf reads the status of the final answer that begins with head; 0 where its status line is
+// not there in full, or its header breaks off because the connection ended.
 func statusOf(head []byte, ended bool) int {
 	for {
 		line, rest, whole := bytes.Cut(head, []byte("\n"))
@@ -72,7 +74,8 @@ func statusLine(line []byte) int {
 	version, rest, ok := bytes.Cut(line, []byte(" "))
 	code, _, _ := bytes.Cut(rest, []byte(" "))
 	status, err := strconv.Atoi(string(code))
-	if !ok || len(code) != 3 || err != nil || status < 100 || len(version) != 8 || !bytes.HasPrefix(version, []byte("HTTP/1.")) {
+	if !ok || len(code) != 3 || err != nil || status < 100 || len(version) != 8 ||
+		!bytes.HasPrefix(version, []byte("HTTP/1.")) {
 		return 0
 	}
 	return status
@@ -92,7 +95,8 @@ func afterHeader(text []byte) []byte {
 	}
 }
 
-// exchange watches which connection a request travels on. An HTTP/2 connection has no headConn: its answers are frames.
+// exchange watches which connection a request travels on. An HTTP/2 connection has no headConn: its
+// answers are frames.
 type exchange struct {
 	conn   *headConn
 	reused bool
@@ -117,8 +121,8 @@ func (x *exchange) status() int {
 	return statusOf(x.conn.answer())
 }
 
-// closedIdle reports whether the request went out on a connection that had been idle and brought not one byte back: most
-// likely the endpoint had closed it by then.
+// closedIdle reports whether the request went out on a connection that had been idle and brought
+// not one byte back: most likely the endpoint had closed it by then.
 func (x *exchange) closedIdle() bool {
 	if x.conn == nil || !x.reused {
 		return false

@@ -20,10 +20,24 @@ const (
 	headerAttempt = "Waybill-Attempt"
 )
 
-// ownHeaders are decided by the connection or by Waybill, never by a payload; so are all that begin with one of ownPrefixes.
+// ownHeaders are decided by the connection or by Waybill, never by a payload; so are all that begin
+// with one of ownPrefixes.
 var (
-	ownHeaders = []string{"Connection", "Content-Length", "Expect", "Host", "Http2-Settings", "Keep-Alive", "Proxy-Authenticate",
-		"Proxy-Authorization", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade"}
+	ownHeaders = []string{
+		"Connection",
+		"Content-Length",
+		"Expect",
+		"Host",
+		"Http2-Settings",
+		"Keep-Alive",
+		"Proxy-Authenticate",
+		"Proxy-Authorization",
+		"Proxy-Connection",
+		"Te",
+		"Trailer",
+		"Transfer-Encoding",
+		"Upgrade",
+	}
 	ownPrefixes = []string{"Webhook-", "Waybill-"}
 )
 
@@ -36,7 +50,9 @@ func isOwnHeader(name string) bool {
 // checkHeaders names what is wrong with a payload's headers; no value is repeated.
 func checkHeaders(headers map[string]string) []tasks.FieldError {
 	if len(headers) > maxHeaders {
-		return []tasks.FieldError{{Pointer: "/headers", Detail: fmt.Sprintf("must have at most %d headers", maxHeaders)}}
+		return []tasks.FieldError{
+			{Pointer: "/headers", Detail: fmt.Sprintf("must have at most %d headers", maxHeaders)},
+		}
 	}
 	var fields []tasks.FieldError
 	seen := make(map[string]bool, len(headers))
@@ -50,7 +66,10 @@ func checkHeaders(headers map[string]string) []tasks.FieldError {
 		seen[canonical] = true
 	}
 	if size > maxHeaderBytes {
-		fields = append(fields, tasks.FieldError{Pointer: "/headers", Detail: "must have at most 8 KiB, names and values together"})
+		fields = append(
+			fields,
+			tasks.FieldError{Pointer: "/headers", Detail: "must have at most 8 KiB, names and values together"},
+		)
 	}
 	return fields
 }
@@ -77,5 +96,6 @@ func isToken(s string) bool {
 	})
 }
 
-// isControl is true of everything below space but the tab, and of DEL: CR and LF would start a header of their own.
+// isControl is true of everything below space but the tab, and of DEL: CR and LF would start a
+// header of their own.
 func isControl(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }

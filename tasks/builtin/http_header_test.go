@@ -33,8 +33,10 @@ func TestRequestsAreCheckedAtSubmission(t *testing.T) {
 		`{"url":"https://example.com","headers":{"X-A":"a\r\nHost: b"}}`:                                                                    `/payload/headers/X-A must not hold control characters`,
 		`{"url":"https://example.com","headers":{"X-A":"a\u0000"}}`:                                                                         `/payload/headers/X-A must not hold control characters`,
 		`{"url":"https://example.com","headers":{"":"a","X A":"a","X:/":"a"}}`:                                                              `/payload/headers/ is not a valid header name; /payload/headers/X A is not a valid header name; /payload/headers/X:~1 is not a valid header name`,
-		`{"url":"https://example.com","headers":` + string(manyJSON) + `}`:                                                                  `/payload/headers must have at most 50 headers`,
-		`{"url":"https://example.com","headers":{"X-A":"` + strings.Repeat("a", 8192) + `"}}`:                                               `/payload/headers must have at most 8 KiB, names and values together`,
+		`{"url":"https://example.com","headers":` + string(manyJSON) +
+			`}`: `/payload/headers must have at most 50 headers`,
+		`{"url":"https://example.com","headers":{"X-A":"` + strings.Repeat("a", 8192) +
+			`"}}`: `/payload/headers must have at most 8 KiB, names and values together`,
 	} {
 		if got := fieldsOf(t, typ.Check(json.RawMessage(payload))); got != want {
 			t.Errorf("%.120s\n got %s\nwant %s", payload, got, want)
@@ -46,7 +48,8 @@ func TestRequestsAreCheckedAtSubmission(t *testing.T) {
 	}
 	for _, payload := range []string{
 		`{"url":"https://example.com","body":[1,{"a":null}],"headers":{"X-A":"é\tb"},"secret":"` + testSecret + `"}`,
-		`{"url":"https://example.com","body":"text"}`, `{"url":"https://example.com","body":null}`, `{"url":"https://example.com","body":1e400}`,
+		`{"url":"https://example.com","body":"text"}`, `{"url":"https://example.com","body":null}`,
+		`{"url":"https://example.com","body":1e400}`,
 	} {
 		if err := typ.Check(json.RawMessage(payload)); err != nil {
 			t.Errorf("%s: %s", payload, fieldsOf(t, err))

@@ -21,15 +21,17 @@ import (
 	"github.com/waybill/waybill/tasks/builtin/internal/webhook"
 )
 
-// oddAnswers are answers whose header net/http refuses to read, though each begins with a status line.
+// oddAnswers are answers whose header net/http refuses to read, though each begins with a status
+// line.
 var oddAnswers = map[string]string{
-	"a header line without a colon":    "HTTP/1.1 %d Fine\r\nContent-Type: text/plain\r\nthis is no header\r\n\r\nok",
-	"two Content-Length":               "HTTP/1.1 %d Fine\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok",
-	"a Content-Length that is none":    "HTTP/1.1 %d Fine\r\nContent-Length: two\r\n\r\nok",
-	"a transfer encoding of its own":   "HTTP/1.1 %d Fine\r\nTransfer-Encoding: gzip\r\n\r\nok",
-	"an empty header name":             "HTTP/1.1 %d Fine\r\n: b\r\n\r\nok",
-	"a megabyte of header":             "HTTP/1.1 %d Fine\r\nX-A: " + strings.Repeat("x", 1<<20) + "\r\n\r\nok",
-	"interim answers before":           "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 %d Fine\r\nno colon\r\n\r\nok",
+	"a header line without a colon":  "HTTP/1.1 %d Fine\r\nContent-Type: text/plain\r\nthis is no header\r\n\r\nok",
+	"two Content-Length":             "HTTP/1.1 %d Fine\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok",
+	"a Content-Length that is none":  "HTTP/1.1 %d Fine\r\nContent-Length: two\r\n\r\nok",
+	"a transfer encoding of its own": "HTTP/1.1 %d Fine\r\nTransfer-Encoding: gzip\r\n\r\nok",
+	"an empty header name":           "HTTP/1.1 %d Fine\r\n: b\r\n\r\nok",
+	"a megabyte of header":           "HTTP/1.1 %d Fine\r\nX-A: " + strings.Repeat("x", 1<<20) + "\r\n\r\nok",
+	"interim answers before": "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: " +
+		"</a>\r\n\r\nHTTP/1.1 %d Fine\r\nno colon\r\n\r\nok",
 	"line feeds alone":                 "HTTP/1.1 %d Fine\nno colon\n\nok",
 	"no reason in the status line":     "HTTP/1.1 %d\r\nno colon\r\n\r\n",
 	"a status line of an old protocol": "HTTP/1.0 %d Fine\r\nno colon\r\n\r\nok",
@@ -91,7 +93,12 @@ func TestAnOddAnswerOverTLSIsJudgedByItsStatus(t *testing.T) {
 	}()
 	c := newHTTPClients(loopbackGuard())
 	trust(c, cert)
-	req, _ := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://"+l.Addr().String(), strings.NewReader("{}"))
+	req, _ := http.NewRequestWithContext(
+		t.Context(),
+		http.MethodPost,
+		"https://"+l.Addr().String(),
+		strings.NewReader("{}"),
+	)
 	if _, status, err := c.do(req); err == nil || status != 201 {
 		t.Errorf("got %d, %v", status, err)
 	}
@@ -99,7 +106,9 @@ func TestAnOddAnswerOverTLSIsJudgedByItsStatus(t *testing.T) {
 
 func TestHTTP2IsStillSpokenWhereItIsOffered(t *testing.T) {
 	t.Parallel()
-	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.Proto) }))
+	s := httptest.NewUnstartedServer(
+		http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.Proto) }),
+	)
 	s.EnableHTTP2 = true
 	s.StartTLS()
 	t.Cleanup(s.Close)
@@ -117,7 +126,8 @@ func TestHTTP2IsStillSpokenWhereItIsOffered(t *testing.T) {
 	}
 }
 
-// lazyEndpoint answers the first request on each connection and closes it, unannounced, when the second comes.
+// lazyEndpoint answers the first request on each connection and closes it, unannounced, when the
+// second comes.
 func lazyEndpoint(t *testing.T) (url string, got *atomic.Int32) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -150,7 +160,11 @@ func TestAnIdleConnectionThatTheEndpointClosedCostsNoAttempt(t *testing.T) {
 	at, got := lazyEndpoint(t)
 	d := httpRequest(loopback)
 	for i := range 20 {
-		res, err := run(t, d, &job.Job{Attempt: 1, Payload: json.RawMessage(fmt.Sprintf(`{"url":%q,"body":{"n":%d}}`, at, i))})
+		res, err := run(
+			t,
+			d,
+			&job.Job{Attempt: 1, Payload: json.RawMessage(fmt.Sprintf(`{"url":%q,"body":{"n":%d}}`, at, i))},
+		)
 		if err != nil || !strings.Contains(string(res), fmt.Sprintf(`{\"n\":%d}`, i)) {
 			t.Fatalf("request %d: %s, %v", i, res, err)
 		}
@@ -197,8 +211,12 @@ func TestADateInRetryAfterIsReadByTheEndpointsOwnClock(t *testing.T) {
 	t.Parallel()
 	theirs := time.Now().Add(-time.Hour).UTC()
 	at := raw(t, func(c net.Conn) {
-		fmt.Fprintf(c, "HTTP/1.1 503 Later\r\nDate: %s\r\nRetry-After: %s\r\nContent-Length: 0\r\n\r\n", theirs.Format(http.TimeFormat),
-			theirs.Add(2*time.Minute).Format(http.TimeFormat))
+		fmt.Fprintf(
+			c,
+			"HTTP/1.1 503 Later\r\nDate: %s\r\nRetry-After: %s\r\nContent-Length: 0\r\n\r\n",
+			theirs.Format(http.TimeFormat),
+			theirs.Add(2*time.Minute).Format(http.TimeFormat),
+		)
 	})
 	_, err := request(t, loopback, `{"url":"`+at+`"}`)
 	if d, ok := tasks.RetryDelay(err); !ok || d != 2*time.Minute {
@@ -237,7 +255,8 @@ func TestAReceiverTellsOwnersApartWithAnyStandardWebhooksLibrary(t *testing.T) {
 		if err := verify(secret, fromAnn); err != nil {
 			t.Errorf("ann's request by her secret %d: %v", i, err)
 		}
-		for name, r := range map[string]received{"bob's request": fromBob, "bob's request with a secret of his own": forged} {
+		for name, r := range map[string]received{"bob's request": fromBob,
+			"bob's request with a secret of his own": forged} {
 			if verify(secret, r) == nil {
 				t.Errorf("%s passes as ann's by her secret %d", name, i)
 			}
@@ -251,7 +270,8 @@ func TestAReceiverTellsOwnersApartWithAnyStandardWebhooksLibrary(t *testing.T) {
 	if fromAnn.header.Get("Waybill-Owner") != ann.String() || fromBob.header.Get("Waybill-Owner") != bob.String() {
 		t.Errorf("owners: %q, %q", fromAnn.header.Get("Waybill-Owner"), fromBob.header.Get("Waybill-Owner"))
 	}
-	// A receiver that serves several owners and holds the deployment's secret derives the secret of the owner that is named.
+	// A receiver that serves several owners and holds the deployment's secret derives the secret of
+	// the owner that is named.
 	key, _ := webhook.ParseSecret(testSecret)
 	if err := verify(key.Owner(fromBob.header.Get("Waybill-Owner")).Secret(), fromBob); err != nil {
 		t.Errorf("bob, by the deployment's secret: %v", err)
@@ -260,7 +280,8 @@ func TestAReceiverTellsOwnersApartWithAnyStandardWebhooksLibrary(t *testing.T) {
 
 func TestWaybillsOwnHeadersCannotBeSet(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"Waybill-Owner", "waybill-owner", "WAYBILL-HOPS", "Waybill-Attempt", "Waybill-Anything", "webhook-signature"} {
+	for _, name := range []string{"Waybill-Owner", "waybill-owner", "WAYBILL-HOPS", "Waybill-Attempt",
+		"Waybill-Anything", "webhook-signature"} {
 		if fields := checkHeaders(map[string]string{name: "x"}); len(fields) != 1 {
 			t.Errorf("%s was taken", name)
 		}

@@ -2,8 +2,9 @@ package builtin
 
 import "strings"
 
-// escapeQuery percent-encodes what may not stand in a query (RFC 3986, section 3.4), as net/url does for a path. What is
-// encoded already stays as it is, and so do square brackets, which many endpoints want plain.
+// escapeQuery percent-encodes what may not stand in a query (RFC 3986, section 3.4), as net/url
+// does for a path. What is encoded already stays as it is, and so do square brackets, which many
+// endpoints want plain.
 func escapeQuery(raw string) string {
 	const upperhex = "0123456789ABCDEF"
 	var b strings.Builder
@@ -21,7 +22,8 @@ func escapeQuery(raw string) string {
 }
 
 func isQueryByte(c byte) bool {
-	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte("-._~!$&'()*+,;=:@/?[]", c) >= 0
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' ||
+		strings.IndexByte("-._~!$&'()*+,;=:@/?[]", c) >= 0
 }
 
 func isHex(c byte) bool {

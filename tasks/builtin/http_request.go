@@ -21,8 +21,9 @@ import (
 
 // HTTPConfig is what a deployment decides about http.request.
 type HTTPConfig struct {
-	// Secret ("whsec_…") signs requests whose payload brings no secret of its own; empty: those are not signed. While one is
-	// replaced, two or more stand here, the newest first, with commas between: each signs.
+	// Secret ("whsec_…") signs requests whose payload brings no secret of its own; empty: those are
+	// not signed. While one is replaced, two or more stand here, the newest first, with commas
+	// between: each signs.
 	Secret string
 	// Allow lists private networks that may be reached all the same, on any port.
 	Allow   []netip.Prefix
@@ -49,8 +50,10 @@ type httpPayload struct {
 type httpSender struct {
 	clients *httpClients
 	guard   *guard.Guard
-	keys    []webhook.Key // the deployment's, the newest first; none: requests without a secret of their own are not signed
-	agent   string
+	// The deployment's, the newest first; none: requests without a secret of their own are not
+	// signed.
+	keys  []webhook.Key
+	agent string
 }
 
 // httpRequest needs a valid cfg.
@@ -60,7 +63,8 @@ func httpRequest(cfg HTTPConfig) tasks.Type {
 	c := &httpSender{clients: newHTTPClients(g), guard: g, keys: keys, agent: "Waybill/" + cmp.Or(cfg.Version, "dev")}
 	return tasks.Definition[httpPayload, *httpResult]{
 		Name: "http.request",
-		Description: "Sends an HTTP request, signed per Standard Webhooks. 2xx is done; 408, 425, 429, 5xx and network errors are " +
+		Description: "Sends an HTTP request, signed per Standard Webhooks. 2xx is done; 408, 425, 429, 5xx and " +
+			"network errors are " +
 			"retried, honouring Retry-After; other answers, redirects among them, are final.",
 		Private: true, // headers and secret
 		Example: httpPayload{URL: "https://example.com/hooks/orders", Body: json.RawMessage(`{"order":1042}`)},
@@ -132,9 +136,10 @@ func (c *httpSender) request(ctx context.Context, j *tasks.Job[httpPayload]) (*h
 	return req, c.sign(req, j)
 }
 
-// sign puts the three headers of Standard Webhooks on req. The message's id is the job's, the same for every attempt, so
-// that a receiver can tell a repetition. Without a secret of the payload's own, each secret of the deployment signs twice: as
-// itself, which proves the deployment, and as the owner's secret, which is derived from it and proves whose request this is.
+// sign puts the three headers of Standard Webhooks on req. The message's id is the job's, the same
+// for every attempt, so that a receiver can tell a repetition. Without a secret of the payload's
+// own, each secret of the deployment signs twice: as itself, which proves the deployment, and as
+// the owner's secret, which is derived from it and proves whose request this is.
 func (c *httpSender) sign(req *http.Request, j *tasks.Job[httpPayload]) error {
 	p := j.Payload
 	now, id := time.Now(), j.ID.String()

@@ -65,8 +65,15 @@ func TestRequestSendsTheBodyByteForByteAndSigned(t *testing.T) {
 	const body = `{"z": 1.10,  "a":"<é>", "n":12345678901234567890}`
 	cfg := loopback
 	cfg.Secret = testSecret
-	j := &job.Job{ID: job.NewID(), OwnerID: job.NewID(), Attempt: 4, Traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
-		Payload: json.RawMessage(`{"url":"` + at + `","headers":{"X-Custom":"a b","authorization":"Bearer t"},"body":` + body + `}`)}
+	j := &job.Job{
+		ID:          job.NewID(),
+		OwnerID:     job.NewID(),
+		Attempt:     4,
+		Traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+		Payload: json.RawMessage(
+			`{"url":"` + at + `","headers":{"X-Custom":"a b","authorization":"Bearer t"},"body":` + body + `}`,
+		),
+	}
 	res, err := run(t, httpRequest(cfg), j)
 	if err != nil || !strings.HasPrefix(string(res), `{"status":204,`) {
 		t.Fatalf("got %s, %v", res, err)
@@ -75,8 +82,9 @@ func TestRequestSendsTheBodyByteForByteAndSigned(t *testing.T) {
 	if r.method != "POST" || r.body != body {
 		t.Errorf("%s %s", r.method, r.body)
 	}
-	for name, want := range map[string]string{"Content-Type": "application/json", "User-Agent": "Waybill/1.2.3", "Waybill-Attempt": "4",
-		"Waybill-Owner": j.OwnerID.String(), "Waybill-Hops": "1",
+	for name, want := range map[string]string{"Content-Type": "application/json", "User-Agent": "Waybill/1.2.3",
+		"Waybill-Attempt": "4",
+		"Waybill-Owner":   j.OwnerID.String(), "Waybill-Hops": "1",
 		"Webhook-Id": j.ID.String(), "Traceparent": j.Traceparent, "X-Custom": "a b", "Authorization": "Bearer t"} {
 		if r.header.Get(name) != want {
 			t.Errorf("%s: %q, want %q", name, r.header.Get(name), want)
@@ -88,7 +96,9 @@ func TestRequestSendsTheBodyByteForByteAndSigned(t *testing.T) {
 	}
 	key, _ := webhook.ParseSecret(testSecret)
 	keys := []webhook.Key{key, key.Owner(j.OwnerID.String())}
-	if want := webhook.Sign(keys, j.ID.String(), time.Unix(seconds, 0), []byte(body)); r.header.Get("Webhook-Signature") != want {
+	if want := webhook.Sign(keys, j.ID.String(), time.Unix(seconds, 0), []byte(body)); r.header.Get(
+		"Webhook-Signature",
+	) != want {
 		t.Errorf("signature %s, want %s", r.header.Get("Webhook-Signature"), want)
 	}
 }
@@ -105,16 +115,20 @@ func TestRequestSignsWithThePayloadsSecretFirstAndWithoutOneNotAtAll(t *testing.
 	r := <-got
 	key, _ := webhook.ParseSecret(own)
 	seconds, _ := strconv.ParseInt(r.header.Get("Webhook-Timestamp"), 10, 64)
-	if want := key.Sign(r.header.Get("Webhook-Id"), time.Unix(seconds, 0), nil); r.header.Get("Webhook-Signature") != want {
+	if want := key.Sign(r.header.Get("Webhook-Id"), time.Unix(seconds, 0), nil); r.header.Get(
+		"Webhook-Signature",
+	) != want {
 		t.Errorf("signature %s, want %s", r.header.Get("Webhook-Signature"), want)
 	}
 	if r.body != "" || r.header.Get("Content-Type") != "" {
 		t.Errorf("a GET with %q as %q", r.body, r.header.Get("Content-Type"))
 	}
-	if _, err := request(t, loopback, `{"url":"`+at+`","body":null,"headers":{"content-type":"application/cloudevents+json"}}`); err != nil {
+	if _, err := request(t, loopback, `{"url":"`+at+
+		`","body":null,"headers":{"content-type":"application/cloudevents+json"}}`); err != nil {
 		t.Fatal(err)
 	}
-	if r = <-got; r.header.Get("Webhook-Signature") != "" || r.header.Get("Webhook-Id") == "" || r.body != "null" || r.header.Get("Content-Type") != "application/cloudevents+json" {
+	if r = <-got; r.header.Get("Webhook-Signature") != "" || r.header.Get("Webhook-Id") == "" || r.body != "null" ||
+		r.header.Get("Content-Type") != "application/cloudevents+json" {
 		t.Errorf("without a secret: %q %v", r.body, r.header)
 	}
 }
@@ -130,9 +144,12 @@ func TestAnswersAreClassified(t *testing.T) {
 	}{
 		{200, "", "done", 0}, {201, "", "done", 0}, {204, "", "done", 0}, {299, "", "done", 0},
 		{301, "", "permanent", 0}, {302, "", "permanent", 0}, {304, "", "permanent", 0}, {307, "5", "permanent", 0},
-		{400, "", "permanent", 0}, {401, "", "permanent", 0}, {404, "5", "permanent", 0}, {410, "", "permanent", 0}, {422, "", "permanent", 0},
-		{408, "", "retry", 0}, {425, "", "retry", 0}, {429, "5", "retry", 5 * time.Second}, {429, "-1", "retry", 0}, {429, "nonsense", "retry", 0},
-		{429, soon, "retry", time.Hour}, {429, "999999999", "retry", 24 * time.Hour}, {500, "", "retry", 0}, {503, "120", "retry", 2 * time.Minute}, {599, "", "retry", 0},
+		{400, "", "permanent", 0}, {401, "", "permanent", 0}, {404, "5", "permanent", 0}, {410, "", "permanent", 0},
+		{422, "", "permanent", 0},
+		{408, "", "retry", 0}, {425, "", "retry", 0}, {429, "5", "retry", 5 * time.Second}, {429, "-1", "retry", 0},
+		{429, "nonsense", "retry", 0},
+		{429, soon, "retry", time.Hour}, {429, "999999999", "retry", 24 * time.Hour}, {500, "", "retry", 0},
+		{503, "120", "retry", 2 * time.Minute}, {599, "", "retry", 0},
 	} {
 		at, _ := endpoint(t, func(w http.ResponseWriter, _ *http.Request) {
 			if c.retryAfter != "" {
@@ -141,7 +158,11 @@ func TestAnswersAreClassified(t *testing.T) {
 			w.Header().Set("Location", "http://169.254.169.254/")
 			w.WriteHeader(c.status)
 		})
-		_, err := request(t, loopback, `{"url":"`+at+`/?token=TOPSECRET","headers":{"Authorization":"TOPSECRET"},"secret":"`+testSecret+`"}`)
+		_, err := request(
+			t,
+			loopback,
+			`{"url":"`+at+`/?token=TOPSECRET","headers":{"Authorization":"TOPSECRET"},"secret":"`+testSecret+`"}`,
+		)
 		got := "retry"
 		if err == nil {
 			got = "done"
@@ -152,7 +173,9 @@ func TestAnswersAreClassified(t *testing.T) {
 		if got != c.want || (delay-c.delay).Abs() > 2*time.Second || (c.delay == 0) != (delay == 0) {
 			t.Errorf("%d with %q: %s after %v: %v", c.status, c.retryAfter, got, delay, err)
 		}
-		if err != nil && (!strings.Contains(err.Error(), strconv.Itoa(c.status)) || strings.Contains(err.Error(), "TOPSECRET") || strings.Contains(err.Error(), testSecret)) {
+		if err != nil &&
+			(!strings.Contains(err.Error(), strconv.Itoa(c.status)) || strings.Contains(err.Error(), "TOPSECRET") ||
+				strings.Contains(err.Error(), testSecret)) {
 			t.Errorf("%d: the error says %q", c.status, err)
 		}
 	}
@@ -184,14 +207,16 @@ func TestAnswersAreCutAndCleaned(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(res.Body) > maxAnswerKept || len(res.Body) < maxAnswerKept-10 || !utf8.ValidString(res.Body) || strings.ContainsRune(res.Body, 0) {
+	if len(res.Body) > maxAnswerKept || len(res.Body) < maxAnswerKept-10 || !utf8.ValidString(res.Body) ||
+		strings.ContainsRune(res.Body, 0) {
 		t.Errorf("a body of %d bytes: %.20q", len(res.Body), res.Body)
 	}
 	if len(res.Headers) != maxAnswerHeaders {
 		t.Errorf("%d headers kept", len(res.Headers))
 	}
 	for name, value := range res.Headers {
-		if name != strings.ToLower(name) || len(value) > maxAnswerValue || !utf8.ValidString(value) || name == "set-cookie" {
+		if name != strings.ToLower(name) || len(value) > maxAnswerValue || !utf8.ValidString(value) ||
+			name == "set-cookie" {
 			t.Errorf("%s: %q", name, value)
 		}
 	}
@@ -224,17 +249,21 @@ func raw(t *testing.T, speak func(net.Conn)) string {
 func TestBrokenAnswersAreRetried(t *testing.T) {
 	t.Parallel()
 	for name, text := range map[string]string{
-		"nothing": "", "cut in the header": "HTTP/1.1 200 OK\r\nContent-", "cut in the status line": "HTTP/1.1 200", "no HTTP": "220 mail.example.com ESMTP\r\n", "no number": "HTTP/1.1 2OO OK\r\n\r\n",
-		"interim only": "HTTP/1.1 100 Continue\r\n\r\n", "503 with an odd header": "HTTP/1.1 503 No\r\nno colon\r\n\r\n",
+		"nothing": "", "cut in the header": "HTTP/1.1 200 OK\r\nContent-", "cut in the status line": "HTTP/1.1 200",
+		"no HTTP": "220 mail.example.com ESMTP\r\n", "no number": "HTTP/1.1 2OO OK\r\n\r\n",
+		"interim only":           "HTTP/1.1 100 Continue\r\n\r\n",
+		"503 with an odd header": "HTTP/1.1 503 No\r\nno colon\r\n\r\n",
 	} {
 		at := raw(t, func(c net.Conn) { _, _ = io.WriteString(c, text) })
-		if _, err := request(t, loopback, `{"url":"`+at+`"}`); err == nil || tasks.IsPermanent(err) || strings.Contains(err.Error(), at) {
+		if _, err := request(t, loopback, `{"url":"`+at+`"}`); err == nil || tasks.IsPermanent(err) ||
+			strings.Contains(err.Error(), at) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	l, _ := net.Listen("tcp", "127.0.0.1:0")
 	l.Close()
-	if _, err := request(t, loopback, `{"url":"http://`+l.Addr().String()+`"}`); err == nil || tasks.IsPermanent(err) || !strings.Contains(err.Error(), "refused") {
+	if _, err := request(t, loopback, `{"url":"http://`+l.Addr().String()+`"}`); err == nil || tasks.IsPermanent(err) ||
+		!strings.Contains(err.Error(), "refused") {
 		t.Errorf("nobody listens: %v", err)
 	}
 }
@@ -254,15 +283,22 @@ func TestABodyThatBreaksOffOrNeverEndsTakesNothingFromItsStatus(t *testing.T) {
 		}
 	})
 	start := time.Now()
-	if res, err := request(t, loopback, `{"url":"`+at+`"}`); err != nil || len(res.Body) > maxAnswerKept || time.Since(start) >= answerTime {
-		t.Errorf("never ending: %d bytes, %v after %v: it was read for as long as it came", len(res.Body), err, time.Since(start))
+	if res, err := request(t, loopback, `{"url":"`+at+`"}`); err != nil || len(res.Body) > maxAnswerKept ||
+		time.Since(start) >= answerTime {
+		t.Errorf(
+			"never ending: %d bytes, %v after %v: it was read for as long as it came",
+			len(res.Body),
+			err,
+			time.Since(start),
+		)
 	}
 	at = raw(t, func(c net.Conn) {
 		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nslow")
 		_, _ = c.Read(make([]byte, 1)) // until the other side hangs up
 	})
 	start = time.Now()
-	if res, err := request(t, loopback, `{"url":"`+at+`"}`); err != nil || res.Body != "slow" || time.Since(start) > answerTime+5*time.Second {
+	if res, err := request(t, loopback, `{"url":"`+at+`"}`); err != nil || res.Body != "slow" ||
+		time.Since(start) > answerTime+5*time.Second {
 		t.Errorf("stuck: %+v, %v after %v", res, err, time.Since(start))
 	}
 }

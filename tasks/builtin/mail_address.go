@@ -11,18 +11,22 @@ import (
 
 // The details of an address that cannot be used.
 var (
-	errNoAddress   = errors.New("must be an e-mail address")
-	errLocalPart   = errors.New("must have an ASCII local part (before the @): SMTPUTF8 is not used")
-	errMailDomain  = errors.New("must have a domain that exists in letters, digits and hyphens, or in Unicode by the rules of IDNA")
+	errNoAddress  = errors.New("must be an e-mail address")
+	errLocalPart  = errors.New("must have an ASCII local part (before the @): SMTPUTF8 is not used")
+	errMailDomain = errors.New(
+		"must have a domain that exists in letters, digits and hyphens, or in Unicode by the rules of IDNA",
+	)
 	errEncodedName = errors.New(`must have a name without "=?", which would be read as encoded text`)
 )
 
-// mailAddress reads one address: ann@example.com or Ann <ann@example.com>. Groups and comments are refused. The domain comes
-// back in ASCII, as SMTP without SMTPUTF8 wants it.
+// mailAddress reads one address: ann@example.com or Ann <ann@example.com>. Groups and comments are
+// refused. The domain comes back in ASCII, as SMTP without SMTPUTF8 wants it.
 func mailAddress(s string) (*mail.Address, error) {
 	a, err := mail.ParseAddress(s)
-	// A line break could start a header of its own; what ends in ";" or ")" is a group or has a comment.
-	if err != nil || strings.ContainsFunc(s, isControl) || strings.ContainsFunc(a.Name, isControl) || strings.ContainsAny(a.Address, "\" \t<>") {
+	// A line break could start a header of its own; what ends in ";" or ")" is a group or has a
+	// comment.
+	if err != nil || strings.ContainsFunc(s, isControl) || strings.ContainsFunc(a.Name, isControl) ||
+		strings.ContainsAny(a.Address, "\" \t<>") {
 		return nil, errNoAddress
 	}
 	if trimmed := strings.TrimSpace(s); trimmed != a.Address && !strings.HasSuffix(trimmed, ">") {
@@ -43,7 +47,8 @@ func mailAddress(s string) (*mail.Address, error) {
 	return a, nil
 }
 
-// asciiDomain is a domain as it stands on the wire: xn--… for labels in other scripts. Literals like [192.0.2.1] stay.
+// asciiDomain is a domain as it stands on the wire: xn--… for labels in other scripts. Literals
+// like [192.0.2.1] stay.
 func asciiDomain(domain string) (string, error) {
 	if strings.HasPrefix(domain, "[") && strings.HasSuffix(domain, "]") {
 		return domain, nil
@@ -55,7 +60,8 @@ func asciiDomain(domain string) (string, error) {
 		}
 	}
 	for label := range strings.SplitSeq(domain, ".") {
-		if label == "" || len(label) > 63 || strings.ContainsFunc(label, func(r rune) bool { return !isDomainRune(r) }) {
+		if label == "" || len(label) > 63 ||
+			strings.ContainsFunc(label, func(r rune) bool { return !isDomainRune(r) }) {
 			return "", errMailDomain
 		}
 	}

@@ -20,7 +20,8 @@ import (
 	"github.com/waybill/waybill/tasks"
 )
 
-// mailer sends e-mails, each over a connection of its own: nothing that went wrong with one can touch the next.
+// mailer sends e-mails, each over a connection of its own: nothing that went wrong with one can
+// touch the next.
 type mailer struct {
 	cfg  SMTPConfig
 	host string
@@ -55,8 +56,9 @@ func newMailer(cfg SMTPConfig, log *slog.Logger) (*mailer, error) {
 
 func domainOf(a *netmail.Address) string { return a.Address[strings.LastIndexByte(a.Address, '@')+1:] }
 
-// send hands one message over. What the server says of the message itself is final; what it says of the deployment (EHLO, TLS,
-// sign-in, relaying) and what goes wrong on the way is no reason to lose mail: it is tried again.
+// send hands one message over. What the server says of the message itself is final; what it says of
+// the deployment (EHLO, TLS, sign-in, relaying) and what goes wrong on the way is no reason to lose
+// mail: it is tried again.
 func (m *mailer) send(ctx context.Context, id tasks.ID, p emailPayload) (*emailResult, error) {
 	msg, err := m.message(id, p)
 	if err != nil {
@@ -77,7 +79,8 @@ func (m *mailer) send(ctx context.Context, id tasks.ID, p emailPayload) (*emailR
 	return &emailResult{MessageID: msg.GetMessageID(), Response: job.CleanText(response, job.MaxText)}, nil
 }
 
-// connect opens a session, signed in. A server that refuses one way to sign in is asked again by the next.
+// connect opens a session, signed in. A server that refuses one way to sign in is asked again by
+// the next.
 func (m *mailer) connect(ctx context.Context, line *wire) (*smtp.Client, *smtpError) {
 	auth := &signIn{username: m.cfg.Username, password: m.cfg.Password}
 	for {
@@ -97,8 +100,15 @@ func (m *mailer) connect(ctx context.Context, line *wire) (*smtp.Client, *smtpEr
 }
 
 func (m *mailer) options(ctx context.Context, line *wire, auth *signIn) []mail.Option {
-	opts := []mail.Option{mail.WithPort(m.port), mail.WithTimeout(remaining(ctx)), mail.WithTLSConfig(m.tls), mail.WithHELO(m.helo),
-		mail.WithoutSMTPUTF8(), mail.WithDialContextFunc(line.dial), mail.WithTLSPolicy(mail.NoTLS)}
+	opts := []mail.Option{
+		mail.WithPort(m.port),
+		mail.WithTimeout(remaining(ctx)),
+		mail.WithTLSConfig(m.tls),
+		mail.WithHELO(m.helo),
+		mail.WithoutSMTPUTF8(),
+		mail.WithDialContextFunc(line.dial),
+		mail.WithTLSPolicy(mail.NoTLS),
+	}
 	if cmp.Or(m.cfg.TLS, TLSStartTLS) == TLSStartTLS {
 		opts = append(opts, mail.WithTLSPolicy(mail.TLSMandatory))
 	}
@@ -108,8 +118,8 @@ func (m *mailer) options(ctx context.Context, line *wire, auth *signIn) []mail.O
 	return opts
 }
 
-// remaining is what is left of the attempt: a step of a session may take it all, since a server that is given up on while it works
-// may have taken the message.
+// remaining is what is left of the attempt: a step of a session may take it all, since a server
+// that is given up on while it works may have taken the message.
 func remaining(ctx context.Context) time.Duration {
 	if end, ok := ctx.Deadline(); ok {
 		return max(time.Until(end), 0) + time.Second // the end of ctx cuts the connection, and says why
@@ -117,7 +127,8 @@ func remaining(ctx context.Context) time.Duration {
 	return smtpTime
 }
 
-// handOver sends one message and answers the server's last word. If any recipient is refused, it goes to nobody.
+// handOver sends one message and answers the server's last word. If any recipient is refused, it
+// goes to nobody.
 func handOver(session *smtp.Client, from string, msg *mail.Msg) (response string, failed *smtpError) {
 	recipients, err := msg.GetRecipients()
 	if err != nil {
@@ -190,8 +201,8 @@ func addresses(list []string) []*netmail.Address {
 	return read
 }
 
-// failure is the error that the job gets. The deployment's own faults, which its owner cannot mend, are logged as well, with the
-// addresses that he does not see.
+// failure is the error that the job gets. The deployment's own faults, which its owner cannot mend,
+// are logged as well, with the addresses that he does not see.
 func (m *mailer) failure(ctx context.Context, id tasks.ID, e *smtpError) error {
 	if ctx.Err() != nil {
 		e = &smtpError{e.step, context.Cause(ctx)}
@@ -201,8 +212,18 @@ func (m *mailer) failure(ctx context.Context, id tasks.ID, e *smtpError) error {
 		return fmt.Errorf("%s: %w", e.step, e.err)
 	}
 	if e.classify() == deployment {
-		m.log.WarnContext(ctx, "the mail server refuses this deployment", "job_id", id, "addr", m.cfg.Addr, "step", string(e.step),
-			"err", job.CleanText(m.hide(e.err.Error()), job.MaxText))
+		m.log.WarnContext(
+			ctx,
+			"the mail server refuses this deployment",
+			"job_id",
+			id,
+			"addr",
+			m.cfg.Addr,
+			"step",
+			string(e.step),
+			"err",
+			job.CleanText(m.hide(e.err.Error()), job.MaxText),
+		)
 	}
 	return e.outcome(string(e.step) + ": " + m.hide(networkError(e.err)))
 }

@@ -10,8 +10,9 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// networkError says what went wrong on the network, in words for the job's owner: without the addresses that the errors of
-// package net carry, which are those of resolvers, of our own machines, and of where a name led.
+// networkError says what went wrong on the network, in words for the job's owner: without the
+// addresses that the errors of package net carry, which are those of resolvers, of our own
+// machines, and of where a name led.
 func networkError(err error) string {
 	var (
 		dns *net.DNSError
@@ -38,7 +39,9 @@ func resolverError(dns *net.DNSError) string {
 }
 
 // addressLike finds what may be an IP address, with or without a port; netip decides.
-var addressLike = regexp.MustCompile(`\[?[0-9A-Fa-f:.]*(?:\.[0-9]{1,3}\.|:[0-9A-Fa-f]*:)[0-9A-Fa-f:.]*(?:%[0-9A-Za-z_.-]+)?(?:\]:[0-9]+|\])?`)
+var addressLike = regexp.MustCompile(
+	`\[?[0-9A-Fa-f:.]*(?:\.[0-9]{1,3}\.|:[0-9A-Fa-f]*:)[0-9A-Fa-f:.]*(?:%[0-9A-Za-z_.-]+)?(?:\]:[0-9]+|\])?`,
+)
 
 // withoutAddresses replaces IP addresses in a text.
 func withoutAddresses(text string) string {

@@ -8,7 +8,8 @@ import (
 	"github.com/waybill/waybill/tasks"
 )
 
-// NoticeMailer sends e-mails that are no jobs, such as password resets: what they hold must not stand in the ledger.
+// NoticeMailer sends e-mails that are no jobs, such as password resets: what they hold must not
+// stand in the ledger.
 type NoticeMailer struct{ mailer *mailer }
 
 // NewNoticeMailer uses the mail server of email.send.

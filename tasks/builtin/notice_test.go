@@ -16,7 +16,8 @@ func TestANoticeIsSentThroughTheMailServerOfTheDeployment(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := s.deliveries()
-	if len(got) != 1 || !got[0].tls || strings.Join(got[0].to, " ") != "ann@example.com" || !strings.Contains(got[0].data, "\r\nwp_X\r\n") ||
+	if len(got) != 1 || !got[0].tls || strings.Join(got[0].to, " ") != "ann@example.com" ||
+		!strings.Contains(got[0].data, "\r\nwp_X\r\n") ||
 		!strings.Contains(got[0].data, "Subject: Reset your password") {
 		t.Errorf("delivered %+v", got)
 	}

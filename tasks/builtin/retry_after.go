@@ -9,8 +9,9 @@ import (
 
 const maxRetryAfter = 24 * time.Hour
 
-// parseRetryAfter reads the header Retry-After (RFC 9110, section 10.2.3): seconds or an HTTP date, brought down to
-// maxRetryAfter. false where it says nothing useful: missing, nonsense, negative, zero or past.
+// parseRetryAfter reads the header Retry-After (RFC 9110, section 10.2.3): seconds or an HTTP date,
+// brought down to maxRetryAfter. false where it says nothing useful: missing, nonsense, negative,
+// zero or past.
 func parseRetryAfter(header string, now time.Time) (time.Duration, bool) {
 	header = strings.TrimSpace(header)
 	if header == "" {

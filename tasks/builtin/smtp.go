@@ -22,16 +22,19 @@ const (
 	smtpTime     = 10 * time.Minute // for a session where the attempt has no end of its own (RFC 5321, section 4.5.3.2)
 )
 
-// SMTPConfig is the server that email.send hands its mail to. Without Addr the task type does not exist.
+// SMTPConfig is the server that email.send hands its mail to. Without Addr the task type does not
+// exist.
 type SMTPConfig struct {
 	Addr     string // host:port
 	Username string // empty: no authentication
 	Password string
-	From     string         // "Shop <shop@example.com>"
-	HELO     string         // what the mailer calls itself in EHLO: a host name, or an address like [192.0.2.1]; empty: the sender's domain
-	TLS      string         // one of the above; empty: TLSStartTLS
-	RootCAs  *x509.CertPool // who may vouch for the server; nil: CAFile, or the system's
-	CAFile   string         // PEM
+	From     string // "Shop <shop@example.com>"
+	// What the mailer calls itself in EHLO: a host name, or an address like [192.0.2.1]; empty: the
+	// sender's domain.
+	HELO    string
+	TLS     string         // one of the above; empty: TLSStartTLS
+	RootCAs *x509.CertPool // who may vouch for the server; nil: CAFile, or the system's
+	CAFile  string         // PEM
 }
 
 func (c SMTPConfig) enabled() bool { return c.Addr != "" }
@@ -50,13 +53,19 @@ func (c SMTPConfig) Validate() error {
 		errs = append(errs, fmt.Errorf("the SMTP sender %w", err))
 	}
 	if ascii, err := asciiDomain(c.HELO); c.HELO != "" && (err != nil || ascii != c.HELO) {
-		errs = append(errs, errors.New("the SMTP host name for EHLO must be one in ASCII, or an address like [192.0.2.1]"))
+		errs = append(
+			errs,
+			errors.New("the SMTP host name for EHLO must be one in ASCII, or an address like [192.0.2.1]"),
+		)
 	}
 	switch c.TLS {
 	case "", TLSStartTLS, TLSImplicit:
 	case TLSNone:
 		if c.Username != "" {
-			errs = append(errs, errors.New("SMTP authentication needs TLS, the password would go over the wire in the clear"))
+			errs = append(
+				errs,
+				errors.New("SMTP authentication needs TLS, the password would go over the wire in the clear"),
+			)
 		}
 	default:
 		errs = append(errs, errors.New("the TLS of SMTP must be starttls, implicit or none"))

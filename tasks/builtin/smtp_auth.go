@@ -9,10 +9,13 @@ import (
 	"github.com/wneessen/go-mail/smtp"
 )
 
-var errNoMechanism = errors.New("the mail server offers no way to sign in that is known here (SCRAM-SHA-256, SCRAM-SHA-1, CRAM-MD5, PLAIN, LOGIN)")
+var errNoMechanism = errors.New(
+	"the mail server offers no way to sign in that is known here (SCRAM-SHA-256, SCRAM-SHA-1, CRAM-MD5, PLAIN, LOGIN)",
+)
 
-// signIn signs in with the best mechanism that the server offers and that it has not refused yet. A server may offer one that
-// it has no data for: a user whose password is stored in a form that SCRAM cannot use, say.
+// signIn signs in with the best mechanism that the server offers and that it has not refused yet. A
+// server may offer one that it has no data for: a user whose password is stored in a form that
+// SCRAM cannot use, say.
 type signIn struct {
 	username, password string
 
@@ -67,8 +70,8 @@ func (s *signIn) mechanism(name, host string) smtp.Auth {
 	return smtp.PlainAuth("", s.username, s.password, host, false)
 }
 
-// another notes that the server refused the mechanism for good, and reports whether there is another one to try. The session is
-// over in every case: the library quits it.
+// another notes that the server refused the mechanism for good, and reports whether there is
+// another one to try. The session is over in every case: the library quits it.
 func (s *signIn) another(err error) bool {
 	var reply *textproto.Error
 	if s.trying == "" || errors.As(err, &reply) && reply.Code < 500 {

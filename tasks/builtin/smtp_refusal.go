@@ -15,9 +15,11 @@ import (
 )
 
 const (
-	// refusedDelay is how long a mail waits at least when the server refuses the deployment: only people can mend that.
+	// refusedDelay is how long a mail waits at least when the server refuses the deployment: only
+	// people can mend that.
 	refusedDelay = 5 * time.Minute
-	// unknownDelay is how long a mail waits at least of which nobody can tell whether it was sent: each repetition may be a copy.
+	// unknownDelay is how long a mail waits at least of which nobody can tell whether it was sent:
+	// each repetition may be a copy.
 	unknownDelay = time.Hour
 )
 
@@ -52,7 +54,8 @@ const (
 	unknown                     // nobody can tell whether the mail was taken
 )
 
-// judge tells the faults of one mail from those of the deployment (RFC 5321, section 4.2, and RFC 3463).
+// judge tells the faults of one mail from those of the deployment (RFC 5321, section 4.2, and RFC
+// 3463).
 func (e *smtpError) classify() smtpFault {
 	var reply *textproto.Error
 	switch {
@@ -75,7 +78,10 @@ func (e *smtpError) judgeSilence() smtpFault {
 	switch {
 	case e.step == stepEnd:
 		return unknown
-	case errors.As(e.err, &cert), errors.As(e.err, &alert), errors.As(e.err, new(x509.UnknownAuthorityError)), errors.Is(e.err, errNoMechanism),
+	case errors.As(e.err, &cert),
+		errors.As(e.err, &alert),
+		errors.As(e.err, new(x509.UnknownAuthorityError)),
+		errors.Is(e.err, errNoMechanism),
 		e.step == stepConnect && strings.Contains(e.err.Error(), "STARTTLS"): // the library's own words have no type
 		return deployment
 	}
@@ -84,7 +90,8 @@ func (e *smtpError) judgeSilence() smtpFault {
 
 var enhancedCode = regexp.MustCompile(`^5\.(\d{1,3})\.(\d{1,3})\b`)
 
-// judgeReply judges a 5xx reply to one mail. The enhanced code, where there is one, says more than the code.
+// judgeReply judges a 5xx reply to one mail. The enhanced code, where there is one, says more than
+// the code.
 func judgeReply(step smtpStep, code int, text string) smtpFault {
 	enhanced := enhancedCode.FindStringSubmatch(text)
 	if enhanced == nil {
@@ -129,10 +136,19 @@ func (e *smtpError) outcome(said string) error {
 	case message:
 		return tasks.Permanent(errors.New(said))
 	case deployment:
-		return tasks.RetryAfter(fmt.Errorf("the mail server refuses this deployment, not this mail, which is tried again until that is mended: %s", said), refusedDelay)
+		return tasks.RetryAfter(
+			fmt.Errorf(
+				"the mail server refuses this deployment, not this mail, which is tried again until that is mended: %s",
+				said,
+			),
+			refusedDelay,
+		)
 	case unknown:
-		return tasks.RetryAfter(fmt.Errorf("the mail server did not confirm the message in time, so it may have been sent; "+
-			"it is tried again in an hour at the soonest, under the same Message-ID: %s", said), unknownDelay)
+		return tasks.RetryAfter(
+			fmt.Errorf("the mail server did not confirm the message in time, so it may have been sent; "+
+				"it is tried again in an hour at the soonest, under the same Message-ID: %s", said),
+			unknownDelay,
+		)
 	}
 	return errors.New(said)
 }

@@ -134,12 +134,20 @@ func (s *mailSession) AuthMechanisms() []string {
 func (s *mailSession) Auth(mechanism string) (sasl.Server, error) {
 	s.server.note("AUTH " + mechanism)
 	if slices.Contains(s.server.refusedAuth, mechanism) {
-		return nil, &smtp.SMTPError{Code: 535, EnhancedCode: smtp.EnhancedCode{5, 7, 8}, Message: "no data for " + mechanism}
+		return nil, &smtp.SMTPError{
+			Code:         535,
+			EnhancedCode: smtp.EnhancedCode{5, 7, 8},
+			Message:      "no data for " + mechanism,
+		}
 	}
 	return sasl.NewPlainServer(func(_, username, password string) error {
 		s.server.note("AUTH")
 		if username != s.server.username || password != s.server.password {
-			return &smtp.SMTPError{Code: 535, EnhancedCode: smtp.EnhancedCode{5, 7, 8}, Message: "no such user with the password " + password}
+			return &smtp.SMTPError{
+				Code:         535,
+				EnhancedCode: smtp.EnhancedCode{5, 7, 8},
+				Message:      "no such user with the password " + password,
+			}
 		}
 		s.user = username
 		return nil

@@ -7,8 +7,8 @@ import (
 	"sync"
 )
 
-// wire is the connection of one SMTP session. The mail library heeds a context only while it dials; bind makes the end of
-// the context end the whole session.
+// wire is the connection of one SMTP session. The mail library heeds a context only while it dials;
+// bind makes the end of the context end the whole session.
 type wire struct {
 	cfg      *tls.Config
 	implicit bool

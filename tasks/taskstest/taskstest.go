@@ -1,6 +1,6 @@
-// Package taskstest runs one handler in a test, without a server: the payload is encoded and decoded
-// as on the way through the API and the worker, the middlewares run, and the outcome is what the
-// worker would record. Package server/servertest runs a whole deployment instead.
+// Package taskstest runs one handler in a test, without a server: the payload is encoded and
+// decoded as on the way through the API and the worker, the middlewares run, and the outcome is
+// what the worker would record. Package server/servertest runs a whole deployment instead.
 //
 // The package imports the standard library and package tasks only.
 package taskstest
@@ -120,7 +120,13 @@ func newAttempt(t testing.TB, spec tasks.Spec) *attempt {
 }
 
 // call guards against a panic, as the worker does.
-func call(ctx context.Context, run tasks.RawFunc, info tasks.Info, payload json.RawMessage, stack *string) (result json.RawMessage, err error) {
+func call(
+	ctx context.Context,
+	run tasks.RawFunc,
+	info tasks.Info,
+	payload json.RawMessage,
+	stack *string,
+) (result json.RawMessage, err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err, *stack = fmt.Errorf("panic: %v", v), string(debug.Stack())

@@ -47,7 +47,11 @@ func TestRunAnswersTheTypedResultAndTheProgress(t *testing.T) {
 func TestRunTellsHowAnAttemptEnds(t *testing.T) {
 	t.Parallel()
 	failing := func(err error, opts ...taskstest.Option) taskstest.Outcome[resized] {
-		return taskstest.Run(t, handler(func(context.Context, *tasks.Job[resize]) (resized, error) { return resized{}, err }), resize{}, opts...)
+		return taskstest.Run(
+			t,
+			handler(func(context.Context, *tasks.Job[resize]) (resized, error) { return resized{}, err }),
+			resize{},
+			opts...)
 	}
 	boom := errors.New("boom")
 	if out := failing(boom); out.State != taskstest.Retry || !errors.Is(out.Err, boom) || out.RetryIn != 0 {
@@ -70,8 +74,13 @@ func TestRunTellsHowAnAttemptEnds(t *testing.T) {
 
 func TestAPanicIsAFailureWithItsStack(t *testing.T) {
 	t.Parallel()
-	out := taskstest.Run(t, handler(func(context.Context, *tasks.Job[resize]) (resized, error) { panic("boom") }), resize{})
-	if out.State != taskstest.Retry || out.Err == nil || out.Err.Error() != "panic: boom" || !strings.Contains(out.Stack, "taskstest_test.go") {
+	out := taskstest.Run(
+		t,
+		handler(func(context.Context, *tasks.Job[resize]) (resized, error) { panic("boom") }),
+		resize{},
+	)
+	if out.State != taskstest.Retry || out.Err == nil || out.Err.Error() != "panic: boom" ||
+		!strings.Contains(out.Stack, "taskstest_test.go") {
 		t.Errorf("got %+v", out)
 	}
 }
@@ -87,7 +96,10 @@ func TestMiddlewaresRunAndSeeTheJob(t *testing.T) {
 			}
 		}
 	}
-	h := resizeImage.Handle(func(context.Context, *tasks.Job[resize]) (resized, error) { return resized{}, nil }, wrap("type"))
+	h := resizeImage.Handle(
+		func(context.Context, *tasks.Job[resize]) (resized, error) { return resized{}, nil },
+		wrap("type"),
+	)
 	taskstest.Run(t, h, resize{1}, taskstest.Use(wrap("first"), wrap("second")))
 	want := `first image.resize {"width":1},second image.resize {"width":1},type image.resize {"width":1}`
 	if got := strings.Join(order, ","); got != want {

@@ -1,5 +1,5 @@
-// Package check holds the manifests to the types that Kubernetes itself reads them with. It is a module of its own, so that these types are
-// no dependency of Waybill: `make manifests`.
+// Package check holds the manifests to the types that Kubernetes itself reads them with. It is a
+// module of its own, so that these types are no dependency of Waybill: `make manifests`.
 package check
 
 import (
@@ -84,17 +84,24 @@ func TestEachImageIsNamedInOnePlace(t *testing.T) {
 	}
 }
 
-// decode reads every object strictly: a field that its type does not have, or that stands there twice, is an error.
+// decode reads every object strictly: a field that its type does not have, or that stands there
+// twice, is an error.
 func decode(t *testing.T, dir string, text []byte) (n int) {
 	t.Helper()
 	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{apps.AddToScheme, autoscaling.AddToScheme, batch.AddToScheme, core.AddToScheme,
+	for _, add := range []func(*runtime.Scheme) error{apps.AddToScheme, autoscaling.AddToScheme, batch.AddToScheme,
+		core.AddToScheme,
 		networking.AddToScheme, policy.AddToScheme, monitoring.AddToScheme} {
 		if err := add(scheme); err != nil {
 			t.Fatal(err)
 		}
 	}
-	strict := json.NewSerializerWithOptions(json.DefaultMetaFactory, scheme, scheme, json.SerializerOptions{Yaml: true, Strict: true})
+	strict := json.NewSerializerWithOptions(
+		json.DefaultMetaFactory,
+		scheme,
+		scheme,
+		json.SerializerOptions{Yaml: true, Strict: true},
+	)
 	for docs := yaml.NewDocumentDecoder(io.NopCloser(bytes.NewReader(text))); ; n++ {
 		doc := make([]byte, 1<<20)
 		size, err := docs.Read(doc)
@@ -124,7 +131,8 @@ func isRestricted(t *testing.T, name string, pod core.PodTemplateSpec) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, r := range standard.EvaluatePod(security.LevelVersion{Level: security.LevelRestricted, Version: security.LatestVersion()}, &pod.ObjectMeta, &pod.Spec) {
+	for _, r := range standard.EvaluatePod(security.LevelVersion{Level: security.LevelRestricted,
+		Version: security.LatestVersion()}, &pod.ObjectMeta, &pod.Spec) {
 		if !r.Allowed {
 			t.Errorf("%s: the namespace refuses it: %s: %s", name, r.ForbiddenReason, r.ForbiddenDetail)
 		}

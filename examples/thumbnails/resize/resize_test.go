@@ -45,7 +45,8 @@ func TestAThumbnailKeepsTheProportions(t *testing.T) {
 
 	out := taskstest.Run(t, h, thumbnail.Request{File: "cat.png", Width: 320})
 
-	if out.State != taskstest.Completed || out.Result != (thumbnail.Result{File: "cat-320.png", Width: 320, Height: 240}) {
+	if out.State != taskstest.Completed ||
+		out.Result != (thumbnail.Result{File: "cat-320.png", Width: 320, Height: 240}) {
 		t.Fatalf("got %+v", out)
 	}
 	if len(out.Progress) != 2 {

@@ -28,12 +28,19 @@ func newAPI(client *asynq.Client, key []byte) http.Handler {
 			c.JSON(http.StatusUnprocessableEntity, gin.H{"error": err.Error()})
 			return
 		}
-		info, err := client.EnqueueContext(c.Request.Context(), asynq.NewTask(in.Type, in.Payload), asynq.Queue(in.Queue))
+		info, err := client.EnqueueContext(
+			c.Request.Context(),
+			asynq.NewTask(in.Type, in.Payload),
+			asynq.Queue(in.Queue),
+		)
 		if err != nil {
 			c.JSON(http.StatusServiceUnavailable, gin.H{"error": err.Error()})
 			return
 		}
-		c.JSON(http.StatusAccepted, gin.H{"id": info.ID, "state": info.State.String(), "queue": info.Queue, "type": info.Type})
+		c.JSON(
+			http.StatusAccepted,
+			gin.H{"id": info.ID, "state": info.State.String(), "queue": info.Queue, "type": info.Type},
+		)
 	})
 	return r
 }
@@ -44,7 +51,9 @@ func signedIn(key []byte) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		token, ok := strings.CutPrefix(c.GetHeader("Authorization"), "Bearer ")
 		claims := &jwt.RegisteredClaims{}
-		if _, err := parser.ParseWithClaims(token, claims, func(*jwt.Token) (any, error) { return key, nil }); !ok || err != nil || claims.Subject == "" {
+		if _, err := parser.ParseWithClaims(token, claims, func(*jwt.Token) (any, error) { return key, nil }); !ok ||
+			err != nil ||
+			claims.Subject == "" {
 			c.AbortWithStatusJSON(http.StatusUnauthorized, gin.H{"error": "who are you?"})
 			return
 		}

@@ -1,5 +1,6 @@
-// Package peer is bare asynq as most people use it, in two processes: an HTTP server that checks a JWT, binds JSON and enqueues, and a worker.
-// Both run asynq in its default settings. Nothing is recorded, and nobody is asked whether a job may run.
+// Package peer is bare asynq as most people use it, in two processes: an HTTP server that checks a
+// JWT, binds JSON and enqueues, and a worker. Both run asynq in its default settings. Nothing is
+// recorded, and nobody is asked whether a job may run.
 package peer
 
 import (
@@ -16,7 +17,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// Order says what a process is to be. It is read from its standard input, so that the key stands in no list of processes.
+// Order says what a process is to be. It is read from its standard input, so that the key stands in
+// no list of processes.
 type Order struct {
 	Role  string `json:"role"` // API or Worker
 	Redis string `json:"redis"`
@@ -32,7 +34,8 @@ const (
 // Queue is the one queue of both.
 const Queue = "bench-asynq"
 
-// Run is one of the processes: it reads its order, writes its address, and works until its input ends, as it does with whoever started it.
+// Run is one of the processes: it reads its order, writes its address, and works until its input
+// ends, as it does with whoever started it.
 func Run(ctx context.Context, in io.Reader, out io.Writer) error {
 	orders := json.NewDecoder(in)
 	var o Order

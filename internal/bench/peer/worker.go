@@ -11,8 +11,8 @@ import (
 	"github.com/hibiken/asynq"
 )
 
-// worker runs jobs that do nothing but be counted. It is started and stopped from outside, since a paused asynq sleeps for a second before it looks
-// again, and a drain would begin with that second.
+// worker runs jobs that do nothing but be counted. It is started and stopped from outside, since a
+// paused asynq sleeps for a second before it looks again, and a drain would begin with that second.
 type worker struct {
 	redis asynq.RedisConnOpt
 

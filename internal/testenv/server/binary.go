@@ -23,11 +23,12 @@ func LookRedis() (string, error) {
 	return path, nil
 }
 
-// lookPostgres finds the directory that holds initdb and postgres: one on PATH, else the highest version where Debian or
-// Homebrew put them.
+// lookPostgres finds the directory that holds initdb and postgres: one on PATH, else the highest
+// version where Debian or Homebrew put them.
 func lookPostgres() (string, error) {
 	dirs := filepath.SplitList(os.Getenv("PATH"))
-	for _, pattern := range []string{"/usr/lib/postgresql/*/bin", "/opt/homebrew/opt/postgresql@*/bin", "/usr/local/opt/postgresql@*/bin"} {
+	for _, pattern := range []string{"/usr/lib/postgresql/*/bin", "/opt/homebrew/opt/postgresql@*/bin",
+		"/usr/local/opt/postgresql@*/bin"} {
 		found, err := filepath.Glob(pattern)
 		if err != nil {
 			return "", fmt.Errorf("look for postgres: %w", err)
@@ -66,7 +67,8 @@ func missing(what, debian, brew string) error {
 	return fmt.Errorf("%s not found; install with: %s", what, install)
 }
 
-// unprivileged is the user that PostgreSQL runs as where we are root, which it refuses to be; nil where we are not.
+// unprivileged is the user that PostgreSQL runs as where we are root, which it refuses to be; nil
+// where we are not.
 func unprivileged() (*syscall.Credential, error) {
 	if os.Geteuid() != 0 {
 		return nil, nil

@@ -12,10 +12,10 @@ import (
 	"time"
 )
 
-// Clock is the clock of servers that were started with it: the machine's, moved by an offset that can
-// be changed while they run. A library that is preloaded into them adds it. The monotonic clock is
-// not moved, as it is not when an operator sets a clock. (Debian's libfaketime does not work with a
-// redis-server that is linked with jemalloc.)
+// Clock is the clock of servers that were started with it: the machine's, moved by an offset that
+// can be changed while they run. A library that is preloaded into them adds it. The monotonic clock
+// is not moved, as it is not when an operator sets a clock. (Debian's libfaketime does not work
+// with a redis-server that is linked with jemalloc.)
 type Clock struct{ offset, library string }
 
 // preload is the library's source. It is compiled for each Clock: the race detector needs a C

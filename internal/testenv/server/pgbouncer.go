@@ -15,14 +15,16 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// PgBouncer is a PgBouncer before one PostgreSQL database, to which it lets everybody who names a user.
+// PgBouncer is a PgBouncer before one PostgreSQL database, to which it lets everybody who names a
+// user.
 type PgBouncer struct {
 	proc   *process
 	port   int
 	target *url.URL
 }
 
-// StartPgBouncer starts one before the database at target. Each setting is a line of its configuration, like "pool_mode = session".
+// StartPgBouncer starts one before the database at target. Each setting is a line of its
+// configuration, like "pool_mode = session".
 func StartPgBouncer(target string, settings ...string) (*PgBouncer, error) {
 	u, err := url.Parse(target)
 	if err != nil {
@@ -75,7 +77,8 @@ func (b *PgBouncer) config() string { return filepath.Join(b.proc.dir, "pgbounce
 func (b *PgBouncer) configure(settings []string) error {
 	lines := append([]string{
 		"[databases]", fmt.Sprintf("* = host=%s port=%s", b.target.Hostname(), b.target.Port()),
-		"[pgbouncer]", "listen_addr = 127.0.0.1", fmt.Sprint("listen_port = ", b.port), "unix_socket_dir =", "auth_type = any",
+		"[pgbouncer]", "listen_addr = 127.0.0.1", fmt.Sprint("listen_port = ", b.port), "unix_socket_dir =",
+		"auth_type = any",
 		"max_client_conn = 500", "default_pool_size = 100",
 	}, settings...)
 	// With auth_type = any a user must be forced.

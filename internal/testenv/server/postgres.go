@@ -23,22 +23,24 @@ const (
 	Immediate                 // as in a crash: the next start recovers from the log
 )
 
-// maxSocketDir is the longest directory in which a Unix socket's name still fits (107 bytes on Linux, 103 elsewhere).
+// maxSocketDir is the longest directory in which a Unix socket's name still fits (107 bytes on
+// Linux, 103 elsewhere).
 const maxSocketDir = 80
 
-// Postgres is a PostgreSQL server with one superuser, "postgres", who needs no password. Its methods are for one goroutine
-// at a time.
+// Postgres is a PostgreSQL server with one superuser, "postgres", who needs no password. Its
+// methods are for one goroutine at a time.
 type Postgres struct {
 	proc     *process
 	port     int
 	settings []string
 }
 
-// StartPostgres makes a new cluster and starts a server on it. Each setting is a line of postgresql.conf, like "fsync=on";
-// it overrides what suits most tests: fsync off, 300 connections.
+// StartPostgres makes a new cluster and starts a server on it. Each setting is a line of
+// postgresql.conf, like "fsync=on"; it overrides what suits most tests: fsync off, 300 connections.
 func StartPostgres(settings ...string) (*Postgres, error) { return StartPostgresBy(nil, settings...) }
 
-// StartPostgresBy is StartPostgres for a server that goes by a clock of its own; nil: by the machine's.
+// StartPostgresBy is StartPostgres for a server that goes by a clock of its own; nil: by the
+// machine's.
 func StartPostgresBy(clock *Clock, settings ...string) (*Postgres, error) {
 	bin, err := lookPostgres()
 	if err != nil {
@@ -84,7 +86,8 @@ func (p *Postgres) Start() error {
 	return p.proc.ready(p.probe)
 }
 
-// StandBy starts the server where it was stopped as a standby without a primary: it can be read, and written to after pg_promote().
+// StandBy starts the server where it was stopped as a standby without a primary: it can be read,
+// and written to after pg_promote().
 func (p *Postgres) StandBy() error {
 	if err := os.WriteFile(filepath.Join(p.data(), "standby.signal"), nil, 0o644); err != nil {
 		return fmt.Errorf("make it a standby: %w", err)
@@ -97,7 +100,8 @@ func (p *Postgres) StandBy() error {
 	return p.Start()
 }
 
-// Stop returns when the server is gone. Stopping a server that does not run is no error; a paused one is resumed first.
+// Stop returns when the server is gone. Stopping a server that does not run is no error; a paused
+// one is resumed first.
 func (p *Postgres) Stop(mode StopMode) error {
 	if !p.proc.running() {
 		return nil
@@ -109,8 +113,8 @@ func (p *Postgres) Stop(mode StopMode) error {
 	return errors.Join(p.Resume(), p.proc.stop(sig))
 }
 
-// Pause stops the server and all its sessions where they stand; connections stay open, and new ones are taken by the
-// kernel but not answered.
+// Pause stops the server and all its sessions where they stand; connections stay open, and new ones
+// are taken by the kernel but not answered.
 func (p *Postgres) Pause() error {
 	// The postmaster first: while it stands still it starts no more children.
 	return errors.Join(p.proc.signal(syscall.SIGSTOP), p.signalChildren(syscall.SIGSTOP))
@@ -144,7 +148,19 @@ func (p *Postgres) data() string { return filepath.Join(p.proc.dir, "data") }
 func (p *Postgres) init(initdb string) error {
 	runtime.LockOSThread() // see process.start
 	defer runtime.UnlockOSThread()
-	cmd := exec.Command(initdb, "-D", p.data(), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
+	cmd := exec.Command(
+		initdb,
+		"-D",
+		p.data(),
+		"-U",
+		"postgres",
+		"-A",
+		"trust",
+		"-E",
+		"UTF8",
+		"--locale=C",
+		"--no-sync",
+	)
 	cmd.Dir, cmd.Env = p.proc.dir, environ()
 	cmd.SysProcAttr = attributes(p.proc.cred, syscall.SIGKILL)
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -169,7 +185,8 @@ func (p *Postgres) args() []string {
 	return args
 }
 
-// probe reports whether this very server answers, not one of somebody else who was quicker to take the port.
+// probe reports whether this very server answers, not one of somebody else who was quicker to take
+// the port.
 func (p *Postgres) probe() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()

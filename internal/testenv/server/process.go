@@ -1,5 +1,6 @@
-// Package server starts real PostgreSQL and Redis servers for tests: each in a temporary directory of its own, reachable
-// on 127.0.0.1 only, and gone when the process that started it is gone, however that process ended.
+// Package server starts real PostgreSQL and Redis servers for tests: each in a temporary directory
+// of its own, reachable on 127.0.0.1 only, and gone when the process that started it is gone,
+// however that process ended.
 package server
 
 import (
@@ -19,14 +20,14 @@ const (
 	stopTimeout  = 30 * time.Second
 )
 
-// process is one run after another of the same server program in the same directory. Its methods are for one goroutine
-// at a time.
+// process is one run after another of the same server program in the same directory. Its methods
+// are for one goroutine at a time.
 type process struct {
 	path string
 	dir  string              // holds all that the server writes
 	cred *syscall.Credential // nil: as who we are
-	// end is the signal that ends the program at once and with it all its children. The kernel sends it (on Linux) when
-	// this process dies, and so does the watchdog.
+	// end is the signal that ends the program at once and with it all its children. The kernel
+	// sends it (on Linux) when this process dies, and so does the watchdog.
 	end syscall.Signal
 
 	env   []string // beside what every server gets
@@ -35,7 +36,8 @@ type process struct {
 	done  chan struct{} // closed when cmd was reaped; nil: never started
 }
 
-// newProcess makes the directory, owned by the user that the program will run as, and sets the watchdog over it.
+// newProcess makes the directory, owned by the user that the program will run as, and sets the
+// watchdog over it.
 func newProcess(path string, end syscall.Signal, cred *syscall.Credential) (*process, error) {
 	dir, err := os.MkdirTemp("", "waybill-"+filepath.Base(path)+"-")
 	if err != nil {
@@ -72,8 +74,8 @@ func (p *process) start(args ...string) error {
 	cmd.SysProcAttr = attributes(p.cred, p.end)
 	started, done := make(chan error), make(chan struct{})
 	go func() {
-		// The kernel takes the death of the thread that forked for the death of the parent, so this thread is kept for
-		// as long as the child lives.
+		// The kernel takes the death of the thread that forked for the death of the parent, so this
+		// thread is kept for as long as the child lives.
 		runtime.LockOSThread()
 		err := cmd.Start()
 		started <- err
@@ -100,11 +102,22 @@ func (p *process) ready(probe func() error) error {
 		}
 		select {
 		case <-p.done:
-			return fmt.Errorf("%s ended while starting (%v); its log ends:\n%s", filepath.Base(p.path), p.cmd.ProcessState, p.logTail())
+			return fmt.Errorf(
+				"%s ended while starting (%v); its log ends:\n%s",
+				filepath.Base(p.path),
+				p.cmd.ProcessState,
+				p.logTail(),
+			)
 		case <-time.After(20 * time.Millisecond):
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("%s was not ready after %v: %w; its log ends:\n%s", filepath.Base(p.path), startTimeout, err, p.logTail())
+			return fmt.Errorf(
+				"%s was not ready after %v: %w; its log ends:\n%s",
+				filepath.Base(p.path),
+				startTimeout,
+				err,
+				p.logTail(),
+			)
 		}
 	}
 }
@@ -131,8 +144,8 @@ func (p *process) signal(sig syscall.Signal) error {
 	return nil
 }
 
-// stop sends sig and waits until the program has ended. A program that takes longer than stopPatience is ended at once,
-// which is an error. Stopping what does not run is none.
+// stop sends sig and waits until the program has ended. A program that takes longer than
+// stopPatience is ended at once, which is an error. Stopping what does not run is none.
 func (p *process) stop(sig syscall.Signal) error {
 	if !p.running() {
 		return nil
@@ -144,7 +157,13 @@ func (p *process) stop(sig syscall.Signal) error {
 	select {
 	case <-p.done:
 	case <-time.After(stopTimeout):
-		late = fmt.Errorf("%s did not end within %v of %v; its log ends:\n%s", filepath.Base(p.path), stopTimeout, sig, p.logTail())
+		late = fmt.Errorf(
+			"%s did not end within %v of %v; its log ends:\n%s",
+			filepath.Base(p.path),
+			stopTimeout,
+			sig,
+			p.logTail(),
+		)
 		if err := p.signal(p.end); err != nil {
 			return errors.Join(late, err)
 		}

@@ -9,8 +9,8 @@ import (
 	"syscall"
 )
 
-// attributes put a server into a session of its own, so that the terminal's ^C does not reach it. The watchdog alone ties
-// its life to ours.
+// attributes put a server into a session of its own, so that the terminal's ^C does not reach it.
+// The watchdog alone ties its life to ours.
 func attributes(cred *syscall.Credential, _ syscall.Signal) *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setsid: true, Credential: cred}
 }

@@ -19,8 +19,8 @@ type Redis struct {
 	args []string
 }
 
-// StartRedis starts a redis-server that keeps nothing on disk unless args (as on its command line: "--appendonly", "yes",
-// "--maxmemory", "64mb") say so.
+// StartRedis starts a redis-server that keeps nothing on disk unless args (as on its command line:
+// "--appendonly", "yes", "--maxmemory", "64mb") say so.
 func StartRedis(args ...string) (*Redis, error) { return StartRedisBy(nil, args...) }
 
 // StartRedisBy is StartRedis for a server that goes by a clock of its own; nil: by the machine's.
@@ -54,17 +54,20 @@ func (r *Redis) Addr() string { return address(r.port) }
 // Dir is where the server writes its files.
 func (r *Redis) Dir() string { return r.proc.dir }
 
-// Start starts the server where it was stopped or killed, on the same port and files, and waits until it has loaded
-// them and answers.
+// Start starts the server where it was stopped or killed, on the same port and files, and waits
+// until it has loaded them and answers.
 func (r *Redis) Start() error {
-	args := append([]string{"--bind", "127.0.0.1", "--port", strconv.Itoa(r.port), "--dir", r.proc.dir, "--save", ""}, r.args...)
+	args := append(
+		[]string{"--bind", "127.0.0.1", "--port", strconv.Itoa(r.port), "--dir", r.proc.dir, "--save", ""},
+		r.args...)
 	if err := r.proc.start(args...); err != nil {
 		return err
 	}
 	return r.proc.ready(r.probe)
 }
 
-// Stop asks the server to end in an orderly way and returns when it is gone; a paused one is resumed first.
+// Stop asks the server to end in an orderly way and returns when it is gone; a paused one is
+// resumed first.
 func (r *Redis) Stop() error {
 	if !r.proc.running() {
 		return nil

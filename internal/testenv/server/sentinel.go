@@ -14,14 +14,15 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Sentinel is a redis-sentinel that watches one master. Its methods are for one goroutine at a time.
+// Sentinel is a redis-sentinel that watches one master. Its methods are for one goroutine at a
+// time.
 type Sentinel struct {
 	proc *process
 	port int
 }
 
-// StartSentinel starts a sentinel for the master at addr, under that name. It takes a master for dead that was silent for a second, and
-// together with as many as quorum says promotes a replica.
+// StartSentinel starts a sentinel for the master at addr, under that name. It takes a master for
+// dead that was silent for a second, and together with as many as quorum says promotes a replica.
 func StartSentinel(name, addr string, quorum int) (*Sentinel, error) {
 	path, err := LookRedis() // the same program, told to be a sentinel
 	if err != nil {
@@ -49,7 +50,8 @@ func (s *Sentinel) start(name, addr string, quorum int) error {
 	}
 	conf := filepath.Join(s.proc.dir, "sentinel.conf") // a sentinel writes down there what it learns
 	text := fmt.Sprintf("bind 127.0.0.1\nport %d\ndir %s\nsentinel monitor %s %s %s %d\n"+
-		"sentinel down-after-milliseconds %[3]s 1000\nsentinel failover-timeout %[3]s 5000\n", s.port, s.proc.dir, name, host, port, quorum)
+		"sentinel down-after-milliseconds %[3]s 1000\nsentinel failover-timeout %[3]s 5000\n", s.port, s.proc.dir, name,
+		host, port, quorum)
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 		return fmt.Errorf("write the sentinel's configuration: %w", err)
 	}

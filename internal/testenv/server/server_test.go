@@ -38,7 +38,8 @@ func child() error {
 	if err != nil {
 		return err
 	}
-	// Paused, PostgreSQL does not see the signal that the kernel sends: the watchdog has to wake it.
+	// Paused, PostgreSQL does not see the signal that the kernel sends: the watchdog has to wake
+	// it.
 	if err := errors.Join(p.Pause(), r.Pause()); err != nil {
 		return err
 	}
@@ -120,10 +121,12 @@ func awaitGone(t *testing.T, addrs []string, dir string) {
 func TestAServerThatDoesNotStartTellsWhyAndLeavesNothing(t *testing.T) {
 	dir := open(t)
 	t.Setenv("TMPDIR", dir)
-	if _, err := server.StartRedis("--no-such-option", "1"); err == nil || !strings.Contains(err.Error(), "no-such-option") {
+	if _, err := server.StartRedis("--no-such-option", "1"); err == nil ||
+		!strings.Contains(err.Error(), "no-such-option") {
 		t.Errorf("redis: got %v, want its own words", err)
 	}
-	if _, err := server.StartPostgres("no_such_setting=1"); err == nil || !strings.Contains(err.Error(), "no_such_setting") {
+	if _, err := server.StartPostgres("no_such_setting=1"); err == nil ||
+		!strings.Contains(err.Error(), "no_such_setting") {
 		t.Errorf("postgres: got %v, want its own words", err)
 	}
 	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {

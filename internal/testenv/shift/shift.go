@@ -1,6 +1,7 @@
-// Package shift builds programs whose wall clock a test can move while they run. A preloaded library cannot
-// do that for Go, whose runtime reads the clock without a library. So the program is built with
-// another package time: go build takes it as an overlay, and nothing of the program changes.
+// Package shift builds programs whose wall clock a test can move while they run. A preloaded
+// library cannot do that for Go, whose runtime reads the clock without a library. So the program is
+// built with another package time: go build takes it as an overlay, and nothing of the program
+// changes.
 //
 // The program reads the offset from the file that the variable Variable names. The monotonic clock,
 // and with it every timer and every measured duration, is not moved.
@@ -25,8 +26,8 @@ const original = "\tsec, nsec, mono := runtimeNow()\n\tif mono == 0 {\n"
 
 const patched = "\tsec, nsec, mono := runtimeNow()\n\tsec, nsec = shiftWall(sec, nsec)\n\tif mono == 0 {\n"
 
-// added is a file of package time. A goroutine reads the offset: time.Now may not, since the runtime also
-// calls it on a stack that no system call may be made on.
+// added is a file of package time. A goroutine reads the offset: time.Now may not, since the
+// runtime also calls it on a stack that no system call may be made on.
 const added = `package time
 
 import (
@@ -98,7 +99,10 @@ func Overlay(dir string) (string, error) {
 	if strings.Count(string(source), original) != 1 {
 		return "", errors.New("time.Now of this Go is not the one that is known here")
 	}
-	files := map[string]string{"time.go": strings.Replace(string(source), original, patched, 1), "waybill_shift.go": added}
+	files := map[string]string{
+		"time.go":          strings.Replace(string(source), original, patched, 1),
+		"waybill_shift.go": added,
+	}
 	replace := map[string]string{}
 	for name, text := range files {
 		path := filepath.Join(dir, name+".txt") // no package for go vet ./...

@@ -1,9 +1,11 @@
-// Command up runs a command, usually go test, beside a PostgreSQL server that all its test processes share:
+// Command up runs a command, usually go test, beside a PostgreSQL server that all its test
+// processes share:
 //
 //	go run ./internal/testenv/up -- go test ./...
 //
-// The server's URL is in WAYBILL_TEST_DATABASE_URL; where that is set already, it is left as it is and nothing is started.
-// It answers with the command's exit code (128 + n where signal n ended it), passes signals on, and leaves no server behind.
+// The server's URL is in WAYBILL_TEST_DATABASE_URL; where that is set already, it is left as it is
+// and nothing is started. It answers with the command's exit code (128 + n where signal n ended
+// it), passes signals on, and leaves no server behind.
 package main
 
 import (
@@ -23,7 +25,8 @@ import (
 const variable = "WAYBILL_TEST_DATABASE_URL"
 
 func main() {
-	// Where the kernel ties a child's life to its parent's, the parent is the thread that forked: keep that one.
+	// Where the kernel ties a child's life to its parent's, the parent is the thread that forked:
+	// keep that one.
 	runtime.LockOSThread()
 	code, err := run(os.Args[1:])
 	if err != nil {
@@ -56,7 +59,8 @@ func run(args []string) (code int, err error) {
 	return execute(args, env, signals)
 }
 
-// execute runs the command in a process group of its own, so that each signal reaches it and its children once: through us.
+// execute runs the command in a process group of its own, so that each signal reaches it and its
+// children once: through us.
 func execute(args, env []string, signals <-chan os.Signal) (int, error) {
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Env, cmd.Stdin, cmd.Stdout, cmd.Stderr = env, os.Stdin, os.Stdout, os.Stderr
@@ -77,8 +81,8 @@ func execute(args, env []string, signals <-chan os.Signal) (int, error) {
 	return cmd.ProcessState.ExitCode(), nil
 }
 
-// pass sends each signal on to the command's process group. `go run` dies of a SIGTERM without telling us: we are given
-// another parent then, and pass on the SIGTERM that was meant.
+// pass sends each signal on to the command's process group. `go run` dies of a SIGTERM without
+// telling us: we are given another parent then, and pass on the SIGTERM that was meant.
 func pass(ctx context.Context, signals <-chan os.Signal, pid int) {
 	parent := os.Getppid()
 	tick := time.NewTicker(time.Second)

@@ -75,8 +75,13 @@ func TestSignalsReachTheCommand(t *testing.T) {
 	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
 		t.Run(sig.String(), func(t *testing.T) {
 			t.Parallel()
-			cmd := command(build(t), "--", "sh", "-c",
-				`n=0; trap 'n=$((n+1)); echo got' TERM INT; echo ready; i=0; while [ $i -lt 20 ]; do sleep 0.1; [ $n -gt 0 ] && i=$((i+1)); done; exit $n`)
+			cmd := command(
+				build(t),
+				"--",
+				"sh",
+				"-c",
+				`n=0; trap 'n=$((n+1)); echo got' TERM INT; echo ready; i=0; while [ $i -lt 20 ]; do sleep 0.1; [ $n -gt 0 ] && i=$((i+1)); done; exit $n`,
+			)
 			out, err := cmd.StdoutPipe()
 			if err != nil {
 				t.Fatal(err)

@@ -1,5 +1,5 @@
-// Command thumbnails is a whole Waybill that makes thumbnails: `thumbnails dev` runs everything in one
-// process, `thumbnails api` and `thumbnails worker` are the two halves of a deployment.
+// Command thumbnails is a whole Waybill that makes thumbnails: `thumbnails dev` runs everything in
+// one process, `thumbnails api` and `thumbnails worker` are the two halves of a deployment.
 package main
 
 import (

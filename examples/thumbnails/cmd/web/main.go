@@ -1,5 +1,5 @@
-// Command web takes pictures and answers their thumbnails. It links the contract and the client, and
-// nothing of the worker.
+// Command web takes pictures and answers their thumbnails. It links the contract and the client,
+// and nothing of the worker.
 package main
 
 import (
@@ -26,7 +26,11 @@ func main() {
 		log.Fatal(err)
 	}
 	addr := cmp.Or(os.Getenv("ADDR"), "127.0.0.1:8081")
-	s := &http.Server{Addr: addr, Handler: Handler(c, cmp.Or(os.Getenv("THUMBNAILS_DIR"), "data")), ReadTimeout: time.Minute}
+	s := &http.Server{
+		Addr:        addr,
+		Handler:     Handler(c, cmp.Or(os.Getenv("THUMBNAILS_DIR"), "data")),
+		ReadTimeout: time.Minute,
+	}
 	log.Printf("listening on http://%s", addr)
 	log.Fatal(s.ListenAndServe())
 }
@@ -49,7 +53,10 @@ func Handler(c *client.Client, dir string) http.Handler {
 			fmt.Fprintf(w, "/thumbnails/%s (%d x %d)\n", result.File, result.Width, result.Height)
 		}
 	})
-	mux.Handle("GET /thumbnails/", http.StripPrefix("/thumbnails/", http.FileServer(http.Dir(filepath.Join(dir, "thumbnails")))))
+	mux.Handle(
+		"GET /thumbnails/",
+		http.StripPrefix("/thumbnails/", http.FileServer(http.Dir(filepath.Join(dir, "thumbnails")))),
+	)
 	return mux
 }
 

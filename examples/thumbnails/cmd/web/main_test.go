@@ -19,7 +19,8 @@ import (
 	"github.com/waybill/waybill/server/servertest"
 )
 
-// TestAPictureBecomesAThumbnail runs the web service, and a whole Waybill with the worker's handler.
+// TestAPictureBecomesAThumbnail runs the web service, and a whole Waybill with the worker's
+// handler.
 func TestAPictureBecomesAThumbnail(t *testing.T) {
 	dir := t.TempDir()
 	r := &resize.Resizer{Uploads: folder(t, dir, "uploads"), Thumbnails: folder(t, dir, "thumbnails")}
@@ -31,7 +32,8 @@ func TestAPictureBecomesAThumbnail(t *testing.T) {
 	if err := png.Encode(&picture, image.NewRGBA(image.Rect(0, 0, 640, 480))); err != nil {
 		t.Fatal(err)
 	}
-	if status, text := put(t, web.URL+"/pictures/cat.png", &picture); status != http.StatusOK || text != "/thumbnails/cat-320.png (320 x 240)\n" {
+	if status, text := put(t, web.URL+"/pictures/cat.png", &picture); status != http.StatusOK ||
+		text != "/thumbnails/cat-320.png (320 x 240)\n" {
 		t.Fatalf("%d %s", status, text)
 	}
 	res, err := http.Get(web.URL + "/thumbnails/cat-320.png")
@@ -42,7 +44,8 @@ func TestAPictureBecomesAThumbnail(t *testing.T) {
 	if small, err := png.Decode(res.Body); err != nil || small.Bounds().Dx() != 320 {
 		t.Errorf("the thumbnail: %v", err)
 	}
-	if status, text := put(t, web.URL+"/pictures/note.png", strings.NewReader("no picture")); status != http.StatusUnprocessableEntity {
+	if status, text := put(t, web.URL+"/pictures/note.png",
+		strings.NewReader("no picture")); status != http.StatusUnprocessableEntity {
 		t.Errorf("a file that is no picture: %d %s", status, text)
 	}
 }

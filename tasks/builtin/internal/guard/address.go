@@ -2,12 +2,12 @@ package guard
 
 import "net/netip"
 
-// global is the part of IPv6 from which public addresses are given out; unique local, link-local, multicast and loopback
-// addresses all lie outside.
+// global is the part of IPv6 from which public addresses are given out; unique local, link-local,
+// multicast and loopback addresses all lie outside.
 var global = netip.MustParsePrefix("2000::/3")
 
-// special lists what is not the public Internet: the registries of RFC 6890 for IPv4 and for IPv6 within global, and the
-// metadata services of clouds that stand on public addresses.
+// special lists what is not the public Internet: the registries of RFC 6890 for IPv4 and for IPv6
+// within global, and the metadata services of clouds that stand on public addresses.
 var special = prefixes(
 	"0.0.0.0/8",        // this host
 	"10.0.0.0/8",       // private

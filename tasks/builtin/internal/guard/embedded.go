@@ -50,8 +50,8 @@ func (g *Guard) allowedLength(a netip.Addr) int {
 	return length
 }
 
-// rfc6052 reads the IPv4 address behind a prefix of 48, 56, 64 or 96 bits. Byte 8 is always zero and
-// no part of it (RFC 6052, section 2.2).
+// rfc6052 reads the IPv4 address behind a prefix of 48, 56, 64 or 96 bits. Byte 8 is always zero
+// and no part of it (RFC 6052, section 2.2).
 func rfc6052(b [16]byte, length int) netip.Addr {
 	at := length / 8
 	if at >= 9 {

@@ -1,6 +1,6 @@
-// Package guard keeps requests that strangers ask for out of private networks. It looks twice: at the URL when it is
-// submitted, so that plain mistakes are told at once, and at the address when it is dialed, so that no name, redirect or
-// change of DNS leads past it.
+// Package guard keeps requests that strangers ask for out of private networks. It looks twice: at
+// the URL when it is submitted, so that plain mistakes are told at once, and at the address when it
+// is dialed, so that no name, redirect or change of DNS leads past it.
 package guard
 
 import (
@@ -20,8 +20,8 @@ const MaxURL = 2048
 var ErrNotAllowed = errors.New("destination not allowed: " +
 	"WAYBILL_HTTP_ALLOW lists the networks that may be reached beside the public Internet")
 
-// Guard knows which destinations are allowed: the public Internet on the ports 80, 443 and from 1024, and the networks given
-// to New on any port.
+// Guard knows which destinations are allowed: the public Internet on the ports 80, 443 and from
+// 1024, and the networks given to New on any port.
 type Guard struct {
 	allow []netip.Prefix
 }
@@ -29,7 +29,8 @@ type Guard struct {
 // New makes a guard that lets the given private networks be reached all the same.
 func New(allow []netip.Prefix) *Guard { return &Guard{allow: slices.Clone(allow)} }
 
-// Control is for net.Dialer: it is asked after the name was resolved, before anything is sent, for each address tried.
+// Control is for net.Dialer: it is asked after the name was resolved, before anything is sent, for
+// each address tried.
 func (g *Guard) Control(_, address string, _ syscall.RawConn) error {
 	to, err := netip.ParseAddrPort(address)
 	if err != nil || !g.permits(to.Addr().Unmap(), to.Port()) {
@@ -38,8 +39,9 @@ func (g *Guard) Control(_, address string, _ syscall.RawConn) error {
 	return nil
 }
 
-// permits judges an address by where its packets end up: an IPv6 address that carries an IPv4 address
-// is judged by that one, and must be reachable itself as well. NAT64's well-known prefix always is.
+// permits judges an address by where its packets end up: an IPv6 address that carries an IPv4
+// address is judged by that one, and must be reachable itself as well. NAT64's well-known prefix
+// always is.
 func (g *Guard) permits(a netip.Addr, port uint16) bool {
 	if inner, ok := g.embedded(a); ok {
 		return (nat64.Contains(a) || contains(g.allow, a)) && g.permits(inner, port)
@@ -50,11 +52,12 @@ func (g *Guard) permits(a netip.Addr, port uint16) bool {
 // reaches is permits without the port.
 func (g *Guard) reaches(a netip.Addr) bool { return g.permits(a, 443) }
 
-// publicPort leaves out the ports of mail, shells and the like, which an HTTP request could be made to speak to.
+// publicPort leaves out the ports of mail, shells and the like, which an HTTP request could be made
+// to speak to.
 func publicPort(port uint16) bool { return port == 80 || port == 443 || port >= 1024 }
 
-// CheckURL says what is wrong with a URL, in words for its author; the error wraps nothing but ErrNotAllowed. A URL that
-// passes may still be refused by Control.
+// CheckURL says what is wrong with a URL, in words for its author; the error wraps nothing but
+// ErrNotAllowed. A URL that passes may still be refused by Control.
 func (g *Guard) CheckURL(raw string) error {
 	if len(raw) > MaxURL {
 		return errors.New("must have at most " + strconv.Itoa(MaxURL) + " bytes")
@@ -105,8 +108,9 @@ func (g *Guard) checkHost(host string, bracketed bool, port uint16) error {
 	return nil
 }
 
-// checkAddress takes an address in its one canonical form only: octal, hexadecimal and short forms mean different things to
-// different resolvers, and zones and IPv4 inside IPv6 have no use but going around a guard.
+// checkAddress takes an address in its one canonical form only: octal, hexadecimal and short forms
+// mean different things to different resolvers, and zones and IPv4 inside IPv6 have no use but
+// going around a guard.
 func (g *Guard) checkAddress(host string, port uint16) error {
 	a, err := netip.ParseAddr(host)
 	switch {
@@ -120,8 +124,9 @@ func (g *Guard) checkAddress(host string, port uint16) error {
 	return nil
 }
 
-// endsInNumber is the test of the URL standard (https://url.spec.whatwg.org/#ends-in-a-number-checker): such a host is
-// an IPv4 address to some reader, and no domain name.
+// endsInNumber is the test of the URL standard
+// (https://url.spec.whatwg.org/#ends-in-a-number-checker): such a host is an IPv4 address to some
+// reader, and no domain name.
 func endsInNumber(host string) bool {
 	host = strings.TrimSuffix(host, ".")
 	last := strings.ToLower(host[strings.LastIndexByte(host, '.')+1:])
@@ -131,7 +136,8 @@ func endsInNumber(host string) bool {
 	return last != "" && strings.Trim(last, "0123456789") == ""
 }
 
-// checkName takes ASCII names only: the mapping of other letters could turn them into another name, or an address.
+// checkName takes ASCII names only: the mapping of other letters could turn them into another name,
+// or an address.
 func checkName(host string) error {
 	if len(host) > 253 {
 		return errors.New("must name a host of at most 253 characters")

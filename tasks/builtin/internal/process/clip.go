@@ -2,8 +2,8 @@ package process
 
 import "fmt"
 
-// clip is a writer that keeps the beginning and the end of what is written, and counts what lies between: the beginning says
-// what a program did, the end why it stopped.
+// clip is a writer that keeps the beginning and the end of what is written, and counts what lies
+// between: the beginning says what a program did, the end why it stopped.
 type clip struct {
 	half int // bytes kept of each
 	head []byte

@@ -8,7 +8,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// However the text is cut into writes, clip keeps its first and its last half, counts the rest, and keeps a text that fits whole.
+// However the text is cut into writes, clip keeps its first and its last half, counts the rest, and
+// keeps a text that fits whole.
 func TestClipKeepsBothEndsHoweverItIsWritten(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -23,7 +24,12 @@ func TestClipKeepsBothEndsHoweverItIsWritten(t *testing.T) {
 		}
 		want := all.String()
 		if len(want) > limit {
-			want = fmt.Sprintf("%s\n… %d bytes left out …\n%s", want[:limit/2], len(want)-limit, want[len(want)-limit/2:])
+			want = fmt.Sprintf(
+				"%s\n… %d bytes left out …\n%s",
+				want[:limit/2],
+				len(want)-limit,
+				want[len(want)-limit/2:],
+			)
 		}
 		if c.String() != want {
 			t.Fatalf("kept %q, want %q", c.String(), want)

@@ -19,19 +19,21 @@ import (
 // Supported reports whether Run works on this system.
 const Supported = true
 
-// drainTime is for output that still lies in the pipes when every process of the group is dead. Only a process that left the
-// group can keep them open longer, and is not waited for.
+// drainTime is for output that still lies in the pipes when every process of the group is dead.
+// Only a process that left the group can keep them open longer, and is not waited for.
 const drainTime = 250 * time.Millisecond
 
-// Run starts c as the leader of a process group of its own and waits for it. When ctx ends the group gets SIGTERM, and
-// SIGKILL after c.Grace. When the leader ends, by itself or not, what is left of the group is killed: no child survives Run,
-// except one that moved to another session or group (setsid), which no signal to the group can reach.
+// Run starts c as the leader of a process group of its own and waits for it. When ctx ends the
+// group gets SIGTERM, and SIGKILL after c.Grace. When the leader ends, by itself or not, what is
+// left of the group is killed: no child survives Run, except one that moved to another session or
+// group (setsid), which no signal to the group can reach.
 //
-// The leader also dies with this process (PR_SET_PDEATHSIG). The kernel means by that the *thread* that started it, so Run
-// keeps to one thread until the leader is gone; the Go runtime ends no thread that a living goroutine is locked to.
+// The leader also dies with this process (PR_SET_PDEATHSIG). The kernel means by that the *thread*
+// that started it, so Run keeps to one thread until the leader is gone; the Go runtime ends no
+// thread that a living goroutine is locked to.
 //
-// The program gains no privileges by its file (PR_SET_NO_NEW_PRIVS: setuid bits and file capabilities have no effect), and cannot
-// read the memory of other processes, though it be root.
+// The program gains no privileges by its file (PR_SET_NO_NEW_PRIVS: setuid bits and file
+// capabilities have no effect), and cannot read the memory of other processes, though it be root.
 //
 // The error wraps the start's failure, or the cause of ctx's end where that stopped the program.
 func Run(ctx context.Context, c Command) (Result, error) {
@@ -64,9 +66,10 @@ func Run(ctx context.Context, c Command) (Result, error) {
 	return result(cmd.ProcessState, out), nil
 }
 
-// supervise returns when the leader is dead and the group with it. It does not reap the leader: as long as that is a zombie,
-// its pid names this group and no other, so that no signal can hit a stranger. done closes when all output has ended, which
-// is when the leader's children are gone too.
+// supervise returns when the leader is dead and the group with it. It does not reap the leader: as
+// long as that is a zombie, its pid names this group and no other, so that no signal can hit a
+// stranger. done closes when all output has ended, which is when the leader's children are gone
+// too.
 func supervise(ctx context.Context, pid int, done <-chan struct{}, grace time.Duration) (stopped bool) {
 	exited, gone := make(chan struct{}), make(chan struct{})
 	go func() {

@@ -17,7 +17,14 @@ import (
 )
 
 func sh(script string) Command {
-	return Command{Path: "/bin/sh", Args: []string{"-c", script}, Env: []string{"PATH=/usr/bin:/bin"}, Dir: os.TempDir(), Keep: 1000, Grace: 200 * time.Millisecond}
+	return Command{
+		Path:  "/bin/sh",
+		Args:  []string{"-c", script},
+		Env:   []string{"PATH=/usr/bin:/bin"},
+		Dir:   os.TempDir(),
+		Keep:  1000,
+		Grace: 200 * time.Millisecond,
+	}
 }
 
 func TestRunAnswersWhatTheProgramSaid(t *testing.T) {
@@ -68,7 +75,12 @@ func TestTheGroupGetsSIGTERMAndTimeToObey(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	// The leader dies of SIGTERM at once; its child tidies up first.
-	c := sh(fmt.Sprintf(`(trap 'sleep 0.2; echo tidy > %[1]s/tidy; exit' TERM; echo ready > %[1]s/ready; while :; do sleep 0.05; done) & wait`, dir))
+	c := sh(
+		fmt.Sprintf(
+			`(trap 'sleep 0.2; echo tidy > %[1]s/tidy; exit' TERM; echo ready > %[1]s/ready; while :; do sleep 0.05; done) & wait`,
+			dir,
+		),
+	)
 	c.Grace = 10 * time.Second
 	took, err := stopWhenReady(t, c, dir)
 	if err == nil || took > 8*time.Second {
@@ -82,7 +94,12 @@ func TestTheGroupGetsSIGTERMAndTimeToObey(t *testing.T) {
 func TestWhoIgnoresSIGTERMIsKilled(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	c := sh(fmt.Sprintf(`trap '' TERM; (trap '' TERM; exec sleep 60) & echo $! > %[1]s/child; echo $$ > %[1]s/leader; echo > %[1]s/ready; wait; sleep 60`, dir))
+	c := sh(
+		fmt.Sprintf(
+			`trap '' TERM; (trap '' TERM; exec sleep 60) & echo $! > %[1]s/child; echo $$ > %[1]s/leader; echo > %[1]s/ready; wait; sleep 60`,
+			dir,
+		),
+	)
 	took, err := stopWhenReady(t, c, dir)
 	if err == nil || took < c.Grace || took > 10*time.Second {
 		t.Errorf("%v after %v", err, took)
@@ -105,7 +122,12 @@ func TestNoChildSurvivesAProgramThatEndedByItself(t *testing.T) {
 func TestAProcessThatLeftTheGroupIsNotWaitedFor(t *testing.T) {
 	t.Parallel()
 	// It keeps all three pipes open, and has left before the leader ends.
-	c := sh(fmt.Sprintf(`exec 3<&0; setsid sh -c 'echo > %[1]s/left; exec sleep 5' <&3 & while [ ! -e %[1]s/left ]; do sleep 0.01; done; echo done`, t.TempDir()))
+	c := sh(
+		fmt.Sprintf(
+			`exec 3<&0; setsid sh -c 'echo > %[1]s/left; exec sleep 5' <&3 & while [ ! -e %[1]s/left ]; do sleep 0.01; done; echo done`,
+			t.TempDir(),
+		),
+	)
 	c.Stdin = strings.Repeat("x", 1<<20)
 	start := time.Now()
 	got, err := Run(t.Context(), c)
@@ -114,7 +136,8 @@ func TestAProcessThatLeftTheGroupIsNotWaitedFor(t *testing.T) {
 	}
 }
 
-// TestTheProgramDiesWithUs runs this test binary again as the worker, kills it, and looks for the worker's program.
+// TestTheProgramDiesWithUs runs this test binary again as the worker, kills it, and looks for the
+// worker's program.
 func TestTheProgramDiesWithUs(t *testing.T) {
 	if dir := os.Getenv("PROCESS_TEST_DIR"); dir != "" {
 		_, _ = Run(t.Context(), sh(fmt.Sprintf(`echo $$ > %[1]s/leader; echo > %[1]s/ready; exec sleep 60`, dir)))
@@ -192,7 +215,8 @@ func poll(t *testing.T, failure string, ok func() bool) {
 	}
 }
 
-// TestAProgramCannotReadTheWorkersEnvironment runs this test binary again as the worker, which is not dumpable.
+// TestAProgramCannotReadTheWorkersEnvironment runs this test binary again as the worker, which is
+// not dumpable.
 func TestAProgramCannotReadTheWorkersEnvironment(t *testing.T) {
 	if os.Getenv("PROCESS_TEST_SECRET") != "" {
 		if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {

@@ -1,4 +1,5 @@
-// Package webhook signs requests as Standard Webhooks asks (https://www.standardwebhooks.com), symmetric scheme v1.
+// Package webhook signs requests as Standard Webhooks asks (https://www.standardwebhooks.com),
+// symmetric scheme v1.
 package webhook
 
 import (
@@ -63,8 +64,8 @@ func ParseSecrets(secrets string) ([]Key, error) {
 // Secret is k as ParseSecret reads it.
 func (k Key) Secret() string { return prefix + base64.StdEncoding.EncodeToString(k) }
 
-// Owner derives the key of one owner of jobs (HKDF with SHA-256, RFC 5869, without a salt): who holds it learns nothing of k
-// or of another owner's.
+// Owner derives the key of one owner of jobs (HKDF with SHA-256, RFC 5869, without a salt): who
+// holds it learns nothing of k or of another owner's.
 func (k Key) Owner(id string) Key {
 	key, err := hkdf.Key(sha256.New, k, nil, "waybill webhook owner "+id, sha256.Size)
 	if err != nil { // only where more is asked for than the hash can give
@@ -82,9 +83,10 @@ func OwnerKeys(keys []Key, id string) []Key {
 	return own
 }
 
-// Sign is the value of the header webhook-signature for one message: a signature by each key, with spaces between. The receiver
-// computes the same over the header's id, the header's timestamp (whole seconds since 1970) and the bytes of the body, and
-// takes the message if one of them matches.
+// Sign is the value of the header webhook-signature for one message: a signature by each key, with
+// spaces between. The receiver computes the same over the header's id, the header's timestamp
+// (whole seconds since 1970) and the bytes of the body, and takes the message if one of them
+// matches.
 func Sign(keys []Key, id string, at time.Time, body []byte) string {
 	signatures := make([]string, len(keys))
 	for i, k := range keys {

@@ -23,7 +23,8 @@ func TestParseSecretRefusesWithoutRepeating(t *testing.T) {
 	t.Parallel()
 	b64 := func(n int) string { return base64.StdEncoding.EncodeToString(make([]byte, n)) }
 	for _, secret := range []string{"", "whsec_", b64(32), "WHSEC_" + b64(32), "whsec_" + b64(23), "whsec_" + b64(65),
-		"whsec_" + strings.TrimRight(b64(32), "="), "whsec_" + b64(32) + "\n", "whsec_!!!!" + b64(32), "whsk_" + b64(32)} {
+		"whsec_" + strings.TrimRight(b64(32), "="), "whsec_" + b64(32) + "\n", "whsec_!!!!" + b64(32), "whsk_" +
+			b64(32)} {
 		if _, err := ParseSecret(secret); err != ErrSecret {
 			t.Errorf("%q: %v", secret, err)
 		}
@@ -37,7 +38,9 @@ func TestParseSecretRefusesWithoutRepeating(t *testing.T) {
 
 func TestEachOwnerHasAKeyOfItsOwn(t *testing.T) {
 	t.Parallel()
-	keys, err := ParseSecrets("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw, whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=")
+	keys, err := ParseSecrets(
+		"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw, whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+	)
 	if err != nil || len(keys) != 2 {
 		t.Fatalf("got %d keys, %v", len(keys), err)
 	}
@@ -54,10 +57,12 @@ func TestEachOwnerHasAKeyOfItsOwn(t *testing.T) {
 		}
 	}
 	// Receivers keep derived secrets: the derivation is fixed.
-	if got, want := keys[0].Owner("0190e6a8-0000-7000-8000-000000000001").Secret(), "whsec_9Hh1tdR6zY42x5Rv+ARfC/+ZSKxH+QTjQkxOX++IRXE="; got != want {
+	if got, want := keys[0].Owner("0190e6a8-0000-7000-8000-000000000001").Secret(),
+		"whsec_9Hh1tdR6zY42x5Rv+ARfC/+ZSKxH+QTjQkxOX++IRXE="; got != want {
 		t.Errorf("the derived secret is %s, want %s", got, want)
 	}
-	for _, secrets := range []string{",", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw,", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"} {
+	for _, secrets := range []string{",", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw,",
+		"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"} {
 		if _, err := ParseSecrets(secrets); err != ErrSecret {
 			t.Errorf("%q: %v", secrets, err)
 		}
