@@ -167,7 +167,7 @@ func bindRefreshToken(c *gin.Context) (token string, err error) {
 	return token, required("/refresh_token", token)
 }
 
-// tokenBody is the answer of RFC 6749, section 5.1, which also asks that nobody caches it.
+// tokenBody is the answer of RFC 6749, section 5.1, which also asks that it is not cached.
 type tokenBody struct {
 	AccessToken  string `json:"access_token"`
 	RefreshToken string `json:"refresh_token"`
@@ -201,8 +201,7 @@ func (f fields) member(s *scanner, name []byte) bool {
 	return ok
 }
 
-// text reads a string of any length that a body can have: whoever uses it knows better what it may
-// be.
+// text reads a string of any length that a body can have; its readers check it further.
 func text(to *string) func(*scanner) {
 	return func(s *scanner) { s.str(to, 0, len(s.data)) }
 }

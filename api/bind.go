@@ -128,10 +128,9 @@ func limitBody(n int64) gin.HandlerFunc {
 
 var errTooLarge = &job.Error{Code: codeTooLarge, Message: "the body is larger than what is taken here"}
 
-// readBody checks what the headers say of the body and reads all of it. Nobody else holds the
-// slice. Meanwhile the request holds no place among those that are worked on, and of memory only
-// what has arrived; both are given back with the answer. With errTooLarge it answers the beginning
-// of the body.
+// readBody checks what the headers say of the body and reads all of it into a slice of its own.
+// Meanwhile the request takes no slot of inflightLimit, and of memory only what has arrived; both
+// are returned with the answer. With errTooLarge it returns the beginning of the body.
 func readBody(c *gin.Context, mediaTypes ...string) ([]byte, error) {
 	if err := checkContent(c.Request.Header, mediaTypes...); err != nil {
 		return nil, err

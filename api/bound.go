@@ -12,9 +12,10 @@ import (
 	"github.com/waybill/waybill/internal/peer"
 )
 
-// inflightLimit keeps the number of requests that are worked on at once finite: what comes beyond
-// is told to come back, at once, instead of slowing everybody down until nobody is served. Requests
-// that only wait are counted apart, and one peer may have a part of their places only.
+// inflightLimit bounds the number of requests that are worked on at once. Requests beyond it are
+// refused at once with Retry-After: queueing them would slow all requests down until each of them
+// times out. Requests that wait for a job are counted apart, and one peer may have only a part of
+// the slots.
 type inflightLimit struct {
 	maxWorking, maxWaiting, maxPeerWaiting int64
 	working, waiting                       atomic.Int64

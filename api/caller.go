@@ -23,7 +23,7 @@ type authenticator interface {
 func (a *API) authenticate(c *gin.Context) {
 	p, err := a.deps.Auth.Authenticate(c.Request.Context(), c.Request.Header["Authorization"])
 	if err == nil && p == nil {
-		err = errors.New("authenticate: nobody, and no error")
+		err = errors.New("authenticate: neither a caller nor an error")
 	}
 	if err != nil {
 		refuse(c, err)
@@ -80,7 +80,7 @@ func forbidden(message string) error {
 func caller(c *gin.Context) *account.Principal {
 	p := requestInfoOf(c).caller
 	if p == nil { // the handler of a public route asks, which is a mistake in the table
-		panic("nobody is calling")
+		panic("the request has no caller")
 	}
 	return p
 }

@@ -15,7 +15,7 @@ import (
 
 const (
 	cursorVersion = 1
-	markSize      = 12 // bytes: mistakes are found as surely as anybody may wish
+	markSize      = 12 // bytes: enough to find any accidental change
 )
 
 // listMark is the mark of the caller's list with these filters. The size of the page may change on

@@ -20,7 +20,7 @@ const (
 
 // Check asks something that the API stands on whether it is there.
 type Check struct {
-	Name  string // shown to anybody who asks /readyz: "postgres"
+	Name  string // shown by /readyz, which is open: "postgres"
 	Ready func(ctx context.Context) error
 }
 
@@ -49,8 +49,8 @@ type healthBody struct {
 	Status string `json:"status"`
 }
 
-// live says that the process answers. It asks nobody else: a database that is down is no reason to
-// restart the API.
+// live says that the process answers. It checks no other service: a database that is down is no
+// reason to restart the API.
 func (h *healthHandler) live(*gin.Context) (any, error) { return healthBody{"live"}, nil }
 
 // ready says whether requests should be sent here. It names what is missing, and nothing more: why

@@ -167,8 +167,8 @@ func idempotencyKey(c *gin.Context, limit int) (string, error) {
 	return key, nil
 }
 
-// own is the job named in the path, if the caller may see it. To everybody else it does not exist.
-// Where act is set the caller must also be allowed to change it.
+// own reads the job named in the path, if the caller may see it; otherwise it does not exist for
+// the caller. With act set the caller must also be allowed to change it.
 func (h *jobHandler) own(c *gin.Context, act bool) (*job.Job, error) {
 	id, err := job.ParseID(c.Param("id"))
 	if err != nil {
@@ -233,8 +233,8 @@ func (h *jobHandler) retry(c *gin.Context) (any, error) {
 	return jobBody{after}, nil
 }
 
-// record writes down what somebody did to another's job. What owners do to their own is in the job
-// itself.
+// record writes an audit entry for an action on a job of another account. The job itself shows what
+// its owner did.
 func (h *jobHandler) record(c *gin.Context, action string, j *job.Job) {
 	if p := caller(c); p.UserID != j.OwnerID {
 		e := newAuditEntry(c, h.deps.LedgerNow(), action, j.ID.String())

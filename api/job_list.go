@@ -17,8 +17,8 @@ var (
 	queueName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]*$`)
 )
 
-// list answers a page of the caller's jobs, newest first; with ?owner=all, to viewers, of
-// everybody's.
+// list answers a page of the caller's jobs, newest first; with ?owner=all, to viewers, of all
+// accounts' jobs.
 func (h *jobHandler) list(c *gin.Context) (any, error) {
 	q, err := query(c, "state", "type", "queue", "label.", "created_after", "owner", "limit", "cursor")
 	if err != nil {
@@ -76,8 +76,8 @@ func jobFilter(q url.Values, p *account.Principal) (f job.Filter, err error) {
 	return f, err
 }
 
-// ownerParameter is whose things to list; zero: everybody's. The ids of users mean nothing to those
-// who are no viewers.
+// ownerParameter is the account whose things are listed; zero: all accounts. Ids of users are known
+// to viewers only.
 func ownerParameter(q url.Values, p *account.Principal) (job.ID, error) {
 	v, reads := q.Get("owner"), p.Role.Includes(account.RoleViewer)
 	id, err := job.ParseID(v)

@@ -49,8 +49,8 @@ func (h *loginHandler) show(c *gin.Context) {
 	h.page.write(c, http.StatusOK, loginView{Next: next, Resets: h.resets.MailsResets()})
 }
 
-// signIn makes a new session, so that one that somebody else put into this browser is worth
-// nothing, and ends the old one.
+// signIn makes a new session and ends the old one, so that a session id that was planted in this
+// browser is worth nothing.
 func (h *loginHandler) signIn(c *gin.Context) {
 	form, err := readForm(c, "email", "password", "next")
 	if err != nil {
@@ -81,7 +81,7 @@ func (h *loginHandler) again(c *gin.Context, form url.Values, e *job.Error) {
 		Resets: h.resets.MailsResets(),
 	}
 	switch e.Code {
-	case job.CodeUnauthenticated, job.CodeInvalid: // a password that nobody can have is a wrong one
+	case job.CodeUnauthenticated, job.CodeInvalid: // such a password cannot exist, so it is wrong
 		e = &job.Error{Code: job.CodeUnauthenticated, Message: "The e-mail or the password is wrong.", Err: e}
 	case job.CodeTooMany:
 		wait := math.Ceil(max(e.RetryAfter, time.Second).Seconds())

@@ -98,8 +98,8 @@ func (b *browsers) isOwn(r *http.Request, origin string) bool {
 	return err == nil && strings.EqualFold(u.Host, r.Host) || origin == b.own
 }
 
-// authenticate finds out whose browser it is, and lets through who may use r. Whoever asks for a
-// page without being signed in is sent to the sign-in page.
+// authenticate finds the caller of a browser's request and lets it through if it may use r. A
+// request for a page without a session is redirected to the sign-in page.
 func (b *browsers) authenticate(r route) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		c.Header("Cache-Control", "no-store")
@@ -134,7 +134,7 @@ func (b *browsers) authenticate(r route) gin.HandlerFunc {
 
 var errSignedOut = &job.Error{Code: job.CodeUnauthenticated, Message: "you are signed out: sign in again"}
 
-// caller answers errSignedOut where nobody is signed in.
+// caller returns errSignedOut if there is no session.
 func (b *browsers) caller(c *gin.Context) (*account.Principal, error) {
 	token := b.token(c)
 	if token == "" {
@@ -176,7 +176,7 @@ func asksForPage(c *gin.Context) bool {
 	return read && !strings.HasPrefix(c.Request.URL.Path, monitorAPI)
 }
 
-// fail answers a person with a page, asynqmon's own page with a sentence, and anybody else with a
+// fail answers a browser with a page, asynqmon's page with a sentence, and other clients with a
 // problem.
 func (b *browsers) fail(c *gin.Context, err error) {
 	e := known(err)

@@ -66,7 +66,7 @@ type notice struct{ page *page }
 
 type noticeView struct {
 	Title, Detail, RequestID string
-	SignedIn                 string // the e-mail of who is signed in; empty: nobody
+	SignedIn                 string // the e-mail of the signed-in user; empty: none
 }
 
 func newNotice(b base) (*notice, error) {

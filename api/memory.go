@@ -8,7 +8,8 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// network is what one peer has for himself: see peer.Network. The zero network is nobody's.
+// network is the unit that memory is counted against: see peer.Network. The zero network is counted
+// against no peer.
 type network = netip.Prefix
 
 // freeBody is how many bytes of a body, or of an answer, are not counted: a request costs about as

@@ -8,8 +8,8 @@ import (
 	"github.com/gin-gonic/gin"
 )
 
-// metricsObserver is told of every request, for metrics and traces. Nil: nobody watches. A route is
-// a pattern of the table, never a path.
+// metricsObserver is told of every request, for metrics and traces. Nil: requests are not measured.
+// A route is a pattern of the table, never a path.
 type metricsObserver interface {
 	// Trace puts a request into a span. It answers the context that the request's handler gets, and
 	// what is to be called with the status of the answer; nil: nothing.
@@ -20,8 +20,7 @@ type metricsObserver interface {
 	Answered(route, method string, status int, took time.Duration)
 }
 
-// routeUnknown is the one label of all paths that nobody serves, so that strangers cannot make
-// metrics.
+// routeUnknown is the label of all paths without a route, so that strangers cannot create metrics.
 const routeUnknown = "unknown"
 
 // watchedRoute is what a request is counted under.
@@ -41,8 +40,8 @@ func quiet(route string) bool {
 	return route == "/healthz" || route == "/readyz" || route == "/metrics" || route == routeUnknown
 }
 
-// metricsHandler serves the process's metrics. They name no user, no id and no address, so that
-// anybody may read them.
+// metricsHandler serves the process's metrics. They hold no user, no id and no address, so that
+// they are open.
 type metricsHandler struct{ scrape http.Handler }
 
 func newMetricsHandler(deps Deps) *metricsHandler {

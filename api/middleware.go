@@ -41,8 +41,8 @@ func (a *API) recoverPanic(c *gin.Context) {
 	c.Next()
 }
 
-// Values of headers that are the same in every answer. They are shared, so that answers don't each
-// make their own: nobody may change them.
+// Values of headers that are the same in every answer. They are shared to save allocations, and
+// must not be changed.
 var (
 	policyNone = []string{"default-src 'none'; frame-ancestors 'none'"}
 	noSniff    = []string{"nosniff"}

@@ -103,8 +103,7 @@ func (m *monitor) routes() []route {
 	}
 }
 
-// isMonitorPath takes the paths that asynqmon may see: none that it, or anybody, could read in two
-// ways.
+// isMonitorPath accepts the paths that asynqmon may see: those that can be read in one way only.
 func isMonitorPath(p string) bool {
 	rest, ok := strings.CutPrefix(p, monitorRoot)
 	if !ok || rest != "" && rest[0] != '/' ||

@@ -38,7 +38,7 @@ func (o taskAction) possible() bool {
 	return false
 }
 
-// parseTaskAction reads a request that asynqmon's page sends when somebody presses a button:
+// parseTaskAction reads a request that asynqmon's page sends when a button is pressed:
 //
 //	DELETE queues/Q                      POST queues/Q:pause
 //	DELETE queues/Q/retry_tasks/ID       POST queues/Q/retry_tasks/ID:run

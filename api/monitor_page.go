@@ -22,8 +22,8 @@ var monitorStyle string
 //go:embed page/monitor.js
 var monitorScript string
 
-// sharedRedis hands asynqmon our own client. asynqmon would close it in its Close, which nobody
-// calls.
+// sharedRedis gives asynqmon the API's own client. asynqmon would close it in Close, which is never
+// called.
 type sharedRedis struct{ client redis.UniversalClient }
 
 func (s sharedRedis) MakeRedisClient() any { return s.client }

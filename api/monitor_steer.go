@@ -8,9 +8,9 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// changeJob does to one task what o says; who is the operator. Where the task stands for a job, the
-// ledger decides and the task follows; else it is somebody else's, or of a job that was forgotten,
-// and Redis alone has it.
+// changeJob applies an action to one task; by is the operator. If the task belongs to a job, the
+// ledger decides and the task follows. Otherwise it is another program's task, or that of a job
+// past its retention, and only Redis has it.
 func (h *monitorActions) changeJob(ctx context.Context, who string, o taskAction, task string) error {
 	id, delivery, err := job.ParseTaskID(task)
 	if err != nil {
@@ -115,8 +115,8 @@ func (h *monitorActions) cancel(ctx context.Context, j *job.Job, current bool) e
 	return nil
 }
 
-// superseded is the answer where the task is an older delivery's: to act on the job by it would
-// surprise whoever sees the newer one.
+// superseded is the error for a task of an older delivery: acting on its job would surprise an
+// operator who sees the newer task.
 func superseded(j *job.Job) error {
 	return &job.Error{
 		Code:    job.CodeConflict,

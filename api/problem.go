@@ -32,8 +32,7 @@ var (
 	errNoMethod = &job.Error{Code: codeMethod, Message: "this path knows other methods: see the Allow header"}
 )
 
-// problem is an answer of RFC 9457. What it says is safe to show to anybody who may make the
-// request.
+// problem is an answer of RFC 9457. Its texts are safe to show to every caller.
 type problem struct {
 	Type      string           `json:"type"`
 	Title     string           `json:"title"`

@@ -140,8 +140,8 @@ func (q *quota) created(user job.ID, n int) {
 	}
 }
 
-// forget makes room for one more user: whoever was quiet for a while goes, or else anybody. Called
-// with mu held.
+// forget makes room for one more user: it drops one that was idle for a while, or any. Called with
+// mu held.
 func (q *quota) forget(now time.Time) {
 	if len(q.users) < maxUsage {
 		return

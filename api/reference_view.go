@@ -22,7 +22,7 @@ type group struct {
 type operation struct {
 	ID, Method, Path, Summary string
 	Description               []string
-	Open                      bool // anybody may call it
+	Open                      bool // it needs no authentication
 	Parameters                []fieldView
 	Bodies                    []bodyView
 	Answers                   []answerView

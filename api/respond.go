@@ -16,7 +16,7 @@ type reply struct {
 	Status   int    // 200 where zero, or 204 without a body
 	Location string // of what was made
 	Replayed bool   // the Idempotency-Key was known
-	Secret   bool   // nobody may keep the answer
+	Secret   bool   // the answer must not be cached
 	Body     any
 }
 
@@ -87,7 +87,8 @@ func respond(c *gin.Context, r reply) error {
 	return nil
 }
 
-// bodies are slices for answers that write themselves: when one is sent, nobody holds it any more.
+// bodies are buffers for answers that encode themselves. A buffer returns to the pool once its
+// answer has been sent.
 var bodies = sync.Pool{New: func() any { return new(make([]byte, 0, 2<<10)) }}
 
 const maxKeptBody = 128 << 10 // bytes of a slice that is worth keeping: a batch of 1,000 has 80,000

@@ -8,14 +8,14 @@ import (
 	"github.com/waybill/waybill/internal/account"
 )
 
-// route is one row of the table that the API is built from. Who may call it is part of the row, so
-// that it cannot be forgotten: a row that says nothing is refused to everybody but administrators
-// without a key.
+// route is one row of the table that the API is built from. The rights that it needs are part of
+// the row, so that they cannot be forgotten: a row without them is for administrators' access
+// tokens only.
 type route struct {
 	Method string
 	Path   string // in Gin's form: "/v1/jobs/:id"
 
-	Public bool // anybody may call it; Role, Scope and AnyKey mean nothing
+	Public bool // it needs no authentication; Role, Scope and AnyKey mean nothing
 	// Browser: people call it with a browser. A foreign origin is refused, and who is calling is
 	// who signed in on the sign-in page; no token will do.
 	Browser bool

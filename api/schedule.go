@@ -153,8 +153,8 @@ func (h *scheduleHandler) change(c *gin.Context) (any, error) {
 	return scheduleBody{after}, nil
 }
 
-// own is the schedule named in the path, if the caller may see it. To everybody else it does not
-// exist. Where act is set the caller must also be allowed to change it.
+// own reads the schedule named in the path, if the caller may see it; otherwise it does not exist
+// for the caller. With act set the caller must also be allowed to change it.
 func (h *scheduleHandler) own(c *gin.Context, act bool) (*job.Schedule, error) {
 	id, err := job.ParseID(c.Param("id"))
 	if err != nil {

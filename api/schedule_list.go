@@ -15,8 +15,8 @@ import (
 	"github.com/waybill/waybill/internal/schedule"
 )
 
-// list answers a page of the caller's schedules, newest first; with ?owner=all, to viewers, of
-// everybody's.
+// list answers a page of the caller's schedules, newest first; with ?owner=all, to viewers, of all
+// accounts' schedules.
 func (h *scheduleHandler) list(c *gin.Context) (any, error) {
 	q, err := query(c, "name", "owner", "limit", "cursor")
 	if err != nil {

@@ -17,7 +17,7 @@ type signInList interface {
 	// SignIns lists a user's open sign-ins, newest first: at most limit of those made before the id
 	// before; zero: from the newest on.
 	SignIns(ctx context.Context, userID, before job.ID, limit int) ([]*account.SignIn, error)
-	// EndSignIn answers CodeNotFound for a sign-in of somebody else.
+	// EndSignIn returns CodeNotFound for a sign-in of another account.
 	EndSignIn(ctx context.Context, caller *account.Principal, userID, id job.ID) error
 	// EndSignIns ends all of a user's sign-ins but the one that the caller came with.
 	EndSignIns(ctx context.Context, caller *account.Principal, userID job.ID) error

@@ -20,7 +20,7 @@ const (
 
 var (
 	labelKey = regexp.MustCompile(`^[a-z0-9][a-z0-9._/-]*$`)
-	earliest = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC) // older times are somebody's mistake
+	earliest = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC) // an older time is a mistake of the client
 )
 
 // createJob is a job as it is asked for. Fields that are not given keep what newCreateJob set.

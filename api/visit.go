@@ -21,15 +21,14 @@ const (
 	maxUserAgent  = 255 // bytes kept of what a client calls itself
 )
 
-// requestInfo is a request on its way through the chain: what is found out about it once, for
-// everybody who asks. It is the context that handlers get, so that one copy of the request, which
-// is what a new context costs, is all that it takes.
+// requestInfo is what is found out about a request once, for all handlers and the access log. It is
+// the context that handlers get, so that the request is copied only once.
 type requestInfo struct {
 	context.Context
 	began  time.Time
 	route  string // what it is counted under
 	origin auth.Origin
-	caller *account.Principal // nil: nobody has proved who he is
+	caller *account.Principal // nil: not authenticated
 	rights *route             // what the caller must be allowed; nil: the route is public
 
 	base    base
@@ -120,8 +119,8 @@ func loggedPath(path string) string {
 }
 
 // logAccess writes one line for each request: never a query string, a header, a body, or a token.
-// What went wrong on our side is an error that somebody must look at, and so is a statement that
-// the ledger refuses; an outage of what we stand on is a warning, since its alarm is elsewhere.
+// Failures of the API itself, and statements that the ledger refuses, are errors. Outages of
+// PostgreSQL or Redis are warnings, since they have alerts of their own.
 func (a *API) logAccess(c *gin.Context, v *requestInfo, took time.Duration) {
 	status, level := c.Writer.Status(), slog.LevelInfo
 	err := c.Errors.Last()
@@ -150,8 +149,9 @@ func (a *API) logAccess(c *gin.Context, v *requestInfo, took time.Duration) {
 	if err != nil {
 		attrs = append(attrs, slog.Any("err", err.Err))
 	}
-	// Past the logger, which would ask for the time again, and who called it, which nobody shows.
+	// Straight to the handler: the logger would read the time again and look up the caller, which
+	// is not shown.
 	line := slog.NewRecord(v.began.Add(took), level, "request", 0)
 	line.AddAttrs(attrs...)
-	_ = a.deps.Log.Handler().Handle(v, line) // as slog: a log that cannot be written is nobody's to complain of
+	_ = a.deps.Log.Handler().Handle(v, line) // as slog does: a failed write of the log is ignored
 }

@@ -84,7 +84,7 @@ func (f finding) slowness() float64 {
 // lists are first pages. Of the empty ledger they are full, too.
 var lists = []struct{ name, path string }{
 	{"own jobs", "/v1/jobs"},
-	{"everybody's jobs", "/v1/jobs?owner=all"},
+	{"jobs of all accounts", "/v1/jobs?owner=all"},
 	{"completed ones", "/v1/jobs?state=completed"},
 	{"pending ones", "/v1/jobs?owner=all&state=pending"},
 	{"scheduled ones of a queue", "/v1/jobs?queue=" + waitingQueue + "&state=scheduled"},

@@ -49,7 +49,7 @@ func residentKiB(pid int) (kib int64, err error) {
 	return kib, err
 }
 
-// bounded: the API answered everybody in a time that a client waits.
+// bounded: the API answered every request within the time that a client waits.
 func bounded(e *evidence) []breach {
 	const most = 20 * time.Second
 	if t := e.w.book.slowest; t > most {

@@ -55,7 +55,7 @@ func (w *cluster) terminate(ctx context.Context) error {
 	return err
 }
 
-// hogConnections takes every connection that the server has, and lets nobody else have one.
+// hogConnections takes every connection that the server has.
 func (w *cluster) hogConnections(ctx context.Context, d time.Duration) error {
 	var hogs []*pgx.Conn
 	defer func() {

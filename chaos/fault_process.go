@@ -168,7 +168,7 @@ func putIntoWords(e *evidence) (list []breach) {
 	return list
 }
 
-// poison submits two jobs that kill whoever runs them, and waits until they are given up.
+// poison submits two jobs that kill their worker, and waits until they are given up.
 func poison(ctx context.Context, w *cluster) error {
 	defer w.load.rate.Store(w.load.rate.Swap(30))
 	for _, taskType := range []string{"debug.exit", "debug.hoard"} {

@@ -21,8 +21,8 @@ func killRedis(ctx context.Context, w *cluster) error {
 	return w.redis.Start()
 }
 
-// loseTail takes half of Redis's log while calls are running, whose tasks come back as if nobody
-// had taken them.
+// loseTail takes half of Redis's log while calls are running, whose tasks come back as if they had
+// not been dequeued.
 func loseTail(ctx context.Context, w *cluster) error {
 	w.waitAhead(ctx)
 	w.longCalls(ctx, 20, 8*time.Second)
@@ -166,7 +166,7 @@ func redisDown(ctx context.Context, w *cluster) error {
 	return w.redis.Start()
 }
 
-// redisErrors lets Redis say no in each way it has, to everybody.
+// redisErrors lets Redis refuse every command, in each way it has.
 func redisErrors(ctx context.Context, w *cluster) error {
 	defer w.watchRedis(nil)
 	for _, no := range []struct {

@@ -44,8 +44,8 @@ func (w *cluster) frozen(ctx context.Context, m *member, d time.Duration) error 
 	return m.signal(syscall.SIGCONT)
 }
 
-// freezePostgres stops PostgreSQL for so long that every worker looks dead. None is: no job may be
-// taken from anybody.
+// freezePostgres stops PostgreSQL for so long that every worker's heartbeat is stale. None is dead:
+// no job may be taken back.
 func freezePostgres(ctx context.Context, w *cluster) error {
 	if err := w.s.pg.Pause(); err != nil {
 		return err

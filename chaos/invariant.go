@@ -67,7 +67,7 @@ func (e *evidence) inTime(r row) {
 	}
 }
 
-// noPhantom: every execution has a row, every row somebody who asked for it, every key one job.
+// noPhantom: every execution has a row, every row was submitted, every key has one job.
 func (e *evidence) noPhantom() {
 	const name = "no phantom"
 	if e.nameless > 0 {
@@ -90,7 +90,7 @@ func (e *evidence) noPhantom() {
 	byRef := map[string]string{}
 	for id, r := range e.rows {
 		if _, ok := asked[r.Ref]; !ok {
-			e.broken(name, id, "a job that nobody asked for: ref %q", r.Ref)
+			e.broken(name, id, "a job that was not submitted: ref %q", r.Ref)
 		}
 		if other := byRef[r.Ref]; other != "" && !asked[r.Ref].many {
 			e.broken(name, id, "one submission made two jobs, %s and %s", other, id)

@@ -79,7 +79,7 @@ func (w *cluster) metricsHold(ctx context.Context) error {
 		}
 	}
 	if w.f.apiDies || w.f.refuses || w.f.hostile || w.f.interrupts > 0 {
-		return nil // counters of the dead are gone, and a commit whose answer was lost is counted by nobody
+		return nil // counters of the dead are gone, and a commit whose answer was lost is not counted
 	}
 	return w.countersHold(ctx)
 }

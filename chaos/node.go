@@ -22,7 +22,7 @@ type node struct {
 	cmd      *exec.Cmd
 	done     chan struct{} // closed when the process was reaped
 	expected bool          // its end is our doing
-	// onExit is told of every end that is not; nil: nobody is.
+	// onExit is told of every end that was not asked for; may be nil.
 	onExit func(n *node, state string)
 }
 

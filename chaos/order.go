@@ -12,7 +12,7 @@ import (
 
 // order is one job as its client knows it. What is learned about it later is guarded by the book.
 type order struct {
-	ref  string // in the label "ref", so that a row can be told to be somebody's
+	ref  string // in the label "ref", by which a row is found
 	kind string
 	key  string // Idempotency-Key; empty: none, and then it is never repeated
 	body string
@@ -21,9 +21,9 @@ type order struct {
 	failures int
 	// cancelAfter is how long after its answer the job is called off; 0: never.
 	cancelAfter time.Duration
-	waits       bool // somebody asks for its end with ?wait=
+	waits       bool // a request waits for its end with ?wait=
 	twice       bool // submitted twice at once, with the same key
-	anew        bool // once it is given up, somebody retries it by hand
+	anew        bool // once it is given up, it is retried by hand
 	probe       bool
 	many        bool // a schedule makes any number of jobs of this label
 

@@ -15,7 +15,7 @@ const (
 	// drainWithin is when we stop waiting for outcomes; what each job may take is checked job by
 	// job.
 	drainWithin = 75 * time.Second
-	cleanWithin = 45 * time.Second // for Redis to forget tasks that nobody holds
+	cleanWithin = 45 * time.Second // for Redis to forget tasks without a worker
 )
 
 // fault is one way to break things.
@@ -61,7 +61,7 @@ func (s *environment) play(ctx context.Context, f fault) (*result, error) {
 		return nil, errors.Join(fmt.Errorf("%w\n%s", err, w.logs()), w.close())
 	}
 	if breaches := e.verify(); len(breaches) > 0 {
-		s.o.keep = true // for whoever looks into it
+		s.o.keep = true // for people who look into it
 		return nil, errors.Join(w.describe(e, breaches), w.close())
 	}
 	return e.result(), w.close()

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Severity is how soon somebody must act.
+// Severity is how soon an operator must act.
 type Severity string
 
 const (
@@ -13,9 +13,9 @@ const (
 	Warning  Severity = "warning"  // today
 )
 
-// Alert is one reason to call somebody. docs/runbooks.md has a section of the same name. For is
+// Alert is one reason to call an operator. docs/runbooks.md has a section of the same name. For is
 // shorter than every window of Expr: what a window counts has left it by its end, so that a burst
-// would never be told of.
+// would never be reported.
 type Alert struct {
 	Name     string
 	Expr     string // answers a sample for each thing that is wrong
@@ -74,7 +74,7 @@ func Alerts() []Alert {
 
 // workAlerts watch what users notice: jobs that wait or fail. The objective is that the oldest due
 // job of a queue is younger than a minute, 99 % of the time; both burn rates look at a long window,
-// so that a short burst calls nobody, and at a short one, so that the alert ends soon.
+// so that a short burst is no alert, and at a short one, so that the alert ends soon.
 func workAlerts() []Alert {
 	late := func(long, short, share string) string {
 		over := func(window string) string {
@@ -162,7 +162,7 @@ func roadAlerts() []Alert {
 		{
 			Name: "WaybillDatabasePoolExhausted", For: 2 * time.Minute, Severity: Warning,
 			Expr: "max by (job, instance) (rate(waybill_database_pool_wait_seconds_total[5m])) > 1",
-			Summary: "In {{ $labels.instance }} there is always somebody waiting for a connection to PostgreSQL ({{ " +
+			Summary: "In {{ $labels.instance }} requests always wait for a connection to PostgreSQL ({{ " +
 				"$value }} on average).",
 		},
 	}
@@ -200,11 +200,11 @@ func processAlerts() []Alert {
 		},
 		{
 			Name: "WaybillFiguresMissing", For: 2 * time.Minute, Severity: Critical, Expr: "absent(waybill_jobs_open)",
-			Summary: "Nobody exports the ledger's figures: most other alerts are blind.",
+			Summary: "No process exports the ledger's figures: most other alerts are blind.",
 		},
 		{
 			// Not what a Prometheus that was restarted saw last: it shows that for five minutes,
-			// though nobody is scraped there any more.
+			// though the target is gone.
 			Name: "WaybillTargetDown", For: 2 * time.Minute, Severity: Warning,
 			Expr:    `up{job=~"waybill-.*"} == 0 and present_over_time(up{job=~"waybill-.*"}[90s])`,
 			Summary: "{{ $labels.job }} at {{ $labels.instance }} cannot be scraped.",

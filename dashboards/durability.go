@@ -24,7 +24,7 @@ func durabilityAudit() Row {
 		},
 		{
 			Title: "Sent again", Unit: "ops",
-			Description: "lost: Redis did not know the task. orphaned: its worker died. stuck: nobody would have run " +
+			Description: "lost: Redis did not know the task. orphaned: its worker died. stuck: no worker would have run " +
 				"it.",
 			Queries: one("sum by (reason) (rate(waybill_audit_resent_total[$__rate_interval]))", "{{reason}}"),
 		},
@@ -90,7 +90,7 @@ func durabilityWorkers() Row {
 		},
 		{
 			Title:       "Late outcomes refused",
-			Description: "A worker that was thought dead came back, and somebody newer had its job.",
+			Description: "A worker that was thought dead came back, and another attempt had its job.",
 			Queries: one("sum by (type) (increase(waybill_settlements_refused_total[$__rate_interval]))",
 				"{{type}}"),
 		},

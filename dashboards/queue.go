@@ -30,7 +30,7 @@ func queueDepth() Row {
 		},
 		{
 			Title:       "Paused",
-			Description: "1 while somebody keeps the queue from running.",
+			Description: "1 while the queue is paused.",
 			Queries:     one(`max by (queue) (waybill_queue_paused{queue=~"$queue"})`, "{{queue}}"),
 		},
 	}}

@@ -102,7 +102,7 @@ func (s *Store) Messages(ctx context.Context, ids []job.ID) ([]job.Message, erro
 }
 
 // Redeliver decides a new delivery for waiting jobs whose task in Redis can no longer come to run.
-// A job that moved on meanwhile, or that somebody else is just changing, is left alone.
+// A job that moved on meanwhile, or that another transaction is changing, is left alone.
 func (s *Store) Redeliver(ctx context.Context, stuck []job.OpenDelivery) ([]job.Message, error) {
 	var moved []job.ID
 	for some := range slices.Chunk(stuck, redeliverBatch) {

@@ -53,7 +53,7 @@ type engine interface {
 	// clock is the same as a value in a statement.
 	clock() any
 	// settledBefore is a time such that every row whose dispatch_at lies before it is visible to
-	// everybody: no transaction that began earlier is still open.
+	// all transactions: no transaction that began earlier is still open.
 	settledBefore(ctx context.Context) (time.Time, error)
 	// exclusively runs f with a connection of its own, while no other process does so: for changes
 	// of the schema.
@@ -74,7 +74,7 @@ type engine interface {
 	ready(ctx context.Context) error
 	// checkSessions is Store.CheckSessions.
 	checkSessions(ctx context.Context) error
-	// poolStats says how busy the connections are; it asks nobody.
+	// poolStats reads local counters of the connections; no I/O.
 	poolStats() PoolStats
 }
 

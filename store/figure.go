@@ -13,8 +13,7 @@ const maxCounted = 1_000_000
 
 // OpenCounts counts the open jobs of every queue that has any, by state. It reads open jobs only,
 // and at most 1,000,000 of a queue, in no order (sorting them would cost more than counting);
-// finished jobs cost it nothing. Nobody who answers a request should call it for that request
-// alone.
+// finished jobs cost it nothing. It is too expensive to be called for each request.
 func (s *Store) OpenCounts(ctx context.Context) ([]job.QueueCounts, error) {
 	now, err := s.Now(ctx)
 	if err != nil {

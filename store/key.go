@@ -81,7 +81,7 @@ func orNotFound(err error, what string) error {
 	return job.NotFound(what)
 }
 
-// Key answers one API key, whoever owns it.
+// Key reads one API key of any owner.
 func (s *Store) Key(ctx context.Context, id job.ID) (*account.Key, error) {
 	row := new(keyRow)
 	if err := s.db.NewSelect().Model(row).Where("id = ?", id).Scan(ctx); err != nil {
@@ -108,7 +108,7 @@ func (s *Store) Keys(ctx context.Context, userID, before job.ID, limit int) ([]*
 	return keys, nil
 }
 
-// DeleteKey revokes a user's API key for good. Somebody else's is not found.
+// DeleteKey revokes a user's API key for good. A key of another user is not found.
 func (s *Store) DeleteKey(ctx context.Context, r account.Request, userID, id job.ID) error {
 	return s.changeAccounts(
 		ctx,

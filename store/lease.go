@@ -22,8 +22,8 @@ type leaseRow struct {
 // back: it has run out.
 const leaseSlack = time.Minute
 
-// Lease gives the named duty to holder for a while, if nobody else has it; who has it asks again in
-// time to keep it. Times are the database's own.
+// Lease gives the named lease to holder for a while, or extends it, unless another holder has it.
+// Times are the database's own.
 func (s *Store) Lease(ctx context.Context, name string, holder job.ID, ttl time.Duration) (held bool, err error) {
 	now, err := s.Now(ctx)
 	if err != nil {
@@ -43,7 +43,7 @@ func (s *Store) Lease(ctx context.Context, name string, holder job.ID, ttl time.
 	return n > 0, s.wrap("lease "+name, err)
 }
 
-// Release gives a duty up; one that somebody else has by now stays with them.
+// Release ends a lease, if holder still has it.
 func (s *Store) Release(ctx context.Context, name string, holder job.ID) error {
 	_, err := s.db.NewDelete().Model((*leaseRow)(nil)).Where("name = ?", name).Where("holder = ?", holder).Exec(ctx)
 	return s.wrap("release "+name, err)

@@ -9,7 +9,7 @@ import (
 )
 
 // Observer is told what each commit did to jobs, exactly once for each job and change, so that
-// metrics say the same as the ledger whoever called the store. Settlements of attempts are left
+// metrics agree with the ledger for every caller of the store. Settlements of attempts are left
 // out: the worker counts them, together with how long the handler ran. Its methods are called after
 // the commit, possibly by many goroutines at once, and must not block.
 type Observer interface {

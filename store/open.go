@@ -56,9 +56,8 @@ func (r *openJob) outcome(state job.State, at time.Time) outcomeRow {
 	return end
 }
 
-// lockOpen reads open jobs with all that changes of them, and keeps them from everybody else until
-// the transaction ends. It locks in the order of their ids, so that two who want the same jobs
-// never wait for each other.
+// lockOpen reads open jobs and locks them until the transaction ends, in the order of their ids, so
+// that two transactions that want the same jobs never deadlock.
 func (s *Store) lockOpen(
 	ctx context.Context,
 	tx bun.Tx,

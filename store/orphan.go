@@ -23,18 +23,17 @@ const (
 	suspectWindow   = 60 // places, each suspectSpace after the one before
 )
 
-// RescueLost takes active jobs back whose worker's heartbeat is stale or gone: each becomes pending
-// with the next delivery (a suspect may have to wait, scheduled), canceled if that was asked for,
-// or archived as quarantined if it lost its worker too often in a row. It answers them as they
-// stand, payload included.
+// RescueLost takes back active jobs whose worker's heartbeat is stale or gone: each becomes pending
+// with the next delivery (a suspect may have to wait, scheduled), canceled if that was requested,
+// or archived as quarantined if it lost its worker too often in a row. It returns them as they are
+// then, payload included.
 //
-// Only a judge whose own heartbeat reached the ledger all that time may call another worker dead:
-// after an outage of the database everybody looks dead and nobody is. A judge without that standing
-// gets no rows.
+// Only a process whose own heartbeat reached the ledger all that time may declare a worker lost:
+// after an outage of the database all heartbeats are stale. Other processes get no rows.
 //
-// A database whose clock steps back leaves the heartbeats of before ahead of it. Each process that
-// lives puts its own right with its next beat, and its standing as a judge begins anew with it; so
-// by the time that there is a judge, a heartbeat that still lies ahead is that of a dead worker.
+// A database whose clock steps back leaves the heartbeats of before ahead of it. Each living
+// process corrects its own with its next heartbeat, and only then may it declare others lost; so by
+// then a heartbeat that still lies ahead is that of a dead worker.
 func (s *Store) RescueLost(ctx context.Context, judge job.ID) ([]*job.Job, error) {
 	now, err := s.Now(ctx)
 	if err != nil {

@@ -7,9 +7,9 @@ type PoolStats struct {
 	Max    int // connections that there may be
 	InUse  int
 	Idle   int
-	Waits  int64         // times that somebody had to wait for one, since the process began
+	Waits  int64         // waits for a connection, since the process began
 	Waited time.Duration // in all
 }
 
-// PoolStats asks nobody.
+// PoolStats reads local counters; no I/O.
 func (s *Store) PoolStats() PoolStats { return s.engine.poolStats() }

@@ -104,10 +104,10 @@ func (p *postgresEngine) now(ctx context.Context) (now time.Time, err error) {
 	return now, err
 }
 
-// settledBefore asks for the oldest transaction that a process of ours has open in this database.
-// dispatch_at is the start of the transaction that writes it, so a row that nobody can see yet has
-// a dispatch_at at or after that. Other programs write no jobs, however long their transactions
-// are: ours are known by their application_name.
+// settledBefore asks for the oldest transaction that a process of this deployment has open in this
+// database. dispatch_at is the start of the transaction that writes it, so a row that is not
+// visible yet has a dispatch_at at or after that. Other programs write no jobs, however long their
+// transactions are: those of this deployment are known by their application_name.
 func (p *postgresEngine) settledBefore(ctx context.Context) (t time.Time, err error) {
 	err = p.pool.QueryRow(ctx, settledBeforeSQL).Scan(&t)
 	return t, err

@@ -18,8 +18,8 @@ const (
 )
 
 // checkSessions looks for a session that two connections share. In transaction mode PgBouncer gives
-// a server connection to whoever begins a transaction next: a variable that one connection set
-// shows up in another one, or is gone where it was set.
+// a server connection to each transaction that begins: a variable that one connection set shows up
+// in another one, or is gone where it was set.
 func (p *postgresEngine) checkSessions(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, poolerTimeout)
 	defer cancel()

@@ -53,7 +53,7 @@ func (s *Store) CreateFamily(ctx context.Context, f *account.Family, hash string
 	})
 }
 
-// Family answers one family, whoever owns it, expired or not.
+// Family reads one family of any owner, expired or not.
 func (s *Store) Family(ctx context.Context, id job.ID) (*account.Family, error) {
 	row := new(familyRow)
 	if err := s.db.NewSelect().Model(row).Where("id = ?", id).Scan(ctx); err != nil {

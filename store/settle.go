@@ -11,10 +11,10 @@ import (
 // maxStack is how many bytes of a panic's stack are kept.
 const maxStack = 8 << 10
 
-// Settle writes outcomes down: one statement for all, each fenced by its attempt, its worker, and
-// that the attempt was not settled before. One that the fence refuses belongs to somebody newer by
-// now (Accepted is false), unless the ledger shows that the very same settlement got through before
-// and only its answer was lost. Answers stand in the order of the settlements.
+// Settle records outcomes: one statement for all, each fenced by its attempt, its worker, and that
+// the attempt was not settled before. A settlement that the fence refuses came too late: another
+// attempt owns the job (Accepted is false), unless the ledger shows that the very same settlement
+// was recorded before and only its answer was lost. Results are in the order of the settlements.
 func (s *Store) Settle(ctx context.Context, sets []*job.Settlement) ([]job.Settled, error) {
 	newest := make(map[job.ID]int, len(sets)) // of two attempts of one job only the newer can be current
 	for i := range sets {

@@ -62,7 +62,7 @@ func (s *Store) sessions(ctx context.Context, f account.SignInFilter) (list []*a
 	return list, err
 }
 
-// EndSignIn ends one of a user's sign-ins. Somebody else's is not found.
+// EndSignIn ends one of a user's sign-ins. A sign-in of another user is not found.
 func (s *Store) EndSignIn(ctx context.Context, r account.Request, userID, id job.ID) (ended account.Ended, err error) {
 	err = s.changeAccounts(ctx, "end sign-in", r, userID, func(ctx context.Context, tx bun.Tx, _ *account.User) error {
 		ended = account.Ended{} // the transaction may be tried again

@@ -118,8 +118,8 @@ func (l *sqliteEngine) classify(err error) dbError {
 	return noFault
 }
 
-// repeatable knows nothing: one writer gives way to nobody, and statements are prepared anew by the
-// driver.
+// repeatable is always false: there is one writer at a time, and the driver prepares statements
+// anew.
 func (l *sqliteEngine) repeatable(error) bool { return false }
 
 // ready takes the writer's lock, which a file that is read-only refuses.

@@ -126,7 +126,7 @@ func (s *Store) SetPassword(
 			if c.OldHash != "" && c.OldHash != u.PasswordHash {
 				return &job.Error{
 					Code:    job.CodeConflict,
-					Message: "the password was changed by somebody else meanwhile",
+					Message: "the password was changed by another request meanwhile",
 				}
 			}
 			ended, err = writePassword(ctx, tx, c, false)

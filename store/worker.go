@@ -76,7 +76,8 @@ func (s *Store) Heartbeat(ctx context.Context, b job.Heartbeat) (job.HeartbeatRe
 	return orders, nil
 }
 
-// RemoveWorker takes a worker's heartbeat row away. Jobs that it still holds are anybody's at once.
+// RemoveWorker deletes a worker's heartbeat row. Jobs that it still holds can be taken back at
+// once.
 func (s *Store) RemoveWorker(ctx context.Context, worker job.ID) error {
 	_, err := s.db.NewDelete().Model((*workerRow)(nil)).Where("id = ?", worker).Exec(ctx)
 	return s.wrap("remove heartbeat", err)

@@ -30,7 +30,7 @@ func (p *Pool) process(ctx context.Context, task *asynq.Task) error {
 	name, _ := asynq.GetTaskID(ctx)
 	queue, _ := asynq.GetQueueName(ctx)
 	id, delivery, err := job.ParseTaskID(name)
-	if err != nil { // somebody else's task in our queue: it stays visible in asynq's archive
+	if err != nil { // another program's task in this queue: it stays visible in asynq's archive
 		return fmt.Errorf("not a job of Waybill: %w: %w", err, asynq.SkipRetry)
 	}
 	if !p.deps.Knows(task.Type()) { // not claimed: no attempt begins here

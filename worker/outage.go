@@ -28,7 +28,7 @@ type outage struct {
 	out              bool
 	// The ledger answers heartbeats again: one task is taken, to see whether it answers claims.
 	probe bool
-	ended chan struct{} // closed when out becomes true; nil: nobody waits for that
+	ended chan struct{} // closed when out becomes true; nil: nothing waits for that
 }
 
 // mayDequeue is how many tasks may be taken at once.

@@ -244,7 +244,7 @@ func (p *Pool) Active() int { return p.running.count() }
 // Slots is how many could.
 func (p *Pool) Slots() int { return p.cfg.Concurrency }
 
-// Late is how many settlements the ledger refused because somebody newer owned the job.
+// Late is how many settlements the ledger refused because another attempt owned the job.
 func (p *Pool) Late() int64 { return p.late.Load() }
 
 func hostname() string {

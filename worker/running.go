@@ -22,7 +22,7 @@ type runningAttempts struct {
 	mu       sync.Mutex
 	claiming map[job.ID]int
 	attempts map[job.AttemptKey]context.CancelCauseFunc
-	gone     chan struct{} // closed when something is held no more; nil: nobody waits for that
+	gone     chan struct{} // closed when something is held no more; nil: nothing waits for that
 }
 
 func newRunningAttempts() *runningAttempts {

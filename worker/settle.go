@@ -44,7 +44,7 @@ func (p *Pool) settle(j *job.Job, e handlerResult, took time.Duration) error {
 		p.late.Add(1)
 		p.deps.Observer.Refused(j)
 		p.log.Warn(
-			"late outcome refused, somebody newer owns the job",
+			"late outcome refused, another attempt owns the job",
 			"job_id",
 			j.ID,
 			"attempt",

@@ -1,6 +1,5 @@
-// Package account is the vocabulary of who is calling: users, roles, principals, keys. Like
-// internal/job it knows nobody but internal/job, so that store, auth and api can share its terms
-// without sharing code.
+// Package account is the vocabulary of callers: users, roles, principals, keys. It imports only
+// internal/job, so that store, auth and api share its terms without sharing code.
 package account
 
 import (
@@ -117,7 +116,7 @@ func (p *Principal) Allows(role Role, scope Scope) bool {
 type AuditEntry struct {
 	ID        job.ID
 	At        time.Time
-	ActorID   job.ID // zero: nobody signed in
+	ActorID   job.ID // zero: not signed in
 	Actor     string // the e-mail at that time
 	KeyID     job.ID
 	Action    string // noun.verb: "user.login", "job.cancel"

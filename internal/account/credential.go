@@ -67,7 +67,7 @@ type Rotated struct {
 	User   *User
 }
 
-// SignInKind says how somebody is signed in.
+// SignInKind is the kind of credential that a sign-in gave.
 type SignInKind string
 
 const (

@@ -64,7 +64,7 @@ func SetPassword(
 	return who.SetPassword(ctx, email, password, requireChange)
 }
 
-// offlineAuth changes accounts in a ledger without serving anybody.
+// offlineAuth changes accounts in a ledger without serving requests.
 func offlineAuth(s *store.Store) (*auth.Service, error) {
 	throwaway := make([]byte, config.MinKey) // signs nothing: no token is made here
 	_, _ = rand.Read(throwaway)

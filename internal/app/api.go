@@ -86,9 +86,9 @@ func (a *App) newAuth() (*auth.Service, error) {
 	)
 }
 
-// ready names what an API needs: a ledger that can be written to. That Redis answers is not among
-// it: without it jobs are accepted all the same. That it is another deployment's is, since somebody
-// has to mend that.
+// ready names what an API needs: a ledger that can be written to. Redis may be down: jobs are
+// accepted all the same. A Redis of another deployment makes the API not ready, since only an
+// operator can correct that.
 func (a *App) ready() []api.Check {
 	return []api.Check{
 		{Name: "ledger", Ready: a.store.Ready},

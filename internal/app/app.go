@@ -65,7 +65,7 @@ type Options struct {
 	Migrate bool         // apply missing migrations instead of refusing to start
 	Listen  net.Listener // for the API; nil: cfg.Addr is opened
 	// OwnRedis says that this process started its Redis itself, private to this data folder: its
-	// settings are not checked, and it follows the ledger, whoever had it before.
+	// settings are not checked, and it is marked as this deployment's whatever was in it.
 	OwnRedis bool
 	// Wrap stands before the API's handler; nil: nothing does.
 	Wrap func(http.Handler) http.Handler
@@ -198,8 +198,8 @@ func (a *App) openStore(ctx context.Context, o Options) (err error) {
 	return plainly(a.store.Check(ctx))
 }
 
-// plainly shows why a database cannot be used, and which setting names it: whoever starts a process
-// may know both.
+// plainly shows why a database cannot be used, and which setting names it: the operator who starts
+// a process may know both.
 func plainly(err error) error {
 	var e *job.Error
 	switch {

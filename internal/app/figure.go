@@ -47,7 +47,7 @@ func (f *queueCounts) QueueFigures(ctx context.Context) (*api.QueueFigures, erro
 		return last, nil
 	}
 	defer f.counting.Unlock()
-	if last, fresh = f.known(); fresh { // somebody else counted while we waited
+	if last, fresh = f.known(); fresh { // another request counted meanwhile
 		return last, nil
 	}
 	began := time.Now()

@@ -21,7 +21,7 @@ import (
 // FsckOptions say what Fsck does beside comparing.
 type FsckOptions struct {
 	Repair   bool // mend what is found
-	TakeOver bool // first make the Redis this deployment's, whoever had it before
+	TakeOver bool // first mark the Redis as this deployment's, also if it is another's
 }
 
 // Fsck compares the ledger with Redis, for the command line.

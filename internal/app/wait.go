@@ -8,7 +8,7 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// pollEvery is how often the ledger is asked for all jobs that somebody waits for, in one query.
+// pollEvery is how often the ledger is asked, in one query, for all jobs that requests wait for.
 const (
 	pollEvery = 25 * time.Millisecond
 	pollBatch = 1000
@@ -62,8 +62,8 @@ func (w *jobWaiters) leave(id job.ID, done chan struct{}) {
 	}
 }
 
-// poll asks until nobody waits. A ledger that does not answer is asked again: the callers' own
-// contexts end their patience.
+// poll asks until no request waits. After an error it asks again: the requests have timeouts of
+// their own.
 func (w *jobWaiters) poll() {
 	for pause := pollEvery; ; time.Sleep(pause) {
 		ids := w.ids()

@@ -38,7 +38,7 @@ func (a *App) addTelemetry(ctx context.Context, o Options) error {
 	a.closers = append(a.closers, func() error {
 		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 		defer cancel()
-		if err := stop(last); err != nil { // spans are nobody's promise
+		if err := stop(last); err != nil { // a lost span is not an error
 			a.log.WarnContext(last, "the last traces were not sent", "err", err)
 		}
 		return nil

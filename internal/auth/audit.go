@@ -17,7 +17,7 @@ const (
 	SignInFailed    = "user.login_failed"
 	UserSignedOut   = "user.logout"
 	PasswordChanged = "user.password_change"
-	PasswordSet     = "user.password_set" // by somebody else
+	PasswordSet     = "user.password_set" // by an administrator
 	ResetRequested  = "user.password_reset_request"
 	PasswordReset   = "user.password_reset"
 	SignInEnded     = "user.sign_in_end"
@@ -32,8 +32,8 @@ const (
 const auditTimeout = 5 * time.Second
 
 // Record writes an entry to the audit log; an id, a time and an origin that it lacks are filled in.
-// The deed has been done: it is recorded though the client goes away, and a ledger that refuses is
-// somebody's to look at, not the client's.
+// The action has happened, so it is recorded even if the client goes away. A ledger that refuses
+// the entry is logged as an error and does not fail the request.
 func (s *Service) Record(ctx context.Context, e account.AuditEntry) {
 	s.fill(ctx, &e)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), auditTimeout)
@@ -101,7 +101,7 @@ func (s *Service) request(
 	return r
 }
 
-// by is an entry about what somebody did who proved who he is; nil: the operator, at the command
+// by is an entry about an action of an authenticated principal; nil: the operator, at the command
 // line.
 func by(caller *account.Principal, action, target string, detail map[string]string) account.AuditEntry {
 	e := account.AuditEntry{Action: action, Target: target, Detail: detail}

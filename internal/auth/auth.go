@@ -24,12 +24,12 @@ import (
 // How long things hold.
 const (
 	AccessTTL  = 15 * time.Minute    // of an access token
-	RefreshTTL = 30 * 24 * time.Hour // of a refresh token that nobody uses; each rotation starts it anew
+	RefreshTTL = 30 * 24 * time.Hour // of an unused refresh token; each rotation begins it anew
 	// Of a family of refresh tokens, however often they are rotated, where Config says nothing.
 	SignInTTL   = 30 * 24 * time.Hour
 	ResetTTL    = 30 * time.Minute // of a password reset
 	SessionTTL  = 12 * time.Hour   // of a browser session, however busy
-	SessionIdle = time.Hour        // after which a browser session that nobody used ends
+	SessionIdle = time.Hour        // after which an unused browser session ends
 	MaxKeys     = 100              // API keys of one user
 	MaxKeyTTL   = 5 * 365 * 24 * time.Hour
 
@@ -43,7 +43,7 @@ type Config struct {
 	Keys []SigningKey
 	// Issuer is the iss of access tokens: the deployment's public URL, or "waybill" where empty.
 	Issuer string
-	// Open lets anybody register an account.
+	// Open allows the registration of accounts without an administrator.
 	Open bool
 	// PasswordCost is what hashing a password costs; zero: what OWASP asks for.
 	PasswordCost Cost
@@ -130,8 +130,8 @@ func New(cfg Config, deps Deps) (*Service, error) {
 
 // build makes the parts that stand on Redis.
 func (s *Service) build(deps Deps) error {
-	// Copies in Redis carry a MAC, so that whoever can write to Redis cannot make himself an
-	// administrator.
+	// Copies in Redis carry a MAC, so that write access to Redis does not give an administrator's
+	// rights.
 	macKey, err := hkdf.Key(sha256.New, s.cfg.Keys[0].Secret, nil, "waybill auth cache", sha256.Size)
 	if err != nil {
 		return fmt.Errorf("derive cache key: %w", err)
@@ -170,8 +170,8 @@ func (s *Service) loadUser(ctx context.Context, id job.ID) (*userState, error) {
 	return stateOf(u), nil
 }
 
-// unauthenticated is the answer to everybody who does not prove who he is. It never says what was
-// wrong with the proof.
+// unauthenticated is the error for every credential that is missing or not valid. It never says
+// what was wrong.
 func unauthenticated() error {
 	return &job.Error{
 		Code:    job.CodeUnauthenticated,

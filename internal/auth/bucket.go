@@ -67,9 +67,9 @@ else
 end
 return 0`
 
-// buckets counts in this process first and then in Redis, where all API processes see it. A try
-// must find room in both, so a Redis that goes away, comes back empty, or is slow for a moment
-// gives nobody a fresh start.
+// buckets counts in this process first and then in Redis, which all API processes share. A try must
+// find room in both, so that a Redis that goes away, comes back empty, or is slow for a moment
+// resets no count.
 type buckets struct {
 	road          *redisBreaker
 	take, putBack *redis.Script

@@ -10,8 +10,8 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// claims is the body of an access token (RFC 9068). Role is for whoever reads the token; what
-// counts is the user's row.
+// claims is the body of an access token (RFC 9068). Role is informative; the role in the user's row
+// counts.
 type claims struct {
 	Issuer    string       `json:"iss"`
 	Audience  string       `json:"aud"`

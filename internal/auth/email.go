@@ -16,8 +16,8 @@ const (
 )
 
 // normalEmail is how an e-mail address is stored and looked up: lower case, without outer spaces.
-// ok is false where it can be nobody's. Only ASCII is taken: two spellings of one Unicode address
-// would be two accounts that look the same.
+// ok is false for a text that cannot be an address. Only ASCII is accepted: two spellings of one
+// Unicode address would be two accounts that look the same.
 func normalEmail(raw string) (email string, ok bool) {
 	if len(raw) > maxEmail+16 { // room for outer spaces
 		return "", false

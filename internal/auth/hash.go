@@ -40,7 +40,7 @@ type hasher struct {
 	slots   chan struct{}
 	waiting atomic.Int32
 	hashed  atomic.Int64 // how often a password was hashed or compared
-	dummy   string       // the hash of a password that nobody has
+	dummy   string       // a hash that no password has
 }
 
 func newHasher(c Cost) (*hasher, error) {

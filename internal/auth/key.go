@@ -29,7 +29,7 @@ func (s *Service) loadKey(ctx context.Context, id job.ID) (*keyState, error) {
 	return &keyState{UserID: k.UserID, SecretHash: k.SecretHash, Scopes: k.Scopes, ExpiresAt: k.ExpiresAt}, nil
 }
 
-// NewKey is an API key as somebody asks for it.
+// NewKey is a request for an API key.
 type NewKey struct {
 	Name      string
 	Scopes    []account.Scope // empty: jobs:read and jobs:write
@@ -83,8 +83,8 @@ func (s *Service) Keys(ctx context.Context, userID, before job.ID, limit int) ([
 	return s.ledger.Keys(ctx, userID, before, limit)
 }
 
-// RevokeKey ends an API key of a user, who is the caller or, for an administrator, anybody: in this
-// process at once, in the others within seconds.
+// RevokeKey ends an API key of a user, who is the caller or, for an administrator, any user: in
+// this process at once, in the others within seconds.
 func (s *Service) RevokeKey(ctx context.Context, caller *account.Principal, userID, id job.ID) error {
 	r := s.request(ctx, caller, leastFor(caller, userID), KeyRevoked, id.String(), ofUser(caller, userID))
 	err := s.ledger.DeleteKey(ctx, r, userID, id)

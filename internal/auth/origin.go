@@ -14,7 +14,7 @@ type Origin struct {
 
 type originKey struct{}
 
-// WithOrigin hands o down to whatever the request calls. Nobody may change it from then on.
+// WithOrigin adds o to the context of a request. It must not be changed from then on.
 func WithOrigin(ctx context.Context, o *Origin) context.Context {
 	return context.WithValue(ctx, originKey{}, o)
 }
@@ -28,8 +28,8 @@ func OriginOf(ctx context.Context) Origin {
 	return Origin{}
 }
 
-// network is whom failures are counted against: an IPv4 address, or the /64 of an IPv6 one, which
-// one customer has for himself. Empty: nobody to count against.
+// network is what failures are counted against: an IPv4 address, or the /64 of an IPv6 address,
+// which one customer usually has. Empty: failures are not counted.
 func (o Origin) network() string {
 	ip, err := netip.ParseAddr(o.IP)
 	if err != nil {

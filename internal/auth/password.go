@@ -12,7 +12,7 @@ import (
 // as good as anything.
 const (
 	MinPassword = 8    // characters
-	MaxPassword = 1024 // bytes, so that nobody makes us hash a megabyte
+	MaxPassword = 1024 // bytes, so that a client cannot make the API hash a megabyte
 )
 
 // checkPassword is for passwords that are compared: whatever can be one.

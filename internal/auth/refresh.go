@@ -7,9 +7,9 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// Refresh exchanges a refresh token for new tokens. Each is good once: of two callers at once one
-// at most succeeds, and a token that comes a second time ends its family, since somebody else must
-// have it. A client whose answer was lost signs in again.
+// Refresh exchanges a refresh token for new tokens. Each token works once: of two concurrent calls
+// at most one succeeds, and a token that comes a second time ends its family, since a copy of it
+// must be in other hands. A client whose answer was lost signs in again.
 func (s *Service) Refresh(ctx context.Context, token string) (Tokens, error) {
 	old, ok := parseRefresh(token)
 	if !ok {

@@ -8,7 +8,7 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// NewUser is an account as somebody asks for it.
+// NewUser is a request for an account.
 type NewUser struct {
 	Email    string
 	Password string
@@ -32,11 +32,11 @@ func (n *NewUser) check() error {
 	return m.err()
 }
 
-// Register makes an account for whoever asks, where registration is open.
+// Register makes an account, if registration is open.
 //
-// Where the e-mail has an account already, the answer and its time are the same, with an id that
-// belongs to nobody, and nothing is stored: a stranger does not learn who has an account. (He who
-// then tries to sign in does find out; only a confirmation by e-mail could close that.)
+// If the e-mail has an account already, the answer and its time are the same, with an unused id,
+// and nothing is stored: a stranger does not learn which addresses have accounts. (A following
+// attempt to sign in tells; only a confirmation by e-mail could close that.)
 func (s *Service) Register(ctx context.Context, n NewUser) (*account.User, error) {
 	if !s.cfg.Open {
 		return nil, &job.Error{

@@ -102,7 +102,7 @@ func (s *Service) sendReset(ctx context.Context, r resetRequest) error {
 
 func (s *Service) resetText(token string) string {
 	var b strings.Builder
-	b.WriteString("Somebody, probably you, asked to reset the password of your Waybill account.\n\n")
+	b.WriteString("A reset of the password of your Waybill account was requested, probably by you.\n\n")
 	if s.cfg.PublicURL != "" {
 		fmt.Fprintf(
 			&b,

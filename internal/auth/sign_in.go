@@ -42,7 +42,7 @@ func (s *Service) SignIns(ctx context.Context, userID, before job.ID, limit int)
 
 // EndSignIn ends one of a user's sign-ins, with the access tokens that were made from it: in this
 // process at once, in the others within seconds. The user is the caller or, for an administrator,
-// anybody.
+// any user.
 func (s *Service) EndSignIn(ctx context.Context, caller *account.Principal, userID, id job.ID) error {
 	r := s.request(ctx, caller, leastFor(caller, userID), SignInEnded, id.String(), ofUser(caller, userID))
 	ended, err := s.ledger.EndSignIn(ctx, r, userID, id)

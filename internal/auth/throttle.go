@@ -10,15 +10,15 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// Limits bound how often somebody may fail.
+// Limits bound how often authentication may fail.
 type Limits struct {
 	Account  Limit // failures to sign in to one account
 	Network  Limit // failures to sign in from one address (IPv6: one /64)
 	Register Limit // registrations from one address
 }
 
-// DefaultLimits let a person mistype, an office share one address, and nobody guess: a stranger
-// gets 1,440 tries a day for one account.
+// DefaultLimits allow for typing errors and for offices that share one address, and make guessing
+// hopeless: a stranger gets 1,440 tries a day for one account.
 func DefaultLimits() Limits {
 	return Limits{
 		Account:  Limit{Every: time.Minute, Burst: 20},

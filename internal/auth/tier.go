@@ -55,8 +55,7 @@ func newReadThroughCache[V any](
 		local: newCache[job.ID, *V](maxCached, pace), direct: newCache[job.ID, struct{}](maxCached, pace)}
 }
 
-// get answers nil where there is no such row. Nobody may change what it answers: others hold it
-// too.
+// get returns nil if there is no such row. The value is shared and must not be changed.
 func (t *readThroughCache[V]) get(ctx context.Context, id job.ID) (*V, error) {
 	if v, ok := t.local.get(id); ok {
 		return v, nil

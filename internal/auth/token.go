@@ -64,8 +64,8 @@ func parseKey(key string) (id job.ID, secret string, ok bool) {
 }
 
 // refreshToken has two secrets: one that all tokens of a family share and is looked up by, and one
-// of its own. A token whose first part is right and whose second is not good any more was good
-// once: nobody can guess the first.
+// of its own. A token with a right first and a wrong second secret was valid once, since the first
+// cannot be guessed.
 type refreshToken struct{ family, own string }
 
 func newRefresh() refreshToken            { return refreshToken{newSecret(), newSecret()} }

@@ -29,7 +29,7 @@ func (s *Service) CreateUser(ctx context.Context, caller *account.Principal, n N
 	return u, nil
 }
 
-// CreateAdmin makes an administrator, for whoever has the command line.
+// CreateAdmin makes an administrator, from the command line.
 func (s *Service) CreateAdmin(ctx context.Context, email, password string) (*account.User, error) {
 	return s.CreateUser(ctx, nil, NewUser{Email: email, Password: password, Role: account.RoleAdmin})
 }
@@ -64,7 +64,7 @@ func (s *Service) ChangeUser(
 	return s.change(ctx, caller, account.RoleAdmin, id, c)
 }
 
-// hashFor checks a password that somebody else sets for the account id, and hashes it.
+// hashFor checks a password that an administrator sets for the account id, and hashes it.
 func (s *Service) hashFor(ctx context.Context, id job.ID, password string) (string, error) {
 	u, err := s.ledger.User(ctx, id)
 	if err != nil {
@@ -106,7 +106,7 @@ func (s *Service) change(
 	return u, err
 }
 
-// SetPassword gives the account of an e-mail another password, for whoever has the command line.
+// SetPassword gives the account of an e-mail another password, from the command line.
 func (s *Service) SetPassword(ctx context.Context, email, password string, requireChange bool) (*account.User, error) {
 	normal, err := checkEmail(email)
 	if err != nil {

@@ -1,7 +1,6 @@
-// Package batch is group commit: many callers, one round trip. While one flush is on its way, the
-// calls that arrive collect for the next; a second flush sets out beside it only once enough have
-// collected to be worth a round trip of their own. There is no timer, so that a lone caller waits
-// for nobody.
+// Package batch is group commit: many callers share one round trip. While one flush runs, the calls
+// that arrive collect for the next; a second flush starts beside it only once enough have collected
+// to be worth a round trip of their own. There is no timer, so that a lone call is not delayed.
 package batch
 
 import (
@@ -132,7 +131,7 @@ func (b *Batcher[In, Out]) drain() {
 
 // keep keeps the room of a flush for the next ones.
 func (b *Batcher[In, Out]) keep(calls []call[In, Out]) {
-	clear(calls) // nobody's input is held longer than it must be
+	clear(calls) // inputs are released as early as possible
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.spare == nil && cap(calls) <= b.cfg.Max {

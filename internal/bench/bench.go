@@ -1,5 +1,5 @@
-// Package bench puts bounded load on a running Waybill and says what it took; beside it, in the
-// same run, bare asynq does the same work, so that anybody can check what durability costs here.
+// Package bench puts bounded load on a running Waybill and measures it. In the same run bare asynq
+// does the same work, so that the cost of durability can be checked.
 package bench
 
 import (
@@ -22,7 +22,7 @@ type Config struct {
 	Rest        time.Duration // how long idle watches
 	Only        []string      // names of measurements; empty: all
 	Markdown    bool
-	Log         func(string) // told what is measured now; nil: nobody is
+	Log         func(string) // told what is measured now; may be nil
 }
 
 // batchFold makes batch, which takes a fraction of the others' time, long enough to be measured.

@@ -19,7 +19,7 @@ type Deployment struct {
 	// Token answers an access token or API key of an operator: the queue is paused and resumed. It
 	// is asked before each measurement.
 	Token      func(ctx context.Context) (string, error)
-	Queue      string   // should be empty, and nobody else's
+	Queue      string   // should be empty, and used by nothing else
 	API        []string // URLs of the /metrics of its processes
 	Workers    []string
 	RedisURL   string

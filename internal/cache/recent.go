@@ -15,10 +15,10 @@ const (
 	missingFor  = 2 * time.Second // how long Redis is not asked for a copy that it did not have
 )
 
-// localCache is what this process read lately. Who waits for a job asks for it again and again:
-// while it is open, Redis need not be asked for a copy that nobody has made yet, and when it is
-// completed, not at all. It has two generations: when the young one is full it becomes the old one,
-// and what was in the old one is gone.
+// localCache is what this process read lately. A client that waits for a job asks for it again and
+// again: while the job is open, Redis need not be asked for a copy that does not exist yet, and
+// when it is completed, not at all. The cache has two generations: when the young one is full it
+// becomes the old one, and the old one is dropped.
 type localCache struct {
 	now func() time.Time
 

@@ -16,7 +16,7 @@ import (
 type benchCommand struct {
 	URL           string        `default:"http://127.0.0.1:8080" help:"The API."`
 	TokenFile     string        `type:"existingfile" required:"" help:"A file with an API key or access token, an operator's: the benchmark pauses its queue. It is read again before each measurement."`
-	Queue         string        `default:"low" help:"The queue that is used. It should be empty, and nobody else's."`
+	Queue         string        `default:"low" help:"The queue that is used. It should be empty, and used by nothing else."`
 	APIMetrics    []string      `name:"api-metrics" help:"URLs of the API processes' /metrics; the one at URL if none is given."`
 	WorkerMetrics []string      `default:"http://127.0.0.1:9464/metrics" help:"URLs of all workers' /metrics: they tell when the jobs are done."`
 	PostgresPID   int           `name:"postgres-pid" help:"PostgreSQL's first process, whose CPU time counts; by itself it is found where DATABASE_URL leads to this machine."`

@@ -13,7 +13,7 @@ import (
 
 type fsckCommand struct {
 	Repair   bool `help:"Mend what is found, as the audit of the workers would."`
-	TakeOver bool `help:"Make the Redis this deployment's first, whoever had it before. Stop the other deployment before."`
+	TakeOver bool `help:"First mark the Redis as this deployment's, also if it is another's. Stop the other deployment before."`
 	JSON     bool `name:"json" help:"Print one JSON object."`
 }
 

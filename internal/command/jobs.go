@@ -45,7 +45,7 @@ type listCommand struct {
 	Type  string            `help:"The task type."`
 	Queue string            `help:"The queue."`
 	Label map[string]string `help:"Labels, as key=value."`
-	All   bool              `help:"Everybody's jobs, not only one's own."`
+	All   bool              `help:"Jobs of all accounts, not only your own."`
 	Limit int               `default:"20" help:"How many; 0: all."`
 	JSON  bool              `name:"json" help:"Print a line of JSON for each."`
 }

@@ -117,7 +117,7 @@ func onHost() string {
 	return ""
 }
 
-// credentials asks for what was not given, where there is somebody to ask.
+// credentials asks for what was not given, if standard input is a terminal.
 func (c *loginCommand) credentials(s *streams) (email, password string, err error) {
 	file, _ := s.in.(*os.File)
 	terminal := file != nil && term.IsTerminal(int(file.Fd()))

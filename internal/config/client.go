@@ -14,8 +14,7 @@ type Client struct {
 	Profile string  `env:"WAYBILL_PROFILE"`
 }
 
-// clientVariables are known to every process: a shell in which somebody calls an API may start one
-// as well.
+// clientVariables are known to every process: a shell that calls an API may start a process, too.
 var clientVariables = []string{"WAYBILL_URL", "WAYBILL_API_KEY", "WAYBILL_PROFILE"}
 
 // LoadClient reads this process's environment. It does not look at what is none of a client's

@@ -59,8 +59,8 @@ func parseKey(item string) (Key, error) {
 	return Key{ID: id, Secret: NewSecret(string(raw))}, nil
 }
 
-// isWeak finds keys that nobody drew at random: a few bytes over and over, one that is repeated, or
-// counting up or down. Of 32 random bytes one in 10^27 has fewer than minDistinct values.
+// isWeak finds keys that were not drawn at random: a few bytes over and over, one that is repeated,
+// or counting up or down. Of 32 random bytes one in 10^27 has fewer than minDistinct values.
 func isWeak(key []byte) bool {
 	const minDistinct = 8
 	distinct := make(map[byte]bool)

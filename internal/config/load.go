@@ -28,8 +28,8 @@ func LoadWorker() (Config, error) { return Load("DATABASE_URL", "REDIS_URL") }
 func Load(required ...string) (Config, error) { return Parse(os.Environ(), required...) }
 
 // Parse reads an environment in the form of os.Environ. The error names every mistake, one a line,
-// each with its variable and what is allowed there; it holds no secret. A WAYBILL_ variable that
-// nobody knows is a mistake, too. Parse(nil) is all defaults.
+// each with its variable and what is allowed; it holds no secret. An unknown WAYBILL_ variable is a
+// mistake, too. Parse(nil) is all defaults.
 func Parse(environ []string, required ...string) (Config, error) {
 	var c Config
 	params, err := env.GetFieldParams(&c)
@@ -103,7 +103,7 @@ func readFile(path string) (string, error) {
 }
 
 // serviceLink matches what Kubernetes puts into each container for a Service whose name begins with
-// "waybill": nobody's typo.
+// "waybill": it is not a mistake.
 const serviceLink = `^WAYBILL(_[A-Z0-9_]+)?_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$`
 
 func refuseUnknown(vars map[string]string, params []env.FieldParams, m *problems) {

@@ -35,7 +35,7 @@ type BaseURL string
 // lower case, no default port. A trailing slash is dropped.
 func (b *BaseURL) UnmarshalText(text []byte) error {
 	u, err := url.Parse(strings.TrimRight(string(text), "/"))
-	// The URL is not repeated: somebody may have put a password in it.
+	// The URL is not repeated: it may hold a password.
 	if err != nil || !web(u) || u.User != nil || u.RawQuery != "" || u.ForceQuery ||
 		strings.Contains(string(text), "#") {
 		return errors.New("want a URL like https://jobs.example.com, without user, query and fragment")

@@ -8,8 +8,8 @@ import (
 
 const hidden = "[hidden]"
 
-// Secret is a text that shows itself to nobody who does not call Reveal: printed in whatever way,
-// logged or marshalled, it is "[hidden]". The zero Secret is one that is not set.
+// Secret is a text that only Reveal shows: printed, logged or marshalled, it is "[hidden]". The
+// zero Secret is one that is not set.
 type Secret struct {
 	// A function: package fmt, where it cannot call methods (a Secret in an unexported field),
 	// shows an address at most, and == on secrets, which would take a time that tells about them,

@@ -65,8 +65,8 @@ func startRedis(ctx context.Context, dir string) (url, kind string, stop func(),
 }
 
 // endLeftover ends the server of a process that was killed, which may be about to end by itself or
-// live on: it may not be used, and two would write to one file. Its data stays. Nobody else's can
-// it be: the data folder is locked.
+// live on: two servers would write to one file. Its data stays. The data folder is locked, so that
+// the server belongs to no living process.
 func endLeftover(ctx context.Context, url string) error {
 	if !answers(ctx, url, 0) {
 		return nil

@@ -34,8 +34,8 @@ type Policy struct {
 	Backoff    Backoff
 }
 
-// Submission is a job as somebody asks for it, already checked against its task type and filled
-// with its defaults.
+// Submission is a job as it was requested, checked against its task type and filled with its
+// defaults.
 type Submission struct {
 	ID      ID // made by the caller, so that it is known whatever happens to the answer
 	OwnerID ID
@@ -82,12 +82,12 @@ type Job struct {
 	Errors        []AttemptError
 	Result        json.RawMessage // nil: none
 	Progress      *Progress
-	Worker        string // who has it or had it last; empty: nobody yet
+	Worker        string // the worker that has it or had it last; empty: none yet
 
 	CreatedAt         time.Time
 	StartedAt         time.Time // of the newest attempt; zero: not yet
 	FinishedAt        time.Time // zero: open
-	CancelRequestedAt time.Time // zero: nobody asked
+	CancelRequestedAt time.Time // zero: not requested
 	Traceparent       string
 }
 
@@ -108,7 +108,7 @@ type Progress struct {
 
 // Filter picks jobs for a list, newest first. Zero fields don't filter.
 type Filter struct {
-	OwnerID      ID // zero: everybody's
+	OwnerID      ID // zero: all owners
 	State        State
 	Type         string
 	Queue        string

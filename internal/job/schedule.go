@@ -88,10 +88,10 @@ const (
 	Fired          Outcome = "fired"           // its job was made on time
 	SkippedOverlap Outcome = "skipped_overlap" // an earlier job was not finished
 	Buffered       Outcome = "buffered"        // it waits for earlier jobs, or waited: then it has a job
-	Missed         Outcome = "missed"          // nobody was there to decide it in time
+	Missed         Outcome = "missed"          // no worker ran to decide it in time
 	CaughtUp       Outcome = "caught_up"       // its job was made late
 	Backfilled     Outcome = "backfilled"      // its job was made by a backfill
-	Triggered      Outcome = "triggered"       // somebody asked for a job then and there
+	Triggered      Outcome = "triggered"       // a job was requested by hand at that moment
 )
 
 // Outcomes lists all of them.

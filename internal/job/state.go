@@ -14,7 +14,7 @@ const (
 	Retry     State = "retry"     // failed, runs again at run_at
 	Completed State = "completed" // done, the result is kept
 	Archived  State = "archived"  // given up: the dead letters
-	Canceled  State = "canceled"  // somebody called it off
+	Canceled  State = "canceled"  // by a request
 )
 
 // States lists every state, open ones first.

@@ -38,7 +38,7 @@ type Source struct {
 }
 
 // Exporter exports a source's figures while it holds the lease, and nothing while another process
-// does. A scrape gets what was read last: it waits for nobody.
+// does. A scrape gets what was read last, without waiting.
 type Exporter struct {
 	src Source
 	log *slog.Logger

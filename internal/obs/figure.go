@@ -48,7 +48,7 @@ func (f LedgerFigures) Metrics() []prometheus.Metric {
 		"Jobs that these workers can run at once; they share their slots among their queues.",
 		"queue",
 	)
-	paused := desc("waybill_queue_paused", "1 if somebody paused the queue.", "queue")
+	paused := desc("waybill_queue_paused", "1 while the queue is paused.", "queue")
 	atLeast := desc(
 		"waybill_jobs_open_capped",
 		"1 if the queue has more jobs than were counted: waybill_jobs_open says at least.",
@@ -87,8 +87,8 @@ type queueState struct {
 	paused, cut    bool
 }
 
-// byQueue knows every queue that somebody has to do with: one with jobs and without a worker is the
-// one to be told about.
+// byQueue knows every queue that is configured, has jobs or has a worker: a queue with jobs and
+// without a worker is the one to alert on.
 func (f LedgerFigures) byQueue() (queues map[string]*queueState, processes map[string]float64) {
 	queues = map[string]*queueState{}
 	at := func(name string) *queueState {

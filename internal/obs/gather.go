@@ -52,7 +52,7 @@ func (g *BufferedWriter) arm() {
 		g.mu.Lock()
 		defer g.mu.Unlock()
 		g.armed = false
-		_ = g.flush() // nobody is left to tell
+		_ = g.flush() // there is nowhere left to report it
 	})
 }
 

@@ -29,7 +29,7 @@ func NewJobs(r prometheus.Registerer, queues []string) *Jobs {
 			"type",
 			"queue",
 		),
-		reopened: count("waybill_jobs_reopened_total", "Finished jobs that somebody ran anew.", "type", "queue"),
+		reopened: count("waybill_jobs_reopened_total", "Finished jobs that were run again.", "type", "queue"),
 		settled: count(
 			"waybill_jobs_settled_total",
 			"Attempts that ended, by outcome: completed, archived, canceled, retry, snoozed, handed_back. Jobs that "+
@@ -40,7 +40,7 @@ func NewJobs(r prometheus.Registerer, queues []string) *Jobs {
 		),
 		refused: count(
 			"waybill_settlements_refused_total",
-			"Outcomes that came late: somebody newer owned the job.",
+			"Outcomes that came late: another attempt owned the job.",
 			"type",
 		),
 		abandoned: count(

@@ -37,7 +37,7 @@ func (l *Lag) Run(counts func() (joined, left int64)) func(ctx context.Context) 
 	}
 }
 
-// Sample notes the counts at a time. Whoever is at the head now joined with the first sample that
+// Sample notes the counts at a time. The item at the head now joined with the first sample that
 // exceeds what has left.
 func (l *Lag) Sample(at time.Time, joined, left int64) {
 	l.mu.Lock()

@@ -9,7 +9,7 @@ import (
 // Pool is how busy a pool of connections is.
 type Pool struct {
 	Max, InUse, Idle int
-	Waits            int64         // times that somebody had to wait for a connection
+	Waits            int64         // waits for a connection
 	Waited           time.Duration // in all
 	Timeouts         int64         // waits that ended without one
 }
@@ -32,7 +32,7 @@ func Pools(r prometheus.Registerer, prefix, of string, stats func() Pool) {
 		),
 		waits: prometheus.NewDesc(
 			prefix+"_waits_total",
-			"Times that somebody had to wait for a connection to "+of+".",
+			"Waits for a connection to "+of+".",
 			nil,
 			nil,
 		),

@@ -27,7 +27,7 @@ func NewRegistry(version string) *prometheus.Registry {
 	return r
 }
 
-// Handler answers scrapes from what is in memory. It is bounded, since anybody may ask.
+// Handler answers scrapes from memory. Concurrent scrapes are bounded, since the endpoint is open.
 func Handler(r *prometheus.Registry) http.Handler {
 	return promhttp.HandlerFor(
 		r,

@@ -80,8 +80,7 @@ type quietExporter struct {
 	broken atomic.Bool
 }
 
-// ExportSpans implements sdktrace.SpanExporter. Spans that cannot be sent are lost, which nobody
-// waits for.
+// ExportSpans implements sdktrace.SpanExporter. Spans that cannot be sent are dropped.
 func (e *quietExporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
 	err := e.SpanExporter.ExportSpans(ctx, spans)
 	if broken := err != nil; e.broken.Swap(broken) != broken {
@@ -94,7 +93,7 @@ const traceparent = "traceparent"
 
 // Traceparent is the W3C trace context of the span that ctx is in; empty: it is in none.
 func Traceparent(ctx context.Context) string {
-	if !trace.SpanContextFromContext(ctx).IsValid() { // as always where nobody traces
+	if !trace.SpanContextFromContext(ctx).IsValid() { // as without tracing
 		return ""
 	}
 	m := propagation.MapCarrier{}

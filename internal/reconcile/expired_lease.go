@@ -16,7 +16,7 @@ import (
 
 const (
 	// A worker extends the lease of what it holds to 30 s every 5 s. A lease with less than this
-	// left is held by nobody.
+	// left has no worker.
 	staleLease = 18 * time.Second
 	leaseBatch = 500
 )
@@ -79,9 +79,9 @@ func (r *Reconciler) removeTasks(ctx context.Context, script *redis.Script, queu
 	return nil
 }
 
-// expiredLeases finds tasks that were taken and that nobody holds: the reply to the taking was
-// lost, the worker died, or the answer was lost after the ledger had the outcome. asynq itself
-// would look after two minutes.
+// expiredLeases finds active tasks without a worker: the reply to the dequeue was lost, the worker
+// died, or asynq's done was lost after the ledger had the outcome. asynq itself would look after
+// two minutes.
 func (r *Reconciler) expiredLeases(ctx context.Context, queue string) error {
 	ids, err := r.redis.ZRangeByScore(ctx, "asynq:{"+queue+"}:lease", &redis.ZRangeBy{Min: "-inf",
 		Max: strconv.FormatInt(r.cfg.Clock.Now().Add(staleLease).Unix(), 10), Count: leaseBatch}).Result()
@@ -112,10 +112,9 @@ func (r *Reconciler) expiredLeases(ctx context.Context, queue string) error {
 	return errors.Join(r.deleteTasks(ctx, queue, done...), r.redeliver(ctx, queue, stuck))
 }
 
-// rejoin makes the active list and the lease set of a queue name the same tasks: a script of
-// asynq's that misses a task in either stops half way, and a task without a lease would never be
-// seen to be held by nobody. A task gets a lease as long as asynq gives; the worker that has it
-// extends it, and a lease that nobody extends is expiredLeases's matter.
+// matchLeases makes the active list and the lease set of a queue name the same tasks. A script of
+// asynq's that misses a task in either stops half way, and an active task without a lease would never
+// be found. A task that lacks a lease gets a new one: its worker extends it, or it expires.
 //
 // KEYS[1] active  KEYS[2] lease
 // ARGV[1] when a new lease ends (Unix seconds)  ARGV[2] prefix of the tasks' keys

@@ -244,7 +244,7 @@ func (f found) findings(queue string) (out []Finding) {
 		}
 	}
 	add(KindMissing, "Redis does not know its task", f.missing)
-	add(KindStuck, "its task stands where nobody will run it", f.stuck)
+	add(KindStuck, "its task can no longer come to run", f.stuck)
 	add(KindArchivedInRedis, "its task was archived in Redis", f.archivedInRedis)
 	return out
 }

@@ -86,8 +86,8 @@ func (r *Reconciler) checkSharedKeys(ctx context.Context) error {
 
 const keptAside = 7 * 24 * time.Hour
 
-// setAsideScript renames a key that has the given type. It keeps the key for a while: somebody
-// wrote it by mistake.
+// setAsideScript renames a key that has the given type. It keeps the key for a while, in
+// case it is missed.
 //
 // KEYS[1] the key  KEYS[2] its new name
 // ARGV[1] its type  ARGV[2] for how many seconds it is kept

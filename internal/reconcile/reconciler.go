@@ -38,7 +38,7 @@ type Ledger interface {
 		before time.Time,
 		limit int,
 	) ([]job.OpenDelivery, error)
-	// SettledBefore is a time before which every dispatch_at is visible to everybody.
+	// SettledBefore is a time before which every dispatch_at is visible to all transactions.
 	SettledBefore(ctx context.Context) (time.Time, error)
 	Now(ctx context.Context) (time.Time, error)
 	// DeliveriesOf reads where these jobs stand; those that are unknown or finished are left out.
@@ -78,7 +78,7 @@ type Dispatcher interface {
 const (
 	ReasonLost     = "lost"     // Redis does not know the task
 	ReasonOrphaned = "orphaned" // its worker died
-	ReasonStuck    = "stuck"    // Redis knows the task, but nobody will ever run it
+	ReasonStuck    = "stuck"    // Redis knows the task, but it can no longer come to run
 )
 
 // Kinds of divergence between ledger and Redis.
@@ -215,7 +215,7 @@ func (r *Reconciler) checkRedis(ctx context.Context) error {
 func (r *Reconciler) reconcileQueue(ctx context.Context, queue string) error {
 	mine, err := r.turn(ctx, queue)
 	if err != nil || !mine {
-		for _, n := range r.divergent[queue] { // whoever has the turn knows; what was seen here is old
+		for _, n := range r.divergent[queue] { // the process that has the turn knows; what was seen here is old
 			n.clear()
 		}
 		return err
@@ -278,7 +278,7 @@ func (r *Reconciler) rescueLost(ctx context.Context) error {
 	}
 }
 
-// Stats answers the counts; it asks nobody.
+// Stats reads local counters; no I/O.
 func (r *Reconciler) Stats() Stats {
 	s := Stats{
 		Resent:    map[string]int64{},

@@ -93,9 +93,9 @@ func (m *DeploymentMark) Err() error {
 	)
 }
 
-// TakeOver makes Redis this deployment's, whoever had it before. The watermarks of the queues were
-// the other's: without them every job of this deployment is looked for, and sent where it is
-// missing. Tasks of the other deployment are dropped as they are taken.
+// TakeOver marks Redis as this deployment's, also if it is another's. The watermarks of the queues
+// were the other's: without them every job of this deployment is looked up, and sent if it is
+// missing. Tasks of the other deployment are dropped as they are dequeued.
 func (m *DeploymentMark) TakeOver(ctx context.Context, watermarkKeys []string) error {
 	if err := m.redis.Set(ctx, markKey, m.id, 0).Err(); err != nil {
 		return fmt.Errorf("take Redis over: %w", err)

@@ -17,9 +17,9 @@ import (
 // says.
 var ErrUnusable = errors.New("redis cannot be used (REDIS_URL)")
 
-// permanentErrors are the answers of Redis that stand until somebody changes a setting, and what
-// they mean. Everything else (LOADING, READONLY, MASTERDOWN, CLUSTERDOWN, too many clients, a
-// connection that is refused or times out) passes and is waited for.
+// permanentErrors are the errors of Redis that last until a setting is changed, and what they mean.
+// All others (LOADING, READONLY, MASTERDOWN, CLUSTERDOWN, too many clients, a connection that is
+// refused or times out) pass and are waited for.
 var permanentErrors = []struct{ prefix, meaning string }{
 	{"WRONGPASS", "the user or the password is wrong"},
 	{"NOAUTH", "it wants a password, and the URL has none"},

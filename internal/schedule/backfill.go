@@ -32,7 +32,7 @@ const maxBackfillBytes = 32 << 20
 // that they don't all run at once. Times that are still to be decided, or wait for earlier jobs,
 // are left to Run. Repeating it makes nothing twice.
 func (s *Service) Backfill(ctx context.Context, id job.ID, b Backfill) (*Backfilled, error) {
-	have, err := s.present(ctx, id, b) // what gets a job after this, the ledger lets nobody make again
+	have, err := s.present(ctx, id, b) // the ledger refuses to make a job twice for one planned time
 	if err != nil {
 		return nil, err
 	}

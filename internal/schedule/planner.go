@@ -73,8 +73,8 @@ func (p *planner) decide(due *job.DueSchedule, now time.Time, left *budget) job.
 	return d.decide()
 }
 
-// ownerDisabled is why a schedule is paused whose owner was disabled. It stays so when he is
-// enabled again: whoever does that resumes what shall go on, and nothing starts by surprise.
+// ownerDisabled is why a schedule of a disabled owner is paused. It stays paused when the owner is
+// enabled again, so that nothing starts by surprise.
 const ownerDisabled = "the account of its owner is disabled"
 
 func errOwnerDisabled() error {

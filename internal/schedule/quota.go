@@ -17,10 +17,10 @@ const (
 	maxOwners = 10_000 // whose jobs are estimated at once
 )
 
-// quota bounds the jobs that an owner may have open, so that a schedule whose jobs nobody runs does
+// quota bounds the jobs that an owner may have open, so that a schedule whose jobs are not run does
 // not fill the ledger. Counting costs more than deciding, so each process estimates: it counts only
-// who may be near the limit, and never within a transaction. What other processes made since the
-// last count may pass the limit by as much.
+// owners that may be near the limit, and never within a transaction. What other processes made
+// since the last count may exceed the limit by as much.
 type quota struct {
 	max  int // 0: no limit
 	jobs ledger

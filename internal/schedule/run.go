@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	lookEvery  = time.Second            // for schedules that somebody else made or changed
+	lookEvery  = time.Second            // for schedules that other processes made or changed
 	checkEvery = 250 * time.Millisecond // whether the jobs that a buffered time waits for are finished
 	atOnce     = 200                    // schedules in one transaction
 	wakeSpread = 20 * time.Millisecond  // so that the processes of a deployment don't all ask at the same moment

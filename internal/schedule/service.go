@@ -126,7 +126,7 @@ func (s *Service) Change(ctx context.Context, id job.ID, alter func(*job.Schedul
 		if sch.PausedAt.IsZero() {
 			sch.NextAt = t.next(d.now)
 		}
-		if before == job.OverlapAllow && sch.Overlap != before { // until now nobody kept track
+		if before == job.OverlapAllow && sch.Overlap != before { // it was not counted until now
 			sch.OpenFrom = job.FirstIDAt(sch.CreatedAt.Add(-idLead))
 		}
 		return nil
@@ -204,7 +204,7 @@ func (s *Service) Trigger(ctx context.Context, id job.ID, key string) (tick *job
 	if tick, err = s.triggered(ctx, id, key); tick != nil || err != nil { // the same request came twice at once
 		return tick, true, err
 	}
-	return nil, false, job.Unavailable("the schedule was triggered by somebody else at this very moment", nil)
+	return nil, false, job.Unavailable("the schedule was triggered by another request at this very moment", nil)
 }
 
 // triggered finds the tick that a request made before; nil: there is none.
@@ -229,8 +229,8 @@ func betweenSeconds(now time.Time) time.Time {
 	return now
 }
 
-// byHand begins a decision that somebody asked for: one that cannot be carried out is an error, not
-// a pause.
+// byHand begins a decision that a request asked for: one that cannot be carried out is an error,
+// not a pause.
 func (s *Service) byHand(now time.Time, due *job.DueSchedule) (*decision, error) {
 	if due.OwnerDisabled {
 		return nil, errOwnerDisabled()

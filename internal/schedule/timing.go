@@ -20,8 +20,8 @@ import (
 // what people ask for, February 29 on a given weekday is the rarest: every 40 years at worst.
 const searchYears = 50
 
-// timing is a job.Timing that was read: a strictly rising sequence of times, the same for whoever
-// computes it.
+// timing is a job.Timing that was read: a strictly rising sequence of times, the same in every
+// process.
 type timing struct {
 	wall   *cron.SpecSchedule // times on the wall clock; nil: every holds
 	loc    *time.Location

@@ -60,7 +60,7 @@ func (c *RedisCluster) shareSlots(masters []string) error {
 	})
 }
 
-// meet introduces everybody to the first; the rest is gossip.
+// meet introduces all servers to the first; the rest is gossip.
 func (c *RedisCluster) meet() error {
 	host, port, _ := net.SplitHostPort(c.order[0])
 	return c.each(c.order[1:], func(ctx context.Context, _ string, n *redis.Client) error {
@@ -138,8 +138,8 @@ func (c *RedisCluster) AwaitFailover(key, old string) {
 	}, "no failover")
 }
 
-// masterOf is the healthy master of a shard that holds the slot; empty: another shard does, or
-// nobody yet.
+// masterOf is the healthy master of a shard that holds the slot; empty: another shard does, or none
+// yet.
 func masterOf(shard redis.ClusterShard, slot int64) string {
 	for _, r := range shard.Slots {
 		if r.Start > slot || slot > r.End {

@@ -39,7 +39,7 @@ func Postgres(t testing.TB) string {
 		t.Fatal(err)
 	}
 	name := "waybill_test_" + strings.ToLower(rand.Text()[:12])
-	// template0 has what PostgreSQL ships and nothing that somebody added to template1.
+	// template0 has what PostgreSQL ships, without what was added to template1.
 	if err := execute(admin, "CREATE DATABASE "+name+" TEMPLATE template0"); err != nil {
 		t.Fatal(err)
 	}

@@ -13,8 +13,8 @@ import (
 	"github.com/waybill/waybill/internal/testenv/server"
 )
 
-// FreePort is a TCP port of 127.0.0.1 that nobody listens on, and which the kernel gives to nobody
-// by chance.
+// FreePort is a TCP port of 127.0.0.1 without a listener, which the kernel gives to no process by
+// chance.
 func FreePort(t testing.TB) int {
 	t.Helper()
 	port, err := server.FreePort()

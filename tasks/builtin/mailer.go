@@ -127,8 +127,8 @@ func remaining(ctx context.Context) time.Duration {
 	return smtpTime
 }
 
-// handOver sends one message and answers the server's last word. If any recipient is refused, it
-// goes to nobody.
+// handOver sends one message and returns the server's last reply. If any recipient is refused, it
+// goes to none.
 func handOver(session *smtp.Client, from string, msg *mail.Msg) (response string, failed *smtpError) {
 	recipients, err := msg.GetRecipients()
 	if err != nil {

@@ -18,8 +18,8 @@ const (
 	// refusedDelay is how long a mail waits at least when the server refuses the deployment: only
 	// people can mend that.
 	refusedDelay = 5 * time.Minute
-	// unknownDelay is how long a mail waits at least of which nobody can tell whether it was sent:
-	// each repetition may be a copy.
+	// unknownDelay is how long a mail waits at least if it is not known whether it was sent: each
+	// repetition may be a copy.
 	unknownDelay = time.Hour
 )
 
@@ -51,7 +51,7 @@ const (
 	passing    smtpFault = iota // the network's or the server's for now: repeat by the job's backoff
 	deployment                  // the deployment's: no mail gets through until people mend it
 	message                     // the mail's own: it will never be taken
-	unknown                     // nobody can tell whether the mail was taken
+	unknown                     // it is not known whether the mail was taken
 )
 
 // judge tells the faults of one mail from those of the deployment (RFC 5321, section 4.2, and RFC

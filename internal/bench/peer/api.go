@@ -45,7 +45,7 @@ func newAPI(client *asynq.Client, key []byte) http.Handler {
 	return r
 }
 
-// signedIn lets pass whoever brings a token of ours that has not run out.
+// signedIn accepts requests with a token of this process that has not expired.
 func signedIn(key []byte) gin.HandlerFunc {
 	parser := jwt.NewParser(jwt.WithValidMethods([]string{jwt.SigningMethodHS256.Alg()}), jwt.WithExpirationRequired())
 	return func(c *gin.Context) {

@@ -1,6 +1,6 @@
-// Package peer is bare asynq as most people use it, in two processes: an HTTP server that checks a
-// JWT, binds JSON and enqueues, and a worker. Both run asynq in its default settings. Nothing is
-// recorded, and nobody is asked whether a job may run.
+// Package peer is bare asynq as it is commonly used, in two processes: an HTTP server that checks a
+// JWT, binds JSON and enqueues, and a worker. Both run asynq with its default settings. Jobs are
+// neither recorded nor claimed.
 package peer
 
 import (
@@ -34,8 +34,8 @@ const (
 // Queue is the one queue of both.
 const Queue = "bench-asynq"
 
-// Run is one of the processes: it reads its order, writes its address, and works until its input
-// ends, as it does with whoever started it.
+// Run is one of the processes: it reads its configuration, writes its address, and works until its
+// input ends, which it does with the process that started it.
 func Run(ctx context.Context, in io.Reader, out io.Writer) error {
 	orders := json.NewDecoder(in)
 	var o Order

@@ -15,8 +15,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// PgBouncer is a PgBouncer before one PostgreSQL database, to which it lets everybody who names a
-// user.
+// PgBouncer is a PgBouncer before one PostgreSQL database, which accepts every user name.
 type PgBouncer struct {
 	proc   *process
 	port   int

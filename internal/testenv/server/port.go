@@ -9,10 +9,9 @@ import (
 	"strings"
 )
 
-// FreePort is a TCP port of 127.0.0.1 that nobody listens on. It lies below the range from which
-// the kernel takes the ports of outgoing connections, so that nobody gets it by chance while a
-// server is down, and so that a client which dials it then is refused rather than connected to
-// itself.
+// FreePort is a TCP port of 127.0.0.1 without a listener. It lies below the range from which the
+// kernel takes the ports of outgoing connections, so that it is not taken by chance while a server
+// is down, and so that a client which dials it then is refused rather than connected to itself.
 func FreePort() (int, error) {
 	var err error
 	for range 100 {
@@ -27,7 +26,7 @@ func FreePort() (int, error) {
 
 func address(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
 
-// onFreePort calls start with one free port after another until one was not taken by somebody else
+// onFreePort calls start with one free port after another until it finds one that was not taken
 // meanwhile.
 func onFreePort(start func(port int) error) error {
 	var err error

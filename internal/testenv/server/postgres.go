@@ -185,8 +185,8 @@ func (p *Postgres) args() []string {
 	return args
 }
 
-// probe reports whether this very server answers, not one of somebody else who was quicker to take
-// the port.
+// probe reports whether this very server answers, not another one that was quicker to take the
+// port.
 func (p *Postgres) probe() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()

@@ -82,7 +82,7 @@ func (p *process) start(args ...string) error {
 		if err == nil {
 			_ = cmd.Wait()
 		}
-		runtime.KeepAlive(p.watch) // collected, it would let go of the leash and so end a server that nobody refers to
+		runtime.KeepAlive(p.watch) // collected, it would let go of the leash and so end a server that nothing refers to
 		close(done)
 	}()
 	if err := <-started; err != nil {
@@ -169,7 +169,7 @@ func (p *process) stop(sig syscall.Signal) error {
 		}
 		<-p.done
 	}
-	// From here on the number may belong to somebody else.
+	// From here on the number may belong to another process.
 	return errors.Join(late, os.Remove(p.pidFile()))
 }
 

@@ -10,7 +10,7 @@ import (
 
 // watchScript waits for the end of its input, which comes when the process that holds the other end
 // of the pipe closes it or is gone, then ends the server whose number stands in $1/pid, and removes
-// $1. A server that was reparented to an init which reaps nobody stays a zombie: that counts as
+// $1. A server that was reparented to an init without a reaper stays a zombie: that counts as
 // ended. Children that are stopped are woken, where the system lists them: else PostgreSQL waits
 // for them for five seconds before it kills them.
 const watchScript = `
@@ -30,8 +30,7 @@ rm -rf "$1"
 
 // watchdog is a shell that outlives this process by a moment. It is needed although the kernel can
 // signal children of a dead parent: a stopped server does not see that signal, other systems than
-// Linux send none, and nobody else would remove the directory after a panic or a timeout of the
-// test.
+// Linux send none, and the directory must be removed after a panic or a timeout of the test.
 type watchdog struct {
 	cmd   *exec.Cmd
 	leash io.Closer
