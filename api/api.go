@@ -48,7 +48,7 @@ type Deps struct {
 	LedgerNow      func() time.Time // the ledger's time, for times that come from clients or go to the ledger; nil: Now
 }
 
-// auditor keeps a record of deeds. It does not fail the deed: what cannot be recorded is logged by
+// auditor keeps a record of actions. It does not fail the action: what cannot be recorded is logged by
 // the auditor.
 type auditor interface {
 	Record(ctx context.Context, e account.AuditEntry)
@@ -60,10 +60,10 @@ type auditor interface {
 func (d Deps) validate() error {
 	var errs []error
 	for name, missing := range map[string]bool{
-		"auth": d.Auth == nil, "accounts": d.Accounts == nil, "jobs": d.Jobs == nil, "carrier": d.Dispatcher == nil,
+		"auth": d.Auth == nil, "accounts": d.Accounts == nil, "jobs": d.Jobs == nil, "dispatcher": d.Dispatcher == nil,
 		"audit":    d.Audit == nil,
 		"sessions": d.Sessions == nil, "steering": d.Steering == nil, "queues": d.Queues == nil,
-		"road": d.Inspector == nil, "redis": d.Redis == nil,
+		"inspector": d.Inspector == nil, "redis": d.Redis == nil,
 		"schedules": d.Schedules == nil, "schedule ledger": d.ScheduleLedger == nil,
 		"tasks": d.Tasks == nil, "log": d.Log == nil,
 	} {

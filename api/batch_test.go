@@ -38,8 +38,8 @@ func TestABatchIsAnsweredInItsOrder(t *testing.T) {
 			}
 		}
 	}
-	if len(h.carrier.sent) != 6 {
-		t.Errorf("%d sent", len(h.carrier.sent))
+	if len(h.dispatcher.sent) != 6 {
+		t.Errorf("%d sent", len(h.dispatcher.sent))
 	}
 }
 
@@ -62,7 +62,7 @@ func TestABatchIsTakenWholeOrNotAtAll(t *testing.T) {
 			t.Errorf("%s: names %q, want %q", body, got, want)
 		}
 	}
-	if h.ledger.len() != 0 || len(h.carrier.sent) != 0 {
+	if h.ledger.len() != 0 || len(h.dispatcher.sent) != 0 {
 		t.Errorf("%d jobs are stored", h.ledger.len())
 	}
 }
@@ -116,7 +116,7 @@ func TestABatchWithAKeyIsMadeOnce(t *testing.T) {
 	h := newAPITest(t)
 	first := h.call("POST", "/v1/jobs/batch", alice, batchOf(3), "Idempotency-Key", "k").want(202)
 	again := h.call("POST", "/v1/jobs/batch", alice, batchOf(3), "Idempotency-Key", "k").want(202)
-	if first.body != again.body || h.ledger.len() != 3 || len(h.carrier.sent) != 3 {
+	if first.body != again.body || h.ledger.len() != 3 || len(h.dispatcher.sent) != 3 {
 		t.Errorf("%s and %s", first.body, again.body)
 	}
 	if first.header.Get("Idempotency-Replayed") != "" || again.header.Get("Idempotency-Replayed") != "true" {

@@ -26,19 +26,19 @@ import (
 
 // apiTest is an API on fakes. Every answer that a test sees is held against openapi.yaml.
 type apiTest struct {
-	t       *testing.T
-	api     *API
-	cfg     Config
-	ledger  *fakeLedger
-	carrier *fakeCarrier
-	audit   *fakeAudit
-	auth    *fakeAuth
-	log     *syncBuffer
-	clock   *fakeClock
-	ready   []Check
-	queues  *fakeQueues
-	road    *fakeRoad
-	redis   redis.UniversalClient // nobody answers
+	t          *testing.T
+	api        *API
+	cfg        Config
+	ledger     *fakeLedger
+	dispatcher *fakeDispatcher
+	audit      *fakeAudit
+	auth       *fakeAuth
+	log        *syncBuffer
+	clock      *fakeClock
+	ready      []Check
+	queues     *fakeQueues
+	inspector  *fakeInspector
+	redis      redis.UniversalClient // nobody answers
 
 	schedules      scheduler // the real one where a test is about schedules
 	scheduleLedger scheduleLedger
@@ -50,8 +50,8 @@ func newAPITest(t *testing.T, changes ...func(*apiTest)) *apiTest {
 	t.Helper()
 	h := &apiTest{
 		t: t, cfg: Config{Queues: []string{"critical", "default", "low"}, Version: "test"},
-		ledger: newFakeLedger(), carrier: &fakeCarrier{}, audit: &fakeAudit{}, auth: newFakeAuth(), log: &syncBuffer{},
-		clock: &fakeClock{at: time.Now()}, road: newFakeRoad(), redis: unreachableRedis(t),
+		ledger: newFakeLedger(), dispatcher: &fakeDispatcher{}, audit: &fakeAudit{}, auth: newFakeAuth(), log: &syncBuffer{},
+		clock: &fakeClock{at: time.Now()}, inspector: newFakeRoad(), redis: unreachableRedis(t),
 	}
 	h.queues = &fakeQueues{ledger: h.ledger}
 	h.catalogue = testCatalogue(t)
@@ -72,12 +72,12 @@ func (h *apiTest) deps() Deps {
 		Auth:           h.auth,
 		Accounts:       noAccounts{},
 		Jobs:           h.ledger,
-		Dispatcher:     h.carrier,
+		Dispatcher:     h.dispatcher,
 		Audit:          h.audit,
 		Sessions:       h.auth,
 		Steering:       h.ledger,
 		Queues:         h.queues,
-		Inspector:      h.road,
+		Inspector:      h.inspector,
 		Redis:          h.redis,
 		Schedules:      h.schedules,
 		ScheduleLedger: h.scheduleLedger,
@@ -396,26 +396,26 @@ func (a *fakeAudit) RecordRefused(_ context.Context, e account.AuditEntry) {
 	a.refused = append(a.refused, e)
 }
 
-type fakeCarrier struct {
+type fakeDispatcher struct {
 	mu        sync.Mutex
 	sent      []job.Message
 	withdrawn []job.ID
 	signaled  []job.ID
 }
 
-func (f *fakeCarrier) Send(p ...job.Message) {
+func (f *fakeDispatcher) Send(p ...job.Message) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.sent = append(f.sent, p...)
 }
 
-func (f *fakeCarrier) Withdraw(p job.Message) {
+func (f *fakeDispatcher) Withdraw(p job.Message) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.withdrawn = append(f.withdrawn, p.JobID)
 }
 
-func (f *fakeCarrier) SignalCancel(id job.ID) {
+func (f *fakeDispatcher) SignalCancel(id job.ID) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.signaled = append(f.signaled, id)

@@ -60,7 +60,7 @@ func countHops(c *gin.Context, subs ...*job.Submission) error {
 }
 
 // refuseJobs refuses what would let jobs make each other run for ever: their number of hops would
-// begin anew each time.
+// begin again each time.
 func refuseJobs(c *gin.Context) error {
 	if hops(c) == 0 {
 		return nil

@@ -176,9 +176,9 @@ func TestAPayloadComesBackByteForByte(t *testing.T) {
 			}
 		}
 	}
-	for _, p := range h.carrier.sent {
+	for _, p := range h.dispatcher.sent {
 		if h.ledger.jobs[p.JobID] == nil || string(p.Payload) != string(h.ledger.jobs[p.JobID].Payload) {
-			t.Errorf("the parcel has %s", p.Payload)
+			t.Errorf("the message has %s", p.Payload)
 		}
 	}
 }

@@ -35,7 +35,7 @@ type jobLedger interface {
 }
 
 // dispatcher takes recorded jobs to the workers. None of its methods blocks or fails: what gets
-// lost is found by the audit.
+// lost is found by the reconciler.
 type dispatcher interface {
 	Send(p ...job.Message)
 	Withdraw(p job.Message)
@@ -43,16 +43,16 @@ type dispatcher interface {
 }
 
 type jobHandler struct {
-	check    checker
-	jobs     jobLedger
-	carrier  dispatcher
-	audit    auditor
-	quota    *quota
-	network  func(*requestInfo) network
-	stopping context.Context
-	maxBatch int64
-	viewing  viewing
-	deps     Deps
+	check      checker
+	jobs       jobLedger
+	dispatcher dispatcher
+	audit      auditor
+	quota      *quota
+	network    func(*requestInfo) network
+	stopping   context.Context
+	maxBatch   int64
+	viewing    viewing
+	deps       Deps
 }
 
 func newJobHandler(a *API) *jobHandler {
@@ -61,7 +61,7 @@ func newJobHandler(a *API) *jobHandler {
 		check: checker{
 			tasks:  deps.Tasks,
 			queues: cfg.Queues,
-		}, jobs: deps.Jobs, carrier: deps.Dispatcher, audit: deps.Audit,
+		}, jobs: deps.Jobs, dispatcher: deps.Dispatcher, audit: deps.Audit,
 		quota: newQuota(
 			cfg.Quota,
 			deps.Jobs,
@@ -117,18 +117,18 @@ func (h *jobHandler) create(c *gin.Context) (any, error) {
 	return accepted(made), nil
 }
 
-// send gives jobs that were just written down to the carrier. It never fails: what it loses, the
-// audit sends.
+// send gives jobs that were just written down to the dispatcher. It never fails: what it loses, the
+// reconciler sends.
 func (h *jobHandler) send(owner job.ID, made ...job.Created) {
-	parcels := make([]job.Message, 0, len(made))
+	messages := make([]job.Message, 0, len(made))
 	for _, m := range made {
 		if !m.Replayed && m.Job.State != job.Held {
-			parcels = append(parcels, m.Job.Message())
+			messages = append(messages, m.Job.Message())
 		}
 	}
-	if len(parcels) > 0 {
-		h.carrier.Send(parcels...)
-		h.quota.created(owner, len(parcels))
+	if len(messages) > 0 {
+		h.dispatcher.Send(messages...)
+		h.quota.created(owner, len(messages))
 	}
 }
 
@@ -206,9 +206,9 @@ func (h *jobHandler) cancel(c *gin.Context) (any, error) {
 		return nil, fmt.Errorf("cancel job %s: %w", j.ID, err)
 	}
 	if after.State.Finished() {
-		h.carrier.Withdraw(after.Message())
+		h.dispatcher.Withdraw(after.Message())
 	} else {
-		h.carrier.SignalCancel(after.ID)
+		h.dispatcher.SignalCancel(after.ID)
 	}
 	h.record(c, "job.cancel", after)
 	return jobBody{after}, nil
@@ -227,7 +227,7 @@ func (h *jobHandler) retry(c *gin.Context) (any, error) {
 		return nil, fmt.Errorf("retry job %s: %w", j.ID, err)
 	}
 	if after.State != job.Held {
-		h.carrier.Send(after.Message())
+		h.dispatcher.Send(after.Message())
 	}
 	h.record(c, "job.retry", after)
 	return jobBody{after}, nil

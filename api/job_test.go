@@ -42,8 +42,8 @@ func TestAJobIsWrittenDownWithItsDefaultsAndSent(t *testing.T) {
 			t.Errorf("%s is %v, want %v", name, j[name], want)
 		}
 	}
-	if len(h.carrier.sent) != 1 || h.carrier.sent[0].JobID.String() != j["id"] {
-		t.Errorf("sent: %v", h.carrier.sent)
+	if len(h.dispatcher.sent) != 1 || h.dispatcher.sent[0].JobID.String() != j["id"] {
+		t.Errorf("sent: %v", h.dispatcher.sent)
 	}
 }
 
@@ -90,8 +90,8 @@ func TestTheSameKeyMakesOneJobHoweverOftenItComes(t *testing.T) {
 		all.Go(func() { ids[i] = h.submit(alice, echo, "Idempotency-Key", "k") })
 	}
 	all.Wait()
-	if len(slices.Compact(ids)) != 1 || h.ledger.len() != 1 || len(h.carrier.sent) != 1 {
-		t.Errorf("%d jobs, %d sent", h.ledger.len(), len(h.carrier.sent))
+	if len(slices.Compact(ids)) != 1 || h.ledger.len() != 1 || len(h.dispatcher.sent) != 1 {
+		t.Errorf("%d jobs, %d sent", h.ledger.len(), len(h.dispatcher.sent))
 	}
 	a := h.call("POST", "/v1/jobs", alice, echo, "Idempotency-Key", "k").want(202)
 	if a.header.Get("Idempotency-Replayed") != "true" {
@@ -119,10 +119,10 @@ func TestAJobIsSeenByItsOwnerAndByViewersOnly(t *testing.T) {
 	for _, token := range []string{alice, readKey, viewer, operator, admin} {
 		h.call("GET", path, token, "").want(200)
 	}
-	for _, deed := range []string{"/cancel", "/retry"} {
-		h.call("POST", path+deed, bob, "").want(404)
-		h.call("POST", path+deed, viewer, "").want(403)
-		h.call("POST", path+deed, readKey, "").want(403)
+	for _, action := range []string{"/cancel", "/retry"} {
+		h.call("POST", path+action, bob, "").want(404)
+		h.call("POST", path+action, viewer, "").want(403)
+		h.call("POST", path+action, readKey, "").want(403)
 	}
 	h.call("GET", path, bob, "").want(404)
 	if len(h.audit.entries) != 0 {
@@ -145,8 +145,8 @@ func TestACancelWithdrawsWhatWaitsAndSignalsWhatRuns(t *testing.T) {
 		"").want(200).json(); got["cancel_requested_at"] == nil {
 		t.Errorf("%v", got)
 	}
-	if !slices.Contains(h.carrier.withdrawn, waits) || !slices.Equal(h.carrier.signaled, []job.ID{runs}) {
-		t.Errorf("withdrawn %v, signaled %v", h.carrier.withdrawn, h.carrier.signaled)
+	if !slices.Contains(h.dispatcher.withdrawn, waits) || !slices.Equal(h.dispatcher.signaled, []job.ID{runs}) {
+		t.Errorf("withdrawn %v, signaled %v", h.dispatcher.withdrawn, h.dispatcher.signaled)
 	}
 }
 
@@ -155,9 +155,9 @@ func TestWhatTheStateForbidsIsAConflictThatNamesIt(t *testing.T) {
 	h := newAPITest(t)
 	id := h.submit(alice, echo)
 	h.ledger.set(id, func(j *job.Job) { j.State = job.Completed })
-	for _, deed := range []string{"/cancel", "/retry"} {
-		if p := h.call("POST", "/v1/jobs/"+id.String()+deed, alice, "").want(409).problem(); p.State != job.Completed {
-			t.Errorf("%s: %+v", deed, p)
+	for _, action := range []string{"/cancel", "/retry"} {
+		if p := h.call("POST", "/v1/jobs/"+id.String()+action, alice, "").want(409).problem(); p.State != job.Completed {
+			t.Errorf("%s: %+v", action, p)
 		}
 	}
 }
@@ -168,7 +168,7 @@ func TestARetrySendsTheNextDelivery(t *testing.T) {
 	id := h.submit(alice, echo)
 	h.ledger.set(id, func(j *job.Job) { j.State = job.Archived })
 	h.call("POST", "/v1/jobs/"+id.String()+"/retry", alice, "").want(200)
-	if last := h.carrier.sent[len(h.carrier.sent)-1]; last.JobID != id || last.Delivery != 2 {
+	if last := h.dispatcher.sent[len(h.dispatcher.sent)-1]; last.JobID != id || last.Delivery != 2 {
 		t.Errorf("sent %+v", last)
 	}
 }
@@ -269,7 +269,7 @@ func BenchmarkCreate(b *testing.B) {
 		Deps{Auth: auth,
 			Jobs: nullLedger{
 				newFakeLedger(),
-			}, Dispatcher: &fakeCarrier{}, Audit: &fakeAudit{}, Tasks: testCatalogue(b),
+			}, Dispatcher: &fakeDispatcher{}, Audit: &fakeAudit{}, Tasks: testCatalogue(b),
 			Log: slog.New(slog.NewJSONHandler(io.Discard, nil))},
 	)
 	if err != nil {

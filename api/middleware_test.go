@@ -264,7 +264,7 @@ func TestAMissingDependencyOrAWrongSettingFailsTheStart(t *testing.T) {
 	t.Parallel()
 	h := newAPITest(t)
 	_, err := New(Config{MaxBody: -1, CORSOrigins: []string{"*"}}, Deps{})
-	for _, want := range []string{"queue", "limit", "origin", "auth", "jobs", "carrier", "audit", "tasks", "log"} {
+	for _, want := range []string{"queue", "limit", "origin", "auth", "jobs", "dispatcher", "audit", "tasks", "log"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is not named: %v", want, err)
 		}

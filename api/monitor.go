@@ -31,7 +31,7 @@ type jobSteering interface {
 	// out.
 	ListedJobs(ctx context.Context, ids []job.ID) ([]*job.Job, error)
 	Cancel(ctx context.Context, id job.ID) (*job.Job, error)
-	// RunNow starts a job anew that is archived, canceled or waits for its time, under a new
+	// RunNow starts a job again that is archived, canceled or waits for its time, under a new
 	// delivery.
 	RunNow(ctx context.Context, id job.ID) (*job.Job, error)
 	Archive(ctx context.Context, id job.ID, reason string) (*job.Job, error)

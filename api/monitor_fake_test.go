@@ -58,19 +58,19 @@ func (a *fakeAuth) EndSession(_ context.Context, token string) error {
 }
 
 func (l *fakeLedger) RunNow(_ context.Context, id job.ID) (*job.Job, error) {
-	return l.steer(id, "run", []job.State{job.Archived, job.Canceled, job.Retry, job.Scheduled}, func(j *job.Job) {
+	return l.changeState(id, "run", []job.State{job.Archived, job.Canceled, job.Retry, job.Scheduled}, func(j *job.Job) {
 		j.State, j.Delivery, j.FinishedAt = job.Pending, j.Delivery+1, time.Time{}
 	})
 }
 
 func (l *fakeLedger) Archive(_ context.Context, id job.ID, reason string) (*job.Job, error) {
-	return l.steer(id, "archived", job.WaitingStates, func(j *job.Job) {
+	return l.changeState(id, "archived", job.WaitingStates, func(j *job.Job) {
 		j.Errors = append(j.Errors, job.AttemptError{Message: reason})
 		l.finish(j, job.Archived)
 	})
 }
 
-func (l *fakeLedger) steer(id job.ID, verb string, from []job.State, change func(*job.Job)) (*job.Job, error) {
+func (l *fakeLedger) changeState(id job.ID, verb string, from []job.State, change func(*job.Job)) (*job.Job, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.err != nil {
@@ -116,47 +116,47 @@ func (q *fakeQueues) QueueFigures(context.Context) (*QueueFigures, error) {
 	return &q.figures, q.ledger.err
 }
 
-// fakeRoad keeps tasks by the list they stand in, and notes what was done.
-type fakeRoad struct {
-	mu    sync.Mutex
-	lists map[job.State][]string
-	deeds []string
-	err   error
+// fakeInspector keeps tasks by the list they stand in, and notes what was done.
+type fakeInspector struct {
+	mu      sync.Mutex
+	lists   map[job.State][]string
+	actions []string
+	err     error
 }
 
-func newFakeRoad() *fakeRoad { return &fakeRoad{lists: map[job.State][]string{}} }
+func newFakeRoad() *fakeInspector { return &fakeInspector{lists: map[job.State][]string{}} }
 
-func (r *fakeRoad) note(deed string) error {
+func (r *fakeInspector) note(action string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.deeds = append(r.deeds, deed)
+	r.actions = append(r.actions, action)
 	return r.err
 }
 
-func (r *fakeRoad) TaskIDs(_ context.Context, _ string, list job.State, limit int) ([]string, error) {
+func (r *fakeInspector) TaskIDs(_ context.Context, _ string, list job.State, limit int) ([]string, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	ids := r.lists[list]
 	return slices.Clone(ids[:min(len(ids), limit)]), r.err
 }
 
-func (r *fakeRoad) RunTask(_ context.Context, q, id string) error {
+func (r *fakeInspector) RunTask(_ context.Context, q, id string) error {
 	return r.note("run " + q + " " + id)
 }
-func (r *fakeRoad) ArchiveTask(_ context.Context, q, id string) error {
+func (r *fakeInspector) ArchiveTask(_ context.Context, q, id string) error {
 	return r.note("archive " + q + " " + id)
 }
-func (r *fakeRoad) DeleteTask(_ context.Context, q, id string) error {
+func (r *fakeInspector) DeleteTask(_ context.Context, q, id string) error {
 	return r.note("delete " + q + " " + id)
 }
-func (r *fakeRoad) CancelTask(_ context.Context, id string) error { return r.note("cancel " + id) }
-func (r *fakeRoad) PauseQueue(_ context.Context, q string) error  { return r.note("pause " + q) }
-func (r *fakeRoad) ResumeQueue(_ context.Context, q string) error { return r.note("resume " + q) }
-func (r *fakeRoad) QueuePaused(_ context.Context, q string) (paused bool, err error) {
+func (r *fakeInspector) CancelTask(_ context.Context, id string) error { return r.note("cancel " + id) }
+func (r *fakeInspector) PauseQueue(_ context.Context, q string) error  { return r.note("pause " + q) }
+func (r *fakeInspector) ResumeQueue(_ context.Context, q string) error { return r.note("resume " + q) }
+func (r *fakeInspector) QueuePaused(_ context.Context, q string) (paused bool, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, deed := range r.deeds {
-		switch deed {
+	for _, action := range r.actions {
+		switch action {
 		case "pause " + q:
 			paused = true
 		case "resume " + q:
@@ -165,7 +165,9 @@ func (r *fakeRoad) QueuePaused(_ context.Context, q string) (paused bool, err er
 	}
 	return paused, r.err
 }
-func (r *fakeRoad) DeleteQueue(_ context.Context, q string) error { return r.note("delete queue " + q) }
+func (r *fakeInspector) DeleteQueue(_ context.Context, q string) error {
+	return r.note("delete queue " + q)
+}
 
 // browse sends what a browser would, signed in as the user if there is a name; header holds names
 // and values in turn.

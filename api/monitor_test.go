@@ -97,8 +97,8 @@ func TestThereIsNoWayAroundTheSignInPage(t *testing.T) {
 		"/v1/../monitor/api/queues"} {
 		h.browse("GET", path, operator, "").want(404)
 	}
-	if len(h.road.deeds) > 0 {
-		t.Errorf("done all the same: %q", h.road.deeds)
+	if len(h.inspector.actions) > 0 {
+		t.Errorf("done all the same: %q", h.inspector.actions)
 	}
 }
 
@@ -111,8 +111,8 @@ func TestPagesOfOtherSitesCanDoNothingInTheMonitor(t *testing.T) {
 		h.browse("DELETE", queuesPath+"default/retry_tasks:delete_all", operator, "", header...).want(403)
 	}
 	h.browse("GET", "/monitor/", operator, "", "Origin", "https://evil.example").want(403)
-	if len(h.road.deeds) > 0 || len(h.ledger.paused) > 0 {
-		t.Errorf("done all the same: %q %v", h.road.deeds, h.ledger.paused)
+	if len(h.inspector.actions) > 0 || len(h.ledger.paused) > 0 {
+		t.Errorf("done all the same: %q %v", h.inspector.actions, h.ledger.paused)
 	}
 	h.browse("POST", queuesPath+"default:pause", operator, "", "Origin", "http://waybill.test").want(204)
 }
@@ -201,7 +201,7 @@ func TestWhatIsDoneToATaskTheLedgerDecides(t *testing.T) {
 	for _, c := range []struct {
 		method, list, verb string
 		before, after      job.State
-		road               string // what is done in Redis; empty: nothing at once
+		inspector          string // what is done in Redis; empty: nothing at once
 		sent, signaled     int
 		status             int
 	}{
@@ -228,20 +228,20 @@ func TestWhatIsDoneToATaskTheLedgerDecides(t *testing.T) {
 		t.Run(fmt.Sprintf("%s %s%s of a job that is %s", c.method, c.list, c.verb, c.before), func(t *testing.T) {
 			h := newAPITest(t)
 			id, task := h.task(c.before)
-			h.carrier.sent = nil
+			h.dispatcher.sent = nil
 			h.browse(c.method, queuesPath+"default/"+c.list+"_tasks/"+task+c.verb, operator, "").want(c.status)
-			var road []string
-			if c.road != "" {
-				road = []string{c.road + " default " + task}
+			var inspector []string
+			if c.inspector != "" {
+				inspector = []string{c.inspector + " default " + task}
 			}
-			if h.state(id) != c.after || !slices.Equal(h.road.deeds, road) || len(h.carrier.sent) != c.sent ||
-				len(h.carrier.signaled) != c.signaled {
+			if h.state(id) != c.after || !slices.Equal(h.inspector.actions, inspector) || len(h.dispatcher.sent) != c.sent ||
+				len(h.dispatcher.signaled) != c.signaled {
 				t.Errorf(
 					"the job is %s, redis did %q, sent %v, signaled %v",
 					h.state(id),
-					h.road.deeds,
-					h.carrier.sent,
-					h.carrier.signaled,
+					h.inspector.actions,
+					h.dispatcher.sent,
+					h.dispatcher.signaled,
 				)
 			}
 			h.wantDeeds(c.status == 204, "task."+strings.TrimPrefix(orElse(c.verb, ":delete"), ":"), task)
@@ -249,7 +249,7 @@ func TestWhatIsDoneToATaskTheLedgerDecides(t *testing.T) {
 	}
 }
 
-// wantDeeds checks that the audit log names one deed of the operator, or none.
+// wantDeeds checks that the audit log names one action of the operator, or none.
 func (h *apiTest) wantDeeds(done bool, action, target string) {
 	h.t.Helper()
 	if !done {
@@ -273,7 +273,7 @@ func TestARunIsANewDeliveryAndArchivingNamesWhoDidIt(t *testing.T) {
 	h := newAPITest(t)
 	id, task := h.task(job.Retry)
 	h.browse("POST", queuesPath+"default/retry_tasks/"+task+":run", operator, "").want(204)
-	if p := h.carrier.sent[len(h.carrier.sent)-1]; p.JobID != id || p.Delivery != 2 {
+	if p := h.dispatcher.sent[len(h.dispatcher.sent)-1]; p.JobID != id || p.Delivery != 2 {
 		t.Errorf("sent %+v", p)
 	}
 	h.browse("POST", queuesPath+"default/pending_tasks/"+job.TaskID(id, 2)+":archive", operator, "").want(204)
@@ -290,8 +290,8 @@ func TestAnOlderDeliverysTaskDoesNothingToItsJob(t *testing.T) {
 	h.browse("POST", queuesPath+"default/pending_tasks/"+old+":archive", operator, "").want(409)
 	h.browse("POST", queuesPath+"default/active_tasks/"+old+":cancel", operator, "").want(409)
 	h.browse("DELETE", queuesPath+"default/pending_tasks/"+old, operator, "").want(204)
-	if h.state(id) != job.Pending || !slices.Equal(h.road.deeds, []string{"delete default " + old}) {
-		t.Errorf("the job is %s, redis did %q", h.state(id), h.road.deeds)
+	if h.state(id) != job.Pending || !slices.Equal(h.inspector.actions, []string{"delete default " + old}) {
+		t.Errorf("the job is %s, redis did %q", h.state(id), h.inspector.actions)
 	}
 }
 
@@ -304,10 +304,10 @@ func TestTasksThatAreNoJobsOfOursAreAsynqsAlone(t *testing.T) {
 	h.browse("POST", queuesPath+"mail/active_tasks/abc:cancel", operator, "").want(204)
 	h.browse("DELETE", queuesPath+"default/archived_tasks/"+unknown, operator, "").want(204)
 	want := []string{"run mail abc:def", "archive mail abc", "cancel abc", "delete default " + unknown}
-	if !slices.Equal(h.road.deeds, want) {
-		t.Errorf("redis did %q", h.road.deeds)
+	if !slices.Equal(h.inspector.actions, want) {
+		t.Errorf("redis did %q", h.inspector.actions)
 	}
-	h.road.err = job.NotFound("task")
+	h.inspector.err = job.NotFound("task")
 	h.browse("DELETE", queuesPath+"mail/archived_tasks/abc", operator, "").want(404)
 }
 
@@ -357,10 +357,10 @@ func TestAllOfAListIsDoneToTheLast(t *testing.T) {
 	var ids []job.ID
 	for range 50 {
 		id, task := h.task(job.Retry)
-		ids, h.road.lists[job.Retry] = append(ids, id), append(h.road.lists[job.Retry], task)
+		ids, h.inspector.lists[job.Retry] = append(ids, id), append(h.inspector.lists[job.Retry], task)
 	}
 	_, runs := h.task(job.Active)
-	h.road.lists[job.Retry] = append(h.road.lists[job.Retry], runs)
+	h.inspector.lists[job.Retry] = append(h.inspector.lists[job.Retry], runs)
 	if a := h.browse("POST", queuesPath+"default/retry_tasks:archive_all", operator,
 		"").want(200); a.body != "{\"archived\":50}\n" {
 		t.Error(a.body)
@@ -374,22 +374,22 @@ func TestAllOfAListIsDoneToTheLast(t *testing.T) {
 	if d := h.audit.entries[0].Detail; d["count"] != "50" || d["failed"] != "1" || d["all"] != "true" {
 		t.Errorf("%v", d)
 	}
-	h.road.lists[job.Archived] = h.road.lists[job.Retry][:50]
+	h.inspector.lists[job.Archived] = h.inspector.lists[job.Retry][:50]
 	if a := h.browse("POST", queuesPath+"default/archived_tasks:run_all", operator,
 		"").want(200); a.body != "{\"scheduled\":50}\n" {
 		t.Error(a.body)
 	}
-	h.road.lists[job.Active] = []string{runs}
+	h.inspector.lists[job.Active] = []string{runs}
 	h.browse("POST", queuesPath+"default/active_tasks:cancel_all", operator, "").want(204)
 	h.browse("DELETE", queuesPath+"default/completed_tasks:delete_all", operator, "").want(200)
-	h.road.err = job.Unavailable("redis does not answer", nil)
+	h.inspector.err = job.Unavailable("redis does not answer", nil)
 	h.browse("DELETE", queuesPath+"default/retry_tasks:delete_all", operator, "").want(503)
 }
 
 func TestWhatRedisDoesNotHearTheLedgerHasDecidedAllTheSame(t *testing.T) {
 	t.Parallel()
 	h := newAPITest(t)
-	h.road.err = job.Unavailable("redis does not answer", nil)
+	h.inspector.err = job.Unavailable("redis does not answer", nil)
 	id, task := h.task(job.Pending)
 	h.browse("DELETE", queuesPath+"default/pending_tasks/"+task, operator, "").want(204)
 	h.browse("POST", queuesPath+"default:pause", operator, "").want(204)
@@ -409,8 +409,8 @@ func TestNothingIsDoneInRedisThatTheLedgerDidNotHear(t *testing.T) {
 		h.browse("POST", queuesPath+path, operator, "").want(503)
 	}
 	h.browse("DELETE", queuesPath+"default/retry_tasks/"+task, operator, "").want(503)
-	if len(h.road.deeds) > 0 || len(h.audit.entries) > 0 {
-		t.Errorf("redis did %q, recorded %v", h.road.deeds, h.audit.entries)
+	if len(h.inspector.actions) > 0 || len(h.audit.entries) > 0 {
+		t.Errorf("redis did %q, recorded %v", h.inspector.actions, h.audit.entries)
 	}
 }
 
@@ -425,8 +425,8 @@ func TestAQueueInUseIsNotDeleted(t *testing.T) {
 	}
 	h.browse("DELETE", queuesPath+"leftover", operator, "").want(204)
 	h.browse("POST", queuesPath+"leftover:pause", operator, "").want(204)
-	if !slices.Equal(h.road.deeds, []string{"delete queue leftover", "pause leftover"}) || len(h.ledger.paused) > 0 {
-		t.Errorf("redis did %q", h.road.deeds)
+	if !slices.Equal(h.inspector.actions, []string{"delete queue leftover", "pause leftover"}) || len(h.ledger.paused) > 0 {
+		t.Errorf("redis did %q", h.inspector.actions)
 	}
 }
 
@@ -446,8 +446,8 @@ func TestOrdersThatAsynqmonDoesNotOfferAreRefused(t *testing.T) {
 	}
 	h.browse("POST", "/monitor/api/servers", operator, "").want(404)
 	h.browse("POST", "/monitor/", operator, "").want(404)
-	if len(h.road.deeds) > 0 {
-		t.Errorf("redis did %q", h.road.deeds)
+	if len(h.inspector.actions) > 0 {
+		t.Errorf("redis did %q", h.inspector.actions)
 	}
 }
 

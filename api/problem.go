@@ -90,7 +90,7 @@ func transportKind(code job.Code) (status int, title string) {
 }
 
 // known turns err into what may be shown. What is no job.Error is shown as "internal"; running out
-// of time means that a service we stand on was too slow, and that it is not known whether the deed
+// of time means that a service we stand on was too slow, and that it is not known whether the action
 // was done.
 func known(err error) *job.Error {
 	var e *job.Error

@@ -48,16 +48,16 @@ type RedisQueue struct {
 const readBackTimeout = time.Second
 
 type queueHandler struct {
-	names  []string
-	ledger queueLedger
-	helm   *monitorActions
+	names   []string
+	ledger  queueLedger
+	actions *monitorActions
 }
 
 func newQueueHandler(cfg Config, deps Deps) *queueHandler {
 	return &queueHandler{
-		names:  slices.Sorted(slices.Values(cfg.Queues)),
-		ledger: deps.Queues,
-		helm:   newMonitorActions(cfg, deps),
+		names:   slices.Sorted(slices.Values(cfg.Queues)),
+		ledger:  deps.Queues,
+		actions: newMonitorActions(cfg, deps),
 	}
 }
 
@@ -132,7 +132,7 @@ func (h *queueHandler) pause(c *gin.Context) (any, error) {
 	if err := required("/reason", reason); err != nil {
 		return nil, err
 	}
-	if err := h.helm.pause(c.Request.Context(), name, caller(c).Email, reason); err != nil {
+	if err := h.actions.pause(c.Request.Context(), name, caller(c).Email, reason); err != nil {
 		return nil, fmt.Errorf("pause queue %s: %w", name, err)
 	}
 	return h.done(c, "queue.pause", name, map[string]string{"reason": reason})
@@ -143,7 +143,7 @@ func (h *queueHandler) resume(c *gin.Context) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := h.helm.resume(c.Request.Context(), name); err != nil {
+	if err := h.actions.resume(c.Request.Context(), name); err != nil {
 		return nil, fmt.Errorf("resume queue %s: %w", name, err)
 	}
 	return h.done(c, "queue.resume", name, nil)
@@ -158,11 +158,11 @@ func (h *queueHandler) named(c *gin.Context) (string, error) {
 	return name, nil
 }
 
-// done records the deed and answers the queue as it is.
+// done records the action and answers the queue as it is.
 func (h *queueHandler) done(c *gin.Context, action, name string, detail map[string]string) (any, error) {
-	e := newAuditEntry(c, h.helm.now(), action, name)
+	e := newAuditEntry(c, h.actions.now(), action, name)
 	e.Detail = detail
-	h.helm.audit.Record(c.Request.Context(), e)
+	h.actions.audit.Record(c.Request.Context(), e)
 	bodies, err := h.bodies(c.Request.Context(), []string{name})
 	if err != nil {
 		return nil, err
@@ -179,9 +179,9 @@ func (h *queueHandler) readBack(ctx context.Context, b *queueBody) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, readBackTimeout)
 	defer cancel()
-	paused, err := h.helm.road.QueuePaused(ctx, b.Name)
+	paused, err := h.actions.inspector.QueuePaused(ctx, b.Name)
 	if err != nil {
-		h.helm.log.DebugContext(ctx, "redis does not say whether a queue is paused", "queue", b.Name, "err", err)
+		h.actions.log.DebugContext(ctx, "redis does not say whether a queue is paused", "queue", b.Name, "err", err)
 		b.Redis = nil
 		return
 	}

@@ -106,8 +106,8 @@ func TestWhoMaySeeAndPauseQueues(t *testing.T) {
 		h.call("POST", "/v1/queues/"+name+"/pause", operator, reason).want(404)
 	}
 	h.call("GET", "/v1/queues?limit=5", viewer, "").want(400)
-	if len(h.ledger.paused) > 0 || len(h.road.deeds) > 0 {
-		t.Errorf("paused all the same: %v %q", h.ledger.paused, h.road.deeds)
+	if len(h.ledger.paused) > 0 || len(h.inspector.actions) > 0 {
+		t.Errorf("paused all the same: %v %q", h.ledger.paused, h.inspector.actions)
 	}
 	h.ledger.err = job.Unavailable("the ledger cannot be reached", nil)
 	h.call("GET", "/v1/queues", viewer, "").want(503)
@@ -132,7 +132,7 @@ func TestAPauseIsReadBackFromRedis(t *testing.T) {
 	if ledger, redis := paused("resume", ""); ledger != false || redis != false {
 		t.Errorf("resumed: %v in the ledger, %v in Redis", ledger, redis)
 	}
-	h.road.err = errors.New("redis is down")
+	h.inspector.err = errors.New("redis is down")
 	if ledger, redis := paused("resume", ""); ledger != false || redis != nil {
 		t.Errorf("without Redis: %v in the ledger, %v in Redis", ledger, redis)
 	}

@@ -131,7 +131,7 @@ func (h *scheduleHandler) create(c *gin.Context) (any, error) {
 	}, nil
 }
 
-// change takes the fields that are given; the schedule plans anew from now on.
+// change takes the fields that are given; the schedule plans again from now on.
 func (h *scheduleHandler) change(c *gin.Context) (any, error) {
 	sch, err := h.own(c, true)
 	if err != nil {

@@ -38,7 +38,7 @@ func newScheduleTest(t *testing.T, changes ...func(*apiTest)) *apiTest {
 			return job.Invalid("/type", "unknown")
 		}
 		service, err := schedule.New(schedule.Config{MinInterval: 10 * time.Second},
-			schedule.Deps{Ledger: s, Dispatcher: h.carrier, Fits: fits, Log: testenv.Logger(t)})
+			schedule.Deps{Ledger: s, Dispatcher: h.dispatcher, Fits: fits, Log: testenv.Logger(t)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -104,16 +104,16 @@ func TestAScheduleIsMadeReadChangedAndDeleted(t *testing.T) {
 	h.call("GET", path, alice, "").want(404)
 	h.call("POST", "/v1/schedules", alice, nightly).want(201)
 
-	var deeds []string
+	var actions []string
 	for _, e := range h.audit.entries {
-		deeds = append(deeds, e.Action)
+		actions = append(actions, e.Action)
 	}
 	if want := []string{"schedule.create", "schedule.create", "schedule.create", "schedule.delete", "schedule.change",
 		"schedule.change", "schedule.delete", "schedule.create"}; !slices.Equal(
-		deeds,
+		actions,
 		want,
 	) {
-		t.Errorf("audited: %v", deeds)
+		t.Errorf("audited: %v", actions)
 	}
 }
 
@@ -176,7 +176,7 @@ func TestASchedulePausesResumesAndIsTriggered(t *testing.T) {
 	tick := h.call("POST", path+"/trigger", alice, "").want(202)
 	if got := tick.json(); got["outcome"] != "triggered" ||
 		tick.header.Get("Location") != "/v1/jobs/"+got["job_id"].(string) ||
-		len(h.carrier.sent) != 1 {
+		len(h.dispatcher.sent) != 1 {
 		t.Errorf("%v", got)
 	}
 	if back := h.call("POST", path+"/resume", alice, "").want(200).json(); back["next_at"] == nil ||
@@ -206,8 +206,8 @@ func TestATriggerIsRepeatedSafelyWithItsIdempotencyKey(t *testing.T) {
 	if again.body != first.body || again.header.Get("Location") != first.header.Get("Location") ||
 		first.header.Get("Idempotency-Replayed") != "" ||
 		again.header.Get("Idempotency-Replayed") != "true" ||
-		len(h.carrier.sent) != 1 {
-		t.Errorf("%d jobs\n%s%v\n%s%v", len(h.carrier.sent), first.body, first.header, again.body, again.header)
+		len(h.dispatcher.sent) != 1 {
+		t.Errorf("%d jobs\n%s%v\n%s%v", len(h.dispatcher.sent), first.body, first.header, again.body, again.header)
 	}
 	for _, other := range []answer{
 		h.call("POST", path+"/trigger", operator, "", "Idempotency-Key", "k"),
@@ -234,8 +234,8 @@ func TestATriggerIsRepeatedSafelyWithItsIdempotencyKey(t *testing.T) {
 			triggers++
 		}
 	}
-	if triggers != 4 || len(h.carrier.sent) != 4 {
-		t.Errorf("%d audited, %d sent", triggers, len(h.carrier.sent))
+	if triggers != 4 || len(h.dispatcher.sent) != 4 {
+		t.Errorf("%d audited, %d sent", triggers, len(h.dispatcher.sent))
 	}
 }
 
@@ -305,12 +305,12 @@ func TestABackfillIsDryUnlessItSaysOtherwise(t *testing.T) {
 	const span = `"from":"2026-01-01T00:00:00Z","to":"2026-01-02T00:00:00Z"`
 	if dry := h.call("POST", path+"/backfill", alice, `{`+span+`}`).want(200).json(); dry["dry_run"] != true ||
 		dry["jobs"] != 24.0 ||
-		len(h.carrier.sent) != 0 {
+		len(h.dispatcher.sent) != 0 {
 		t.Errorf("%v", dry)
 	}
 	if done := h.call("POST", path+"/backfill", alice, `{`+span+
 		`,"dry_run":false,"spacing":"1m"}`).want(202).json(); done["jobs"] != 24.0 ||
-		len(h.carrier.sent) != 24 {
+		len(h.dispatcher.sent) != 24 {
 		t.Errorf("%v", done)
 	}
 	if again := h.call("POST", path+"/backfill", alice, `{`+span+
@@ -331,16 +331,16 @@ func TestSchedulesOfOthersAreNotFoundButOperatorsActOnAll(t *testing.T) {
 	t.Parallel()
 	h := newScheduleTest(t)
 	path := h.schedule(alice, nightly)
-	for _, deed := range []struct{ method, path, body string }{{"GET", "", ""}, {"PATCH", "", "{}"}, {"DELETE", "", ""},
+	for _, action := range []struct{ method, path, body string }{{"GET", "", ""}, {"PATCH", "", "{}"}, {"DELETE", "", ""},
 		{"POST", "/pause", "{}"},
 		{"POST", "/resume", ""}, {"POST", "/trigger", ""}, {"POST", "/backfill", "{}"}, {"GET", "/preview", ""},
 		{"GET", "/ticks", ""}} {
-		h.call(deed.method, path+deed.path, bob, deed.body).want(404)
-		if deed.method != "GET" {
-			h.call(deed.method, path+deed.path, viewer, deed.body).want(403)
-			h.call(deed.method, path+deed.path, readKey, deed.body).want(403)
+		h.call(action.method, path+action.path, bob, action.body).want(404)
+		if action.method != "GET" {
+			h.call(action.method, path+action.path, viewer, action.body).want(403)
+			h.call(action.method, path+action.path, readKey, action.body).want(403)
 		} else {
-			h.call(deed.method, path+deed.path, viewer, deed.body).want(200)
+			h.call(action.method, path+action.path, viewer, action.body).want(200)
 		}
 	}
 	h.call("GET", "/v1/schedules/"+job.NewID().String(), alice, "").want(404)

@@ -202,7 +202,7 @@ func compare(empty, full findings) bench.Table {
 	return t
 }
 
-// atRest is what waiting costs: the audit goes over every open job now and then.
+// atRest is what waiting costs: the reconciler goes over every open job now and then.
 func atRest(empty, full findings) bench.Table {
 	t := bench.Table{{"idle", "API % of a core", "worker %", "Redis %", "PostgreSQL %", "API MB", "worker MB"}}
 	for _, s := range []struct {

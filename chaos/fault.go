@@ -74,7 +74,7 @@ func faults() []fault {
 		},
 		{
 			name:   "redis-flushed",
-			about:  "FLUSHALL with a backlog, just as an audit raises the watermark",
+			about:  "FLUSHALL with a backlog, just as a reconciler raises the watermark",
 			short:  true,
 			strike: flushRedis,
 		},

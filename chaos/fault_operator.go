@@ -15,7 +15,7 @@ import (
 func meddle(ctx context.Context, w *cluster) error {
 	insp := asynq.NewInspectorFromRedisClient(w.rdb)
 	list := w.meddleOrders(ctx)
-	sleep(ctx, 5*time.Second) // longer than the audit's grace: the watermark has vouched for them
+	sleep(ctx, 5*time.Second) // longer than the reconciler's grace: the watermark covers them
 	for _, o := range list {
 		if len(o.ids) == 0 {
 			return fmt.Errorf("%s was not answered", o.ref)
@@ -24,9 +24,9 @@ func meddle(ctx context.Context, w *cluster) error {
 		if err != nil {
 			return err
 		}
-		deed := map[string]func(queue, id string) error{"archived": insp.ArchiveTask, "deleted": insp.DeleteTask,
+		action := map[string]func(queue, id string) error{"archived": insp.ArchiveTask, "deleted": insp.DeleteTask,
 			"run": insp.RunTask}[o.kind]
-		if err := deed("default", job.TaskID(id, 1)); err != nil {
+		if err := action("default", job.TaskID(id, 1)); err != nil {
 			return fmt.Errorf("%s: %w", o.ref, err)
 		}
 	}

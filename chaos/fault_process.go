@@ -30,7 +30,7 @@ func killAPI(ctx context.Context, w *cluster) error {
 	return w.backAgain(ctx, w.api)
 }
 
-// backAgain starts a process anew, half a second after its end.
+// backAgain starts a process again, half a second after its end.
 func (w *cluster) backAgain(ctx context.Context, m *member) error {
 	sleep(ctx, 500*time.Millisecond)
 	if err := m.start(); err != nil {

@@ -52,7 +52,7 @@ func cutTail(ctx context.Context, w *cluster) error {
 }
 
 // flushRedis empties Redis while jobs wait in it for which the watermark has vouched, and others
-// for which it has not, at the worst moment: an audit has read the watermark and is about to raise
+// for which it has not, at the worst moment: a reconciler has read the watermark and is about to raise
 // it.
 func flushRedis(ctx context.Context, w *cluster) error {
 	w.waitAhead(ctx)
@@ -70,7 +70,7 @@ func flushRedis(ctx context.Context, w *cluster) error {
 		return proxy.Verdict{}
 	})
 	defer w.watchRedis(nil)
-	if err := errors.Join(await(ctx, done, 10*time.Second, "an audit that raises the watermark"), flushed); err != nil {
+	if err := errors.Join(await(ctx, done, 10*time.Second, "a reconciler that raises the watermark"), flushed); err != nil {
 		return err
 	}
 	return w.backInRedis(ctx)
@@ -79,13 +79,13 @@ func flushRedis(ctx context.Context, w *cluster) error {
 // ahead is how many jobs wait for their time while Redis loses them.
 const ahead = 4000
 
-// waitAhead submits jobs that lie ahead, and returns when the watermark has vouched for them.
+// waitAhead submits jobs that lie ahead, and returns when the watermark covers them.
 func (w *cluster) waitAhead(ctx context.Context) {
 	w.flood(ctx, "ahead", 2, ahead/2, 100, `,"delay":"14s"`)
 	sleep(ctx, 4*time.Second)
 }
 
-// backInRedis holds the audit to its word: what Redis lost is back within seconds. The slow
+// backInRedis holds the reconciler to its word: what Redis lost is back within seconds. The slow
 // comparison of all jobs, which would find it too in the end, has not come far by then.
 func (w *cluster) backInRedis(ctx context.Context) error {
 	w.healed = time.Now()

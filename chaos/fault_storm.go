@@ -115,14 +115,14 @@ func storm(ctx context.Context, w *cluster) error {
 	return w.awaitWorkers(ctx, len(w.workers))
 }
 
-type deed struct {
+type action struct {
 	name string
 	do   func(ctx context.Context, rng *rand.Rand) error
 }
 
-func (w *cluster) deeds() []deed {
+func (w *cluster) deeds() []action {
 	any := func(rng *rand.Rand) *member { return w.workers[rng.IntN(len(w.workers))] }
-	return []deed{
+	return []action{
 		{"worker kill", func(ctx context.Context, rng *rand.Rand) error {
 			m := any(rng)
 			m.kill()

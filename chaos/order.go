@@ -19,7 +19,7 @@ type order struct {
 	want []job.State // any of these
 	// failures that the job has by its own doing; -1: any number
 	failures int
-	// cancelAfter is how long after its answer the job is called off; 0: never.
+	// cancelAfter is how long after its answer the job is canceled; 0: never.
 	cancelAfter time.Duration
 	waits       bool // a request waits for its end with ?wait=
 	twice       bool // submitted twice at once, with the same key
@@ -121,7 +121,7 @@ func (m *mix) permanent(o *order) {
 // ranAnew is given up, retried by hand, and given up again.
 func (m *mix) ranAnew(o *order) {
 	m.permanent(o)
-	o.kind, o.anew = "ran anew", true
+	o.kind, o.anew = "ran again", true
 }
 
 func (m *mix) exhausted(o *order) {
@@ -156,12 +156,12 @@ func (m *mix) scheduled(o *order) {
 // calledOff is canceled while it waits, if its cancel gets through in time.
 func (m *mix) calledOff(o *order) {
 	m.callFor(o, 0, fmt.Sprintf(`,"delay":"%dms"`, 2000+m.rng.IntN(4000)))
-	o.kind, o.cancelAfter = "called off", time.Duration(1+m.rng.IntN(3000))*time.Millisecond
+	o.kind, o.cancelAfter = "canceled", time.Duration(1+m.rng.IntN(3000))*time.Millisecond
 	o.want = append(slices.Clone(o.want), job.Canceled)
 }
 
 func (m *mix) calledOffRunning(o *order) {
-	o.kind, o.cancelAfter, o.want = "called off running", time.Duration(
+	o.kind, o.cancelAfter, o.want = "canceled running", time.Duration(
 		1+m.rng.IntN(1000),
 	)*time.Millisecond, []job.State{
 		job.Completed,

@@ -205,7 +205,7 @@ func (c *Client) Cancel(ctx context.Context, id tasks.ID) (JobInfo, error) {
 	return j, err
 }
 
-// Retry runs an archived or canceled job anew, and one that waits for its retry at once. A request
+// Retry runs an archived or canceled job again, and one that waits for its retry at once. A request
 // whose answer was lost is not repeated, since the job may have run and failed again meanwhile.
 func (c *Client) Retry(ctx context.Context, id tasks.ID) (JobInfo, error) {
 	var j JobInfo

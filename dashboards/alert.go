@@ -126,13 +126,13 @@ func roadAlerts() []Alert {
 		{
 			Name: "WaybillDivergence", For: 5 * time.Minute, Severity: Critical,
 			Expr: "max by (kind) (waybill_divergent_jobs) > 0",
-			Summary: "Ledger and Redis disagree about {{ $value }} jobs ({{ $labels.kind }}), and the audit does not " +
+			Summary: "Ledger and Redis disagree about {{ $value }} jobs ({{ $labels.kind }}), and the reconciler does not " +
 				"get it right.",
 		},
 		{
-			Name: "WaybillAuditStalled", For: time.Minute, Severity: Critical,
-			Expr: "min(waybill_audit_last_pass_age_seconds) > 60",
-			Summary: "No audit has finished for {{ $value | humanizeDuration }}: what Redis loses stays lost " +
+			Name: "WaybillReconcilerStalled", For: time.Minute, Severity: Critical,
+			Expr: "min(waybill_reconciler_last_pass_age_seconds) > 60",
+			Summary: "No pass of the reconciler has finished for {{ $value | humanizeDuration }}: what Redis loses stays lost " +
 				"meanwhile.",
 		},
 		{

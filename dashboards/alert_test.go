@@ -107,17 +107,17 @@ func alertCases() []alertCase {
 			},
 		},
 		{
-			alert: "WaybillAuditStalled", at: "10m",
+			alert: "WaybillReconcilerStalled", at: "10m",
 			fires: []series{
 				{
-					`waybill_audit_last_pass_age_seconds{instance="a"}`: "0+60x20",
-					`waybill_audit_last_pass_age_seconds{instance="b"}`: "100+60x20",
+					`waybill_reconciler_last_pass_age_seconds{instance="a"}`: "0+60x20",
+					`waybill_reconciler_last_pass_age_seconds{instance="b"}`: "100+60x20",
 				},
 			},
 			quiet: []series{
 				{
-					`waybill_audit_last_pass_age_seconds{instance="a"}`: "0+60x20",
-					`waybill_audit_last_pass_age_seconds{instance="b"}`: "1x20",
+					`waybill_reconciler_last_pass_age_seconds{instance="a"}`: "0+60x20",
+					`waybill_reconciler_last_pass_age_seconds{instance="b"}`: "1x20",
 				},
 			},
 		},

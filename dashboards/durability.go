@@ -3,7 +3,7 @@ package dashboards
 func durability() Dashboard {
 	return Dashboard{
 		Name: "durability", Title: "Waybill / Durability",
-		Description: "Does the promise hold? The audit, the heartbeats, the ledger and Redis.",
+		Description: "Does the promise hold? The reconciler, the heartbeats, the ledger and Redis.",
 		Rows: []Row{
 			durabilityAudit(),
 			durabilityDispatch(),
@@ -16,9 +16,9 @@ func durability() Dashboard {
 }
 
 func durabilityAudit() Row {
-	return Row{"Audit", []Panel{
+	return Row{"Reconciler", []Panel{
 		{
-			Title: "Divergent jobs", Description: "What the last looks found. The audit mends it in seconds; what " +
+			Title: "Divergent jobs", Description: "What the last looks found. The reconciler repairs it in seconds; what " +
 				"stays is for people: WaybillDivergence.",
 			Queries: one("max by (kind) (waybill_divergent_jobs)", "{{kind}}"),
 		},
@@ -26,24 +26,24 @@ func durabilityAudit() Row {
 			Title: "Sent again", Unit: "ops",
 			Description: "lost: Redis did not know the task. orphaned: its worker died. stuck: no worker would have run " +
 				"it.",
-			Queries: one("sum by (reason) (rate(waybill_audit_resent_total[$__rate_interval]))", "{{reason}}"),
+			Queries: one("sum by (reason) (rate(waybill_reconciler_resent_total[$__rate_interval]))", "{{reason}}"),
 		},
 		{
-			Title: "Deeds adopted", Unit: "ops",
+			Title: "Actions adopted", Unit: "ops",
 			Description: "Archived, deleted or paused in Redis behind the ledger's back, and written down.",
-			Queries:     one("sum(rate(waybill_audit_adopted_total[$__rate_interval]))", "adopted"),
+			Queries:     one("sum(rate(waybill_reconciler_adopted_total[$__rate_interval]))", "adopted"),
 		},
 		{
-			Title: "Since the last whole audit", Unit: "s",
+			Title: "Since the last whole pass", Unit: "s",
 			Queries: []Query{
-				{"min(waybill_audit_last_pass_age_seconds)", "age"},
-				{"max(waybill_audit_horizon_seconds)", "left to the fast path"},
+				{"min(waybill_reconciler_last_pass_age_seconds)", "age"},
+				{"max(waybill_reconciler_horizon_seconds)", "left to the fast path"},
 			},
 		},
 		{
 			Title:   "Audits",
 			Unit:    "ops",
-			Queries: one("sum by (instance) (rate(waybill_audit_passes_total[$__rate_interval]))", "{{instance}}"),
+			Queries: one("sum by (instance) (rate(waybill_reconciler_passes_total[$__rate_interval]))", "{{instance}}"),
 		},
 	}}
 }
@@ -56,7 +56,7 @@ func durabilityDispatch() Row {
 			Queries: one("sum by (instance) (rate(waybill_dispatch_sent_total[$__rate_interval]))", "{{instance}}"),
 		},
 		{
-			Title: "Left to the audit", Unit: "ops",
+			Title: "Left to the reconciler", Unit: "ops",
 			Description: "Redis did not take them at once: down, full, or too slow.",
 			Queries: one("sum by (instance) (rate(waybill_dispatch_missed_total[$__rate_interval]))",
 				"{{instance}}"),
@@ -96,12 +96,12 @@ func durabilityWorkers() Row {
 		},
 		{
 			Title:       "Handlers abandoned",
-			Description: "They ignored the end of their context. Their goroutines may still run: mend the handler.",
+			Description: "They ignored the end of their context. Their goroutines may still run: repair the handler.",
 			Queries: one("sum by (type) (increase(waybill_handlers_abandoned_total[$__rate_interval]))",
 				"{{type}}"),
 		},
 		{
-			Title:   "Run anew by hand",
+			Title:   "Run again by hand",
 			Unit:    "ops",
 			Queries: one("sum by (type) (rate(waybill_jobs_reopened_total[$__rate_interval]))", "{{type}}"),
 		},

@@ -95,12 +95,12 @@ func queueRoad() Row {
 		{Title: "Tasks in all", Queries: one(`max by (queue) (asynq_queue_size{queue=~"$queue"})`, "{{queue}}")},
 		{
 			Title: "Age of the oldest pending task", Unit: "s",
-			Description: "Since it was put there: younger than its job where the audit sent it again.",
+			Description: "Since it was put there: younger than its job where the reconciler sent it again.",
 			Queries:     one(`max by (queue) (asynq_queue_latency_seconds{queue=~"$queue"})`, "{{queue}}"),
 		},
 		{
 			Title: "Processed and failed", Unit: "ops",
-			Description: "As asynq counts; the counts begin anew when Redis is empty or another process exports them.",
+			Description: "As asynq counts; the counts begin again when Redis is empty or another process exports them.",
 			Queries: []Query{
 				{
 					`max by (queue) (rate(asynq_tasks_processed_total{queue=~"$queue"}[$__rate_interval]))`,

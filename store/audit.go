@@ -57,12 +57,12 @@ const (
 )
 
 // Record writes one entry of the audit log. Texts from outside are cleaned and cut rather than
-// refused: a deed with an odd user agent must not go unrecorded.
+// refused: a action with an odd user agent must not go unrecorded.
 func (s *Store) Record(ctx context.Context, e account.AuditEntry) error {
 	return s.wrap("insert audit entry", recordEntry(ctx, s.db, e))
 }
 
-// recordEntry is Record within the transaction of the deed. An entry without an action is none.
+// recordEntry is Record within the transaction of the action. An entry without an action is none.
 func recordEntry(ctx context.Context, db bun.IDB, e account.AuditEntry) error {
 	if e.Action == "" {
 		return nil

@@ -11,7 +11,7 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// Cancel calls a job off. A waiting job is canceled when it returns; for a running one the request
+// Cancel cancels a job. A waiting job is canceled when it returns; for a running one the request
 // is written down, which its worker learns within a second. Canceling a canceled job changes
 // nothing; one that is completed or archived answers job.CodeConflict.
 func (s *Store) Cancel(ctx context.Context, id job.ID) (*job.Job, error) {
@@ -67,7 +67,7 @@ func (s *Store) cancelJobs(
 	return done, ended, finish(ctx, tx, ended...)
 }
 
-// Retry runs a job anew that is archived, canceled or waits for its next attempt, at once and with
+// Retry runs a job again that is archived, canceled or waits for its next attempt, at once and with
 // all its retries. Any other state answers job.CodeConflict.
 func (s *Store) Retry(ctx context.Context, id job.ID) (*job.Job, error) {
 	return s.changeState(ctx, id, "retried", "", s.rerun(id, job.Retry))
@@ -86,7 +86,7 @@ func (s *Store) rerun(id job.ID, from ...job.State) func(context.Context, bun.Tx
 		if err != nil || reopened {
 			return change{done: reopened, reopened: reopened}, err
 		}
-		n, err := s.affected("run job anew", func() (sql.Result, error) {
+		n, err := s.affected("run job again", func() (sql.Result, error) {
 			return tx.NewUpdate().Table("open_jobs").
 				Set("state = ?", job.Pending).Set("run_at = ?", s.clock()).Set("dispatch_at = ?", s.clock()).
 				Set("delivery = delivery + 1").

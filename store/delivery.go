@@ -96,7 +96,7 @@ func (s *Store) Messages(ctx context.Context, ids []job.ID) ([]job.Message, erro
 	err := s.db.NewSelect().Model(&rows).ExcludeColumn("result", "labels").Where("j.id IN (?)", bun.List(ids)).
 		Where("open_" + deliveryRow).Scan(ctx)
 	if err != nil {
-		return nil, s.wrap("select parcels", err)
+		return nil, s.wrap("select messages", err)
 	}
 	return messages(rows), nil
 }

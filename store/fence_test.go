@@ -265,7 +265,7 @@ func TestOnlyAJudgeWhoWasHeardAllTheTimeCallsOthersDead(t *testing.T) {
 		if back, err := s.RescueLost(t.Context(), silent); err != nil || len(back) != 0 {
 			t.Errorf("a silent judge took back %d jobs, %v", len(back), err)
 		}
-		// After his silence he begins anew.
+		// After his silence he begins again.
 		if _, err := s.Heartbeat(t.Context(), job.Heartbeat{WorkerID: silent}); err != nil {
 			t.Fatal(err)
 		}

@@ -127,12 +127,12 @@ func (w *world) submit(t *rapid.T) {
 	w.unsent = append(w.unsent, made[0].Job.Message())
 }
 
-// send lets one parcel arrive, or loses it with its process.
+// send lets one message arrive, or loses it with its process.
 func (w *world) send(t *rapid.T) {
 	if len(w.unsent) == 0 {
 		t.Skip("nothing to send")
 	}
-	i := rapid.IntRange(0, len(w.unsent)-1).Draw(t, "parcel")
+	i := rapid.IntRange(0, len(w.unsent)-1).Draw(t, "message")
 	p := w.unsent[i]
 	w.unsent = slices.Delete(w.unsent, i, i+1)
 	if rapid.IntRange(0, 2).Draw(t, "arrives") > 0 {
@@ -357,11 +357,11 @@ func (w *world) remember() {
 
 func (w *world) auditPass(t *rapid.T) {
 	w.beats(t)
-	w.redis.Del(w.ctx, "waybill:{default}:audit")
+	w.redis.Del(w.ctx, "waybill:{default}:reconciler")
 	noError(t, w.reconciler.Pass(w.ctx))
 }
 
-// orphans is an audit's first half, by a process that sees the dead before they beat again.
+// orphans is a reconciler's first half, by a process that sees the dead before they beat again.
 func (w *world) orphans(t *rapid.T) {
 	_, err := w.s.RescueLost(w.ctx, w.judge)
 	noError(t, err)

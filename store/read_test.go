@@ -100,10 +100,10 @@ func TestParcelsAndStandingLeaveOutTheFinished(t *testing.T) {
 		jobs := create(t, s, submission(), submission())
 		settle(t, s, settlement(mustClaim(t, s, jobs[0], w), w, job.Completed))
 		ids := []job.ID{jobs[0].ID, jobs[1].ID}
-		parcels, err := s.Messages(t.Context(), ids)
-		if err != nil || len(parcels) != 1 || parcels[0].JobID != jobs[1].ID ||
-			string(parcels[0].Payload) != `{"a": 1.10}` {
-			t.Errorf("parcels: %+v, %v", parcels, err)
+		messages, err := s.Messages(t.Context(), ids)
+		if err != nil || len(messages) != 1 || messages[0].JobID != jobs[1].ID ||
+			string(messages[0].Payload) != `{"a": 1.10}` {
+			t.Errorf("messages: %+v, %v", messages, err)
 		}
 		standing, err := s.DeliveriesOf(t.Context(), ids)
 		if err != nil || len(standing) != 1 || standing[0].ID != jobs[1].ID {

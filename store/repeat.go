@@ -18,7 +18,7 @@ func (s *Store) inTx(ctx context.Context, f func(context.Context, bun.Tx) error)
 	return repeat(s.engine.repeatable, func() error { return s.db.RunInTx(ctx, nil, f) })
 }
 
-// repeat tries until the error is none that a repetition may mend.
+// repeat tries until the error is none that a repetition may repair.
 func repeat(repeatable func(error) bool, try func() error) (err error) {
 	for range maxTries {
 		if err = try(); err == nil || !repeatable(err) {

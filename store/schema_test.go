@@ -95,7 +95,7 @@ func everything(t *testing.T, s *Store) {
 	_, err = s.DeliveriesOf(ctx, []job.ID{off.ID})
 	ok("Standing", err)
 	_, err = s.Messages(ctx, []job.ID{off.ID})
-	ok("Parcels", err)
+	ok("Messages", err)
 	_, err = s.Redeliver(ctx, []job.OpenDelivery{{Position: job.Position{ID: off.ID}, Number: 1}})
 	ok("Redeliver", err)
 	_, err = s.SettledBefore(ctx)

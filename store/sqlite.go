@@ -119,7 +119,7 @@ func (l *sqliteEngine) classify(err error) dbError {
 }
 
 // repeatable is always false: there is one writer at a time, and the driver prepares statements
-// anew.
+// again.
 func (l *sqliteEngine) repeatable(error) bool { return false }
 
 // ready takes the writer's lock, which a file that is read-only refuses.

@@ -13,7 +13,7 @@ import (
 const (
 	// HeartbeatInterval is how often a worker process beats.
 	HeartbeatInterval = time.Second
-	// heartbeatGap is the silence after which a worker's own standing as a judge begins anew.
+	// heartbeatGap is the silence after which a worker's own standing as a judge begins again.
 	heartbeatGap = 4 * time.Second
 	// StaleAfter is the silence after which a worker is dead to a judge who was heard all that
 	// time.

@@ -121,7 +121,7 @@ func (p *Pool) applyReply(held map[job.AttemptKey]bool, orders job.HeartbeatRepl
 }
 
 // releaseClaim gives a job back whose claim holds in the ledger, but whose answer never came. The
-// audit sends it: dispatch_at is new.
+// reconciler sends it: dispatch_at is new.
 func (p *Pool) releaseClaim(a job.AttemptKey) {
 	done, err := p.deps.Ledger.Settle(
 		context.WithoutCancel(p.base),

@@ -114,7 +114,7 @@ func TestAJobOfAnUnknownTypeWaitsForAWorkerThatKnowsIt(t *testing.T) {
 	b.stop() // of three workers none shall know it at first
 	_, _ = b.another(none)
 	_, _ = b.another(none)
-	b.start(b.carrier.Run)
+	b.start(b.dispatcher.Run)
 	id := b.submit("new")
 	client := b.client()
 	testenv.Eventually(
@@ -186,7 +186,7 @@ func TestEachFailedAttemptIsOneLineOfTheLog(t *testing.T) {
 		d.Log = slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelDebug}))
 		d.Handler = func(ctx context.Context, j *job.Job) (json.RawMessage, error) { return handlers[j.Type](ctx, j) }
 	})
-	b.start(b.carrier.Run)
+	b.start(b.dispatcher.Run)
 	secret := func(s *job.Submission) { s.Payload = []byte(`{"password":"hunter2"}`) }
 	always, never, done := b.submit("always", secret), b.submit("permanent", secret), b.submit("ok", secret)
 	for _, id := range []job.ID{always, never, done} {

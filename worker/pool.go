@@ -33,7 +33,7 @@ type ledger interface {
 }
 
 // dispatcher sends a job that was handed back on its way again. It does not wait for Redis.
-type dispatcher interface{ Send(parcels ...job.Message) }
+type dispatcher interface{ Send(messages ...job.Message) }
 
 // deploymentMark tells whether the Redis that tasks are taken from is this deployment's. A task of
 // another deployment must not be dropped because this ledger does not know its job.
@@ -66,7 +66,7 @@ type Config struct {
 	Grace         time.Duration  // for handlers to finish once the pool stops; what does not is handed back
 	CancelGrace   time.Duration  // for a handler to return once its context ended, before it is abandoned
 	WakeUpChannel string
-	// CancelChannel carries hints that a cancel was asked for; they hasten the heartbeat.
+	// CancelChannel carries hints that a cancel was asked for; they speed up the heartbeat.
 	CancelChannel string
 }
 

@@ -101,12 +101,12 @@ func (l *oneByOne) RemoveWorker(ctx context.Context, worker job.ID) error {
 // bench is a pool with a ledger and a Redis of its own. Handlers are looked up by the job's type.
 type bench struct {
 	*testing.T
-	ledger   *oneByOne
-	carrier  *dispatch.Dispatcher
-	handlers map[string]Handler
-	url      string // of Redis
-	pool     *Pool
-	stop     func()
+	ledger     *oneByOne
+	dispatcher *dispatch.Dispatcher
+	handlers   map[string]Handler
+	url        string // of Redis
+	pool       *Pool
+	stop       func()
 }
 
 func newBench(t *testing.T, handlers map[string]Handler) *bench {
@@ -132,7 +132,7 @@ func newBench(t *testing.T, handlers map[string]Handler) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bench{T: t, ledger: &oneByOne{Store: s}, carrier: d, handlers: handlers, url: url}
+	b := &bench{T: t, ledger: &oneByOne{Store: s}, dispatcher: d, handlers: handlers, url: url}
 	b.pool = b.newPool(client, func(*Config, *Deps) {})
 	b.start(d.Run, b.pool.Run)
 	return b
@@ -145,7 +145,7 @@ func (b *bench) newPool(client redis.UniversalClient, change func(*Config, *Deps
 		CancelChannel: asynqredis.CancelChannel}
 	deps := Deps{
 		Ledger:     b.ledger,
-		Dispatcher: b.carrier,
+		Dispatcher: b.dispatcher,
 		Handler:    b.handle,
 		Redis:      client,
 		Pipelined:  client,
@@ -216,7 +216,7 @@ func (b *bench) submit(kind string, change ...func(*job.Submission)) job.ID {
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.carrier.Send(made[0].Job.Message())
+	b.dispatcher.Send(made[0].Job.Message())
 	return s.ID
 }
 
@@ -515,7 +515,7 @@ func TestAClaimWhoseAnswerWasLostIsHandedBack(t *testing.T) {
 	b.ledger.loseClaims.Store(1)
 	id := b.submit("ok")
 	j := b.await(id, func(j *job.Job) bool { return j.Delivery == 2 }, "it is handed back")
-	b.carrier.Send(j.Message()) // the audit's part
+	b.dispatcher.Send(j.Message()) // the reconciler's part
 	if j = b.finished(id); j.State != job.Completed || j.Failures != 0 || j.Attempt != 2 {
 		t.Errorf("%s after %d attempts and %d failures", j.State, j.Attempt, j.Failures)
 	}
@@ -526,7 +526,7 @@ func TestAJobThatWasGivenToAnotherEndsHere(t *testing.T) {
 	b := newBench(t, map[string]Handler{"until": until})
 	id := b.submit("until")
 	j := b.await(id, func(j *job.Job) bool { return j.State == job.Active }, "the job runs")
-	// Somebody takes it back and claims it anew, as if this pool had been silent.
+	// Somebody takes it back and claims it again, as if this pool had been silent.
 	other := job.NewID()
 	if out, err := b.ledger.Store.Settle(t.Context(),
 		[]*job.Settlement{{JobID: id, Attempt: j.Attempt, WorkerID: b.pool.cfg.ID, State: job.Pending}}); err != nil ||

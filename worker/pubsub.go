@@ -6,7 +6,7 @@ import (
 	"log/slog"
 )
 
-// listen receives wake-ups and hints that a cancel was asked for. Both only hasten what polling and
+// listen receives wake-ups and hints that a cancel was asked for. Both only speed up what polling and
 // the heartbeat find by themselves, so that a subscription that is lost for a while costs time, not
 // work. go-redis subscribes again by itself.
 func (p *Pool) listen(ctx context.Context) {

@@ -14,7 +14,7 @@ const (
 	settlePause    = 100 * time.Millisecond
 	settlePauseMax = 2 * time.Second
 	// settleTimeout is how long a stopping pool tries to write outcomes down before it leaves them
-	// to the audit.
+	// to the reconciler.
 	settleTimeout = 5 * time.Second
 	// An outcome's content is blamed only after the ledger refused it alone this many times, over
 	// this long.
@@ -57,9 +57,9 @@ func (p *Pool) settle(j *job.Job, e handlerResult, took time.Duration) error {
 	p.deps.Observer.Settled(j, string(done.State), took)
 	p.attemptLog.settled(j, done, set, took)
 	if done.State == job.Pending {
-		parcel := j.Message()
-		parcel.Delivery, parcel.State = done.Delivery, job.Pending
-		p.deps.Dispatcher.Send(parcel)
+		message := j.Message()
+		message.Delivery, message.State = done.Delivery, job.Pending
+		p.deps.Dispatcher.Send(message)
 	}
 	return asynqResult(done, set)
 }

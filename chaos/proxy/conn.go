@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// parcel is a message and when it may be delivered.
-type parcel struct {
+// message is a message and when it may be delivered.
+type delayed struct {
 	due  time.Time
 	data []byte
 }
@@ -18,7 +18,7 @@ type parcel struct {
 type conn struct {
 	link               *Link
 	client, server     net.Conn
-	toClient, toServer chan parcel
+	toClient, toServer chan delayed
 	once               sync.Once
 	done               chan struct{}
 }
@@ -55,12 +55,12 @@ func (c *conn) answer(s session, r *bufio.Reader) error {
 	return err
 }
 
-func (c *conn) put(to chan parcel, data []byte) {
+func (c *conn) put(to chan delayed, data []byte) {
 	if len(data) == 0 {
 		return
 	}
 	select {
-	case to <- parcel{time.Now().Add(time.Duration(c.link.delay.Load())), data}:
+	case to <- delayed{time.Now().Add(time.Duration(c.link.delay.Load())), data}:
 	case <-c.done:
 	}
 }
@@ -98,7 +98,7 @@ func (c *conn) drain() {
 	c.close()
 }
 
-func (c *conn) write(from chan parcel, to net.Conn, held *atomic.Bool) {
+func (c *conn) write(from chan delayed, to net.Conn, held *atomic.Bool) {
 	defer c.close()
 	for {
 		select {

@@ -150,8 +150,8 @@ func (l *Link) serve(client net.Conn) {
 		client:   client,
 		server:   server,
 		done:     make(chan struct{}),
-		toClient: make(chan parcel, 4096),
-		toServer: make(chan parcel, 4096),
+		toClient: make(chan delayed, 4096),
+		toServer: make(chan delayed, 4096),
 	}
 	if !l.add(c) {
 		c.close()

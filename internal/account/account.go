@@ -112,7 +112,7 @@ func (p *Principal) Allows(role Role, scope Scope) bool {
 	return false
 }
 
-// AuditEntry is one deed: who did what to what, when, from where.
+// AuditEntry is one action: who did what to what, when, from where.
 type AuditEntry struct {
 	ID        job.ID
 	At        time.Time

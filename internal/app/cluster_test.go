@@ -28,8 +28,8 @@ const (
 	adminPassword = "a long enough password"
 )
 
-// road is a Redis of several servers, one of which can be taken away.
-type road interface {
+// redisServers is a Redis of several servers, one of which can be taken away.
+type redisServers interface {
 	Kill(addr string)
 	Start(addr string)
 }
@@ -56,7 +56,7 @@ func TestNoJobIsLostWhenSentinelsReplaceTheMaster(t *testing.T) {
 
 // surviveFailover submits jobs without a pause while the master dies and another takes its place,
 // and holds every one of them to the promise.
-func surviveFailover(t *testing.T, servers road, redisURL, master string, promoted func()) {
+func surviveFailover(t *testing.T, servers redisServers, redisURL, master string, promoted func()) {
 	d := newDeployment(t, redisURL)
 	load := d.submitUntil(t)
 	load.await(t, 100)

@@ -20,7 +20,7 @@ import (
 
 // FsckOptions say what Fsck does beside comparing.
 type FsckOptions struct {
-	Repair   bool // mend what is found
+	Repair   bool // repair what is found
 	TakeOver bool // first mark the Redis as this deployment's, also if it is another's
 }
 

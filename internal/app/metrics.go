@@ -103,7 +103,7 @@ func (a *App) addDispatchMetrics(r prometheus.Registerer) {
 	obs.Count(
 		r,
 		"waybill_dispatch_missed_total",
-		"Deliveries that the fast path left to the audit.",
+		"Deliveries that the fast path left to the reconciler.",
 		a.dispatcher.Missed,
 	)
 }

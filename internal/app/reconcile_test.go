@@ -59,7 +59,7 @@ func TestEveryJobRunsWhateverWasDoneToItsTask(t *testing.T) {
 	}
 	client.Rename(ctx, q+"pending", q+"lost")
 	client.Set(ctx, q+"retry", "x", 0)
-	client.Set(ctx, "waybill:{default}:audit", "somebody", 0)
+	client.Set(ctx, "waybill:{default}:reconciler", "somebody", 0)
 	began := time.Now()
 	w := b.startWorker()
 	var seen sync.Map

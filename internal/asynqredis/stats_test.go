@@ -32,7 +32,7 @@ func newDispatcher(t *testing.T) (*dispatch.Dispatcher, *asynqredis.Stats, redis
 	return d, asynqredis.NewStats(client, clock.New()), client
 }
 
-func parcel(change ...func(*job.Message)) job.Message {
+func message(change ...func(*job.Message)) job.Message {
 	p := job.Message{
 		JobID: job.NewID(), Delivery: 1, Type: "debug.echo", Queue: "default", State: job.Pending,
 		RunAt: time.Now(), MaxRetries: 3, Payload: json.RawMessage(`{"a":1}`),
@@ -47,13 +47,13 @@ func TestFiguresCountTheTasksOfEveryQueue(t *testing.T) {
 	t.Parallel()
 	d, stats, client := newDispatcher(t)
 	later := func(p *job.Message) { p.State, p.RunAt = job.Scheduled, time.Now().Add(time.Hour) }
-	for _, p := range []job.Message{parcel(), parcel(), parcel(later),
-		parcel(func(p *job.Message) { p.Queue = "low" })} {
+	for _, p := range []job.Message{message(), message(), message(later),
+		message(func(p *job.Message) { p.Queue = "low" })} {
 		if err := d.SendNow(t.Context(), p); err != nil {
 			t.Fatal(err)
 		}
 	}
-	archived := parcel(later)
+	archived := message(later)
 	if err := d.SendNow(t.Context(), archived); err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +93,7 @@ func TestFiguresCountTheTasksOfEveryQueue(t *testing.T) {
 func TestAMissingTaskBreaksNoFigure(t *testing.T) {
 	t.Parallel()
 	d, stats, client := newDispatcher(t)
-	p := parcel()
+	p := message()
 	if err := d.SendNow(t.Context(), p); err != nil {
 		t.Fatal(err)
 	}
@@ -111,7 +111,7 @@ func TestAQueuesMemoryIsEstimatedFromSamples(t *testing.T) {
 	t.Parallel()
 	d, stats, _ := newDispatcher(t)
 	for range 30 {
-		if err := d.SendNow(t.Context(), parcel()); err != nil {
+		if err := d.SendNow(t.Context(), message()); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -24,7 +24,7 @@ import (
 // How long things hold.
 const (
 	AccessTTL  = 15 * time.Minute    // of an access token
-	RefreshTTL = 30 * 24 * time.Hour // of an unused refresh token; each rotation begins it anew
+	RefreshTTL = 30 * 24 * time.Hour // of an unused refresh token; each rotation begins it again
 	// Of a family of refresh tokens, however often they are rotated, where Config says nothing.
 	SignInTTL   = 30 * 24 * time.Hour
 	ResetTTL    = 30 * time.Minute // of a password reset
@@ -136,11 +136,11 @@ func (s *Service) build(deps Deps) error {
 	if err != nil {
 		return fmt.Errorf("derive cache key: %w", err)
 	}
-	road := newRedisBreaker(deps.Redis, deps.Log, deps.Now)
-	s.throttle = newThrottle(road, deps.Now)
-	s.users = newReadThroughCache("user", macKey, road, deps.LedgerNow, deps.Now, s.loadUser)
-	s.keys = newReadThroughCache("key", macKey, road, deps.LedgerNow, deps.Now, s.loadKey)
-	s.families = newReadThroughCache("family", macKey, road, deps.LedgerNow, deps.Now, s.loadFamily)
+	breaker := newRedisBreaker(deps.Redis, deps.Log, deps.Now)
+	s.throttle = newThrottle(breaker, deps.Now)
+	s.users = newReadThroughCache("user", macKey, breaker, deps.LedgerNow, deps.Now, s.loadUser)
+	s.keys = newReadThroughCache("key", macKey, breaker, deps.LedgerNow, deps.Now, s.loadKey)
+	s.families = newReadThroughCache("family", macKey, breaker, deps.LedgerNow, deps.Now, s.loadFamily)
 	s.browsers = newCache[digest, browser](maxCached, deps.Now)
 	s.usedKeys = newLastUsedRecorder(deps.LedgerNow, deps.Now, s.ledger.TouchKeys)
 	s.usedTabs = newLastUsedRecorder(deps.LedgerNow, deps.Now, s.ledger.TouchSessions)

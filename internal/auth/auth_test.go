@@ -124,7 +124,7 @@ func setupOn(t *testing.T, ledger Ledger, change ...func(*Config, *Deps)) *bench
 	}
 	s, err := New(cfg, deps)
 	must(t, err)
-	s.throttle.buckets.road.patience = 10 * time.Second // a busy machine is not what most tests are about
+	s.throttle.buckets.breaker.patience = 10 * time.Second // a busy machine is not what most tests are about
 	return &bench{Service: s, t: t, clock: c, ledger: faulty}
 }
 

@@ -71,14 +71,14 @@ return 0`
 // find room in both, so that a Redis that goes away, comes back empty, or is slow for a moment
 // resets no count.
 type buckets struct {
-	road          *redisBreaker
+	breaker       *redisBreaker
 	take, putBack *redis.Script
 	local         *cache[string, time.Time]
 	now           func() time.Time
 }
 
 func newBuckets(r *redisBreaker, now func() time.Time) *buckets {
-	return &buckets{road: r, take: redis.NewScript(takeScript), putBack: redis.NewScript(putBackScript),
+	return &buckets{breaker: r, take: redis.NewScript(takeScript), putBack: redis.NewScript(putBackScript),
 		local: newCache[string, time.Time](maxCached, now), now: now}
 }
 
@@ -111,7 +111,7 @@ func (b *buckets) removeLocal(name string, l Limit) {
 }
 
 func (b *buckets) run(ctx context.Context, script *redis.Script, name string, args ...any) (int64, error) {
-	n, err := ask(ctx, b.road, func(ctx context.Context, c redis.UniversalClient) (int64, error) {
+	n, err := ask(ctx, b.breaker, func(ctx context.Context, c redis.UniversalClient) (int64, error) {
 		return script.Run(ctx, c, []string{name}, args...).Int64()
 	})
 	if errors.Is(err, redis.Nil) { // neither script answers that

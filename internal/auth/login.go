@@ -99,7 +99,7 @@ func (s *Service) signIn(
 	return u, nil
 }
 
-// maxChanges is how often a password is compared anew because the account was changed meanwhile.
+// maxChanges is how often a password is compared again because the account was changed meanwhile.
 const maxChanges = 3
 
 var errChanged error = &job.Error{Code: job.CodeConflict, Message: "not compared yet"}

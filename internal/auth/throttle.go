@@ -115,7 +115,7 @@ func (y *try) undo(ctx context.Context) {
 func (y *try) succeeded(ctx context.Context) {
 	y.undo(ctx)
 	y.t.known.put(y.pair, struct{}{}, knownFor)
-	_, _ = ask(ctx, y.t.buckets.road, func(ctx context.Context, c redis.UniversalClient) (string, error) {
+	_, _ = ask(ctx, y.t.buckets.breaker, func(ctx context.Context, c redis.UniversalClient) (string, error) {
 		return c.Set(ctx, y.pair, 1, knownFor).Result()
 	})
 }
@@ -124,7 +124,7 @@ func (t *throttle) isKnown(ctx context.Context, pair string) bool {
 	if _, ok := t.known.get(pair); ok {
 		return true
 	}
-	n, err := ask(ctx, t.buckets.road, func(ctx context.Context, c redis.UniversalClient) (int64, error) {
+	n, err := ask(ctx, t.buckets.breaker, func(ctx context.Context, c redis.UniversalClient) (int64, error) {
 		return c.Exists(ctx, pair).Result()
 	})
 	return err == nil && n == 1

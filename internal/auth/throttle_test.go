@@ -136,7 +136,7 @@ func TestARedisThatGoesAwayGivesNobodyAFreshStart(t *testing.T) {
 	u := b.user("ann@example.com", account.RoleUser)
 	for i := range b.cfg.Limits.Account.Burst {
 		if i == b.cfg.Limits.Account.Burst/2 {
-			b.throttle.buckets.road.patience = redisTimeout
+			b.throttle.buckets.breaker.patience = redisTimeout
 			server.Kill()
 		}
 		_, err := b.Login(t.Context(), u.Email, "wrong horse")

@@ -117,7 +117,7 @@ func TestEverythingWorksWithRedisGoneAndNobodyWaitsForIt(t *testing.T) {
 			u := b.user("ann@example.com", account.RoleUser)
 			tokens := b.login(u.Email)
 			// So that waiting each time would take more than the limit below.
-			b.throttle.buckets.road.patience = time.Second
+			b.throttle.buckets.breaker.patience = time.Second
 			ask := func() error {
 				b.users.local.drop(u.ID)
 				_, err := b.authenticate(tokens.Access)
@@ -135,14 +135,14 @@ func TestEverythingWorksWithRedisGoneAndNobodyWaitsForIt(t *testing.T) {
 			if took := time.Since(start); took > time.Minute {
 				t.Errorf("took %s", took)
 			}
-			if b.throttle.buckets.road.closedUntil.Load() == 0 {
+			if b.throttle.buckets.breaker.closedUntil.Load() == 0 {
 				t.Error("nobody noticed that redis is gone")
 			}
 			fault.end(server)
 			testenv.Eventually(
 				t,
 				20*time.Second,
-				func() bool { return ask() == nil && b.throttle.buckets.road.closedUntil.Load() == 0 },
+				func() bool { return ask() == nil && b.throttle.buckets.breaker.closedUntil.Load() == 0 },
 				"redis is not used again",
 			)
 		})

@@ -11,7 +11,7 @@ import (
 
 const (
 	standstill       = time.Minute      // after which what does not go on is given up
-	reconcileTimeout = 15 * time.Second // some passes of the audit
+	reconcileTimeout = 15 * time.Second // some passes of the reconciler
 	sentEvery        = 20 * time.Millisecond
 )
 
@@ -22,20 +22,20 @@ func (w *waybill) held(ctx context.Context, jobs int, fill func() error, around 
 	if err != nil {
 		return err
 	}
-	if err := w.steer(ctx, "pause", []byte(`{"reason":"benchmark"}`)); err != nil {
+	if err := w.changePause(ctx, "pause", []byte(`{"reason":"benchmark"}`)); err != nil {
 		return err
 	}
 	open := false
 	defer func() {
 		if !open {
-			_ = w.steer(context.WithoutCancel(ctx), "resume", nil) // what failed is told already
+			_ = w.changePause(context.WithoutCancel(ctx), "resume", nil) // what failed is told already
 		}
 	}()
 	if err := fill(); err != nil {
 		return err
 	}
 	run := func() error {
-		if err := w.steer(ctx, "resume", nil); err != nil {
+		if err := w.changePause(ctx, "resume", nil); err != nil {
 			return err
 		}
 		open = true
@@ -49,8 +49,8 @@ func (w *waybill) held(ctx context.Context, jobs int, fill func() error, around 
 	return errors.Join(err, w.empty(ctx))
 }
 
-func (w *waybill) steer(ctx context.Context, deed string, body []byte) error {
-	return w.call(ctx, http.MethodPost, "/v1/queues/"+w.at.Queue+"/"+deed, body, nil)
+func (w *waybill) changePause(ctx context.Context, action string, body []byte) error {
+	return w.call(ctx, http.MethodPost, "/v1/queues/"+w.at.Queue+"/"+action, body, nil)
 }
 
 func (w *waybill) get(ctx context.Context, path string, into any) error {
@@ -124,8 +124,8 @@ func halfway(passed time.Duration, done, n int) time.Duration {
 
 // sent is what became of submitted jobs on their way to Redis, by the processes' own account.
 type sent struct {
-	arrived int // were sent, at once or by the audit
-	missed  int // were left to the audit
+	arrived int // were sent, at once or by the reconciler
+	missed  int // were left to the reconciler
 }
 
 func (w *waybill) sent(ctx context.Context) (n sent, err error) {
@@ -142,14 +142,14 @@ func (w *waybill) sent(ctx context.Context) (n sent, err error) {
 		if err != nil {
 			return n, err
 		}
-		n.arrived += int(s.sum("waybill_audit_resent_total", `reason="lost"`))
+		n.arrived += int(s.sum("waybill_reconciler_resent_total", `reason="lost"`))
 	}
 	return n, nil
 }
 
 // awaitSent waits until n more are in Redis than there were: an API answers before that, and one
-// that is given more than Redis takes leaves the rest to the audit. What counts as missed may be
-// there all the same, and is then not sent again: the audit is given a while to find out.
+// that is given more than Redis takes leaves the rest to the reconciler. What counts as missed may be
+// there all the same, and is then not sent again: the reconciler is given a while to find out.
 func (w *waybill) awaitSent(ctx context.Context, before sent, n int) error {
 	moved, last := time.Now(), before
 	for {

@@ -87,7 +87,7 @@ func checkSchema(s *jsonschema.Schema, payload json.RawMessage) (fields []job.Fi
 	if errors.As(err, &invalid) {
 		return mistakes(invalid), true
 	}
-	if err != nil { // the validator gave up, so nothing vouches for the payload
+	if err != nil { // the validator gave up, so the payload is not known to be right
 		return []job.FieldError{{Pointer: payloadRoot, Detail: "cannot be checked against its schema"}}, false
 	}
 	return nil, true

@@ -42,11 +42,11 @@ func (c *client) await(ctx context.Context, id string, patience time.Duration, j
 }
 
 // each does one thing to every job. One that cannot be done does not keep the others from it.
-func (c *client) each(ctx context.Context, ids []string, deed string, s *streams) error {
+func (c *client) each(ctx context.Context, ids []string, action string, s *streams) error {
 	var all []error
 	for _, id := range ids {
 		var j jobView
-		if err := c.call(ctx, http.MethodPost, "/v1/jobs/"+url.PathEscape(id)+"/"+deed, nil, "", &j); err != nil {
+		if err := c.call(ctx, http.MethodPost, "/v1/jobs/"+url.PathEscape(id)+"/"+action, nil, "", &j); err != nil {
 			all = append(all, fmt.Errorf("%s: %w", id, err))
 			continue
 		}

@@ -170,7 +170,7 @@ func attacks(key string) []attack {
 	}
 }
 
-// hold opens connections and opens each anew that ends, until stop is closed.
+// hold opens connections and opens each again that ends, until stop is closed.
 func (k attack) hold(addr string, n int, from func(int) net.IP, stop chan struct{}, all *sync.WaitGroup) {
 	filler := bytes.Repeat([]byte(" "), 64<<10)
 	for i := range n {

@@ -12,7 +12,7 @@ import (
 )
 
 type fsckCommand struct {
-	Repair   bool `help:"Mend what is found, as the audit of the workers would."`
+	Repair   bool `help:"Repair what is found, as the reconciler of the workers would."`
 	TakeOver bool `help:"First mark the Redis as this deployment's, also if it is another's. Stop the other deployment before."`
 	JSON     bool `name:"json" help:"Print one JSON object."`
 }
@@ -53,9 +53,9 @@ func (c *fsckCommand) Run(ctx context.Context, s *streams) error {
 	case len(found) > 0 && !c.Repair:
 		return &codedError{
 			errors.New(
-				"ledger and Redis differ: the audit of a running worker mends within a minute what keeps a job from " +
+				"ledger and Redis differ: the reconciler of a running worker repairs within a minute what keeps a job from " +
 					"running; " +
-					"--repair mends everything now",
+					"--repair does it now",
 			),
 			fsckDiffers,
 		}

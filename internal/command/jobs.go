@@ -23,7 +23,7 @@ type jobsCommand struct {
 	List   listCommand   `cmd:"" help:"List jobs, newest first."`
 	Get    getCommand    `cmd:"" help:"Print a job as JSON."`
 	Cancel cancelCommand `cmd:"" help:"Cancel jobs that are not finished."`
-	Retry  retryCommand  `cmd:"" help:"Run archived or canceled jobs anew, and those that wait for a retry at once."`
+	Retry  retryCommand  `cmd:"" help:"Retry archived or canceled jobs, and at once those that wait for a retry."`
 }
 
 type submitCommand struct {

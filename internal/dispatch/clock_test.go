@@ -33,7 +33,7 @@ func TestAParcelIsSentByItsStateAndTheLedgersClock(t *testing.T) {
 				"retry, ahead":                                {job.Retry, 5 * time.Minute, "scheduled"},
 			} {
 				runAt := clock.Now().Add(c.in)
-				p := parcel(func(p *job.Message) { p.State, p.RunAt = c.state, runAt })
+				p := message(func(p *job.Message) { p.State, p.RunAt = c.state, runAt })
 				if err := d.SendNow(t.Context(), p); err != nil {
 					t.Fatal(err)
 				}

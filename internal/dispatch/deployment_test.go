@@ -21,7 +21,7 @@ func TestNothingIsSentToTheRedisOfAnotherDeployment(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = m.Check(t.Context())
-	if err := d.SendNow(t.Context(), parcel()); !errors.Is(err, redisx.ErrOtherDeployment) {
+	if err := d.SendNow(t.Context(), message()); !errors.Is(err, redisx.ErrOtherDeployment) {
 		t.Errorf("sending answers %v", err)
 	}
 	if n := client.DBSize(t.Context()).Val(); n != 1 {

@@ -24,14 +24,14 @@ import (
 // Config bounds a Dispatcher.
 type Config struct {
 	Private func(taskType string) bool // payloads that Redis must not see; nil: none
-	// Parcels that may wait to be sent; default 20,000. What does not fit is left to the audit.
+	// Messages that may wait to be sent; default 20,000. What does not fit is left to the reconciler.
 	Buffer  int
-	Senders int                    // parcels on their way at once; default 128
+	Senders int                    // messages on their way at once; default 128
 	Mark    *redisx.DeploymentMark // whose this Redis is; nil: not asked. Nothing is sent to another deployment's
 	Clock   asynqredis.Clock       // the ledger's time; nil: the process's own
 }
 
-// Dispatcher sends parcels to Redis. Nothing that a caller of it does waits for Redis.
+// Dispatcher sends messages to Redis. Nothing that a caller of it does waits for Redis.
 type Dispatcher struct {
 	cfg    Config
 	redis  redis.UniversalClient
@@ -44,7 +44,7 @@ type Dispatcher struct {
 
 	messages  chan *job.Message // pointers, since the room for all of them is there from the start
 	asyncOps  chan func(context.Context)
-	downUntil atomic.Int64 // nanoseconds since began; Redis did not answer, parcels are left to the audit until then
+	downUntil atomic.Int64 // nanoseconds since began; Redis did not answer, messages are left to the reconciler until then
 	missed    atomic.Int64
 	sent      atomic.Int64
 }
@@ -137,10 +137,10 @@ func (d *Dispatcher) asyncOpLoop(ctx context.Context, done <-chan struct{}) {
 	}
 }
 
-// Send takes parcels to be sent soon. It never waits and never fails: their rows are committed, and
-// what is missed here (no room, Redis down or full) the audit sends.
-func (d *Dispatcher) Send(parcels ...job.Message) {
-	for _, p := range parcels {
+// Send takes messages to be sent soon. It never waits and never fails: their rows are committed, and
+// what is missed here (no room, Redis down or full) the reconciler sends.
+func (d *Dispatcher) Send(messages ...job.Message) {
+	for _, p := range messages {
 		p.Payload = d.taskPayload(p) // so that no large payload waits here
 		if d.Full() || d.down() {
 			d.missed.Add(1)
@@ -171,12 +171,12 @@ func (d *Dispatcher) trySend(ctx context.Context, p job.Message) {
 		d.missed.Add(1)
 		now := time.Since(d.began)
 		if d.downUntil.Swap(int64(now+pauseDown)) < int64(now-quietFor) {
-			d.log.WarnContext(ctx, "sending failed, jobs stay in the ledger until the audit sends them", "err", err)
+			d.log.WarnContext(ctx, "sending failed, jobs stay in the ledger until the reconciler sends them", "err", err)
 		}
 	}
 }
 
-// SendNow sends one parcel and waits for Redis. A delivery that Redis knows is not sent twice and
+// SendNow sends one message and waits for Redis. A delivery that Redis knows is not sent twice and
 // is no error.
 func (d *Dispatcher) SendNow(ctx context.Context, p job.Message) error {
 	if err := d.cfg.Mark.Err(); err != nil {
@@ -206,7 +206,7 @@ func (d *Dispatcher) SendNow(ctx context.Context, p job.Message) error {
 	return nil
 }
 
-// waits reports whether a parcel's job may not run yet. A pending job may, whatever any clock
+// waits reports whether a message's job may not run yet. A pending job may, whatever any clock
 // shows.
 func (d *Dispatcher) waits(p job.Message) bool {
 	return p.State != job.Pending && p.RunAt.After(d.clock.Earliest())
@@ -226,7 +226,7 @@ func (d *Dispatcher) taskPayload(p job.Message) json.RawMessage {
 	}
 }
 
-// Withdraw takes a parcel's task out of Redis soon, if no worker has it. A task that stays is
+// Withdraw takes a message's task out of Redis soon, if no worker has it. A task that stays is
 // dropped when it is claimed.
 func (d *Dispatcher) Withdraw(p job.Message) {
 	d.async(func(context.Context) {
@@ -256,15 +256,15 @@ func (d *Dispatcher) wakeUp(queue string) {
 func (d *Dispatcher) async(f func(context.Context)) {
 	select {
 	case d.asyncOps <- f:
-	default: // both only hasten what happens anyway
+	default: // both only speed up what happens anyway
 	}
 }
 
-// Missed is how many parcels were left to the audit so far, and Sent how many Redis took.
+// Missed is how many messages were left to the reconciler so far, and Sent how many Redis took.
 func (d *Dispatcher) Missed() int64 { return d.missed.Load() }
 
-// Sent is how many parcels Redis took so far, those it knew already included.
+// Sent is how many messages Redis took so far, those it knew already included.
 func (d *Dispatcher) Sent() int64 { return d.sent.Load() }
 
-// Waiting is how many parcels wait to be sent.
+// Waiting is how many messages wait to be sent.
 func (d *Dispatcher) Waiting() int { return len(d.messages) }

@@ -41,7 +41,7 @@ func newDispatcher(
 	return d, server, client
 }
 
-func parcel(change ...func(*job.Message)) job.Message {
+func message(change ...func(*job.Message)) job.Message {
 	p := job.Message{
 		JobID:      job.NewID(),
 		Delivery:   1,
@@ -75,7 +75,7 @@ func TestAParcelBecomesATaskOnce(t *testing.T) {
 	if _, err := bells.Receive(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	p := parcel(func(p *job.Message) { p.Traceparent = "00-trace" })
+	p := message(func(p *job.Message) { p.Traceparent = "00-trace" })
 	for range 2 {
 		if err := d.SendNow(t.Context(), p); err != nil {
 			t.Fatal(err)
@@ -90,14 +90,14 @@ func TestAParcelBecomesATaskOnce(t *testing.T) {
 	}
 	m, err := bells.ReceiveMessage(t.Context())
 	if err != nil || m.Payload != "default" {
-		t.Errorf("the bell said %v, %v", m, err)
+		t.Errorf("the channel said %v, %v", m, err)
 	}
 }
 
 func TestATaskIsNeverDueBeforeItsJob(t *testing.T) {
 	t.Parallel()
 	d, _, _ := newDispatcher(t, Config{})
-	p := parcel(func(p *job.Message) {
+	p := message(func(p *job.Message) {
 		p.State, p.RunAt = job.Scheduled, time.Now().Truncate(time.Second).Add(10*time.Second+time.Millisecond)
 	})
 	if err := d.SendNow(t.Context(), p); err != nil {
@@ -112,8 +112,8 @@ func TestATaskIsNeverDueBeforeItsJob(t *testing.T) {
 func TestRedisSeesNoPrivateOrLargePayload(t *testing.T) {
 	t.Parallel()
 	d, _, _ := newDispatcher(t, Config{Private: func(k string) bool { return k == "secret.type" }})
-	large := parcel(func(p *job.Message) { p.Payload = json.RawMessage(`"` + strings.Repeat("x", 5000) + `"`) })
-	private := parcel(
+	large := message(func(p *job.Message) { p.Payload = json.RawMessage(`"` + strings.Repeat("x", 5000) + `"`) })
+	private := message(
 		func(p *job.Message) { p.Type, p.Payload = "secret.type", json.RawMessage(`{"password":"hunter2"}`) },
 	)
 	for _, p := range []job.Message{large, private} {
@@ -135,20 +135,20 @@ func TestACallerNeverWaitsForRedis(t *testing.T) {
 	defer server.Resume()
 	began := time.Now()
 	for range 1000 {
-		d.Send(parcel())
+		d.Send(message())
 	}
 	if took := time.Since(began); took > time.Second {
 		t.Errorf("a thousand sends took %s", took)
 	}
 	if d.Missed() < 900 {
-		t.Errorf("%d were left to the audit", d.Missed())
+		t.Errorf("%d were left to the reconciler", d.Missed())
 	}
 }
 
 func TestAWithdrawnTaskIsGone(t *testing.T) {
 	t.Parallel()
 	d, _, client := newDispatcher(t, Config{})
-	p := parcel()
+	p := message()
 	if err := d.SendNow(t.Context(), p); err != nil {
 		t.Fatal(err)
 	}
@@ -166,9 +166,9 @@ func TestSendingStopsBeforeRedisIsFull(t *testing.T) {
 		client.Set(t.Context(), fmt.Sprint("ballast", i), ballast, 0)
 	}
 	testenv.Eventually(t, 5*time.Second, d.Full, "sending stops")
-	d.Send(parcel())
+	d.Send(message())
 	if n := client.LLen(t.Context(), "asynq:{default}:pending").Val(); n != 0 || d.Missed() != 1 {
-		t.Errorf("%d tasks were sent, %d left to the audit", n, d.Missed())
+		t.Errorf("%d tasks were sent, %d left to the reconciler", n, d.Missed())
 	}
 	client.FlushAll(t.Context())
 	testenv.Eventually(t, 5*time.Second, func() bool { return !d.Full() }, "sending goes on")
@@ -201,11 +201,11 @@ func TestARedisThatEvictsIsRefused(t *testing.T) {
 
 func TestParcelsOfOneMomentTravelTogether(t *testing.T) {
 	t.Parallel()
-	const parcels = 500
+	const messages = 500
 	d, _, client := newDispatcher(t, Config{})
-	all := make([]job.Message, parcels)
+	all := make([]job.Message, messages)
 	for i := range all {
-		all[i] = parcel(func(p *job.Message) {
+		all[i] = message(func(p *job.Message) {
 			if i%2 == 0 {
 				p.State, p.RunAt = job.Scheduled, time.Now().Add(time.Hour)
 			}
@@ -217,12 +217,12 @@ func TestParcelsOfOneMomentTravelTogether(t *testing.T) {
 			Val()+
 			client.ZCard(t.Context(), "asynq:{default}:scheduled").
 				Val() ==
-			parcels
+			messages
 	}, "all are there")
 	stats, calls := client.Info(t.Context(), "commandstats").Val(), 0
 	_, stats, _ = strings.Cut(stats, "cmdstat_evalsha:")
-	if _, err := fmt.Sscanf(stats, "calls=%d", &calls); err != nil || calls > parcels/4 {
-		t.Errorf("%d scripts for %d parcels, %v", calls, parcels, err)
+	if _, err := fmt.Sscanf(stats, "calls=%d", &calls); err != nil || calls > messages/4 {
+		t.Errorf("%d scripts for %d messages, %v", calls, messages, err)
 	}
 	for _, p := range all[:2] {
 		info := taskInfo(t, d, p)

@@ -14,10 +14,10 @@ import (
 )
 
 // PauseQueue lets no worker take a task of the queue; what runs goes on. Redis follows the ledger
-// here: the ledger's word is written first, and the audit repeats it where Redis lost it. A queue
+// here: the ledger's word is written first, and the reconciler repeats it where Redis lost it. A queue
 // that is paused stays so.
 func (d *Dispatcher) PauseQueue(ctx context.Context, queue string) error {
-	// asynq's own key: asynq asks only whether it is there, the audit when it was set.
+	// asynq's own key: asynq asks only whether it is there, the reconciler when it was set.
 	if err := d.redis.SetNX(ctx, asynqredis.PausedKey(queue), d.clock.Now().Unix(), 0).Err(); err != nil {
 		return fmt.Errorf("pause a queue in Redis: %w", err)
 	}
@@ -34,7 +34,7 @@ func (d *Dispatcher) ResumeQueue(ctx context.Context, queue string) error {
 }
 
 // QueuePaused reports whether Redis holds the queue back. While Redis and the ledger differ, the
-// audit has not been by yet.
+// reconciler has not been by yet.
 func (d *Dispatcher) QueuePaused(ctx context.Context, queue string) (bool, error) {
 	n, err := d.redis.Exists(ctx, asynqredis.PausedKey(queue)).Result()
 	if err != nil {

@@ -42,7 +42,7 @@ func TestAQueueIsPausedAndResumedAnyNumberOfTimes(t *testing.T) {
 func TestTasksAreSteeredLikeInAsynqmon(t *testing.T) {
 	t.Parallel()
 	d, _, _ := newDispatcher(t, Config{})
-	p := parcel()
+	p := message()
 	id := job.TaskID(p.JobID, p.Delivery)
 	if err := d.SendNow(t.Context(), p); err != nil {
 		t.Fatal(err)
@@ -75,7 +75,7 @@ func TestTheListsOfAQueueNameTheirTasks(t *testing.T) {
 	d, server, _ := newDispatcher(t, Config{})
 	want := map[job.State][]string{}
 	for i := range 5 {
-		now, later := parcel(), parcel(
+		now, later := message(), message(
 			func(p *job.Message) { p.State, p.RunAt = job.Scheduled, time.Now().Add(time.Duration(i+1)*time.Hour) },
 		)
 		for _, p := range []job.Message{now, later} {

@@ -90,7 +90,7 @@ type HeldAttempt struct {
 	CancelRequested bool
 }
 
-// Message is what dispatch needs to know to carry a job: the ledger decides, the parcel travels.
+// Message is what dispatch needs to know to carry a job: the ledger decides, the message travels.
 type Message struct {
 	JobID       ID
 	Delivery    int
@@ -99,7 +99,7 @@ type Message struct {
 	State       State
 	RunAt       time.Time
 	MaxRetries  int
-	Payload     json.RawMessage // a courtesy for asynqmon; the handler gets the ledger's
+	Payload     json.RawMessage // for asynqmon; the handler gets the ledger's
 	Traceparent string
 }
 
@@ -115,7 +115,7 @@ type Position struct {
 	ID         ID
 }
 
-// OpenDelivery is an open job as the audit looks at it: what should be in Redis.
+// OpenDelivery is an open job as the reconciler looks at it: what should be in Redis.
 type OpenDelivery struct {
 	Position
 	Number int

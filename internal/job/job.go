@@ -75,7 +75,7 @@ type Job struct {
 
 	State         State
 	RunAt         time.Time // when it may run, or might run first
-	Delivery      int       // how often it was given to Redis anew; part of the asynq task's id
+	Delivery      int       // how often it was given to Redis again; part of the asynq task's id
 	Attempt       int       // claims so far
 	Failures      int       // failures since it was submitted or retried by hand; each uses up one of MaxRetries
 	Interruptions int       // attempts that ended with their worker

@@ -131,7 +131,7 @@ type PlannedTick struct {
 type ScheduleDecision struct {
 	Schedule Schedule
 	Ticks    []PlannedTick
-	Cancel   []ID // jobs to call off
+	Cancel   []ID // jobs to cancel
 	// Settings reports that what people set has changed, too. Otherwise only NextAt, BufferedAt,
 	// OpenFrom and the pause are written.
 	Settings bool
@@ -142,7 +142,7 @@ type Decided struct {
 	Schedules []Schedule // as they stand
 	Ticks     []Tick     // without those that had been decided before
 	Created   []*Job
-	Canceled  []*Job // called off: finished, or asked to stop
+	Canceled  []*Job // canceled: finished, or asked to stop
 }
 
 // Add appends what another transaction decided.

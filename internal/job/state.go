@@ -44,7 +44,7 @@ var transitions = map[State][]State{
 		Completed,
 		Retry,
 		Scheduled,
-	}, // claimed when due; run now by hand; called off; archived by hand
+	}, // claimed when due; run now by hand; canceled; archived by hand
 	Pending: {
 		Active,
 		Canceled,
@@ -54,7 +54,7 @@ var transitions = map[State][]State{
 		Retry,
 		Scheduled,
 		Pending,
-	}, // claimed; called off; archived by hand; held back by admission
+	}, // claimed; canceled; archived by hand; held back by admission
 	Held: {
 		Pending,
 		Scheduled,
@@ -62,7 +62,7 @@ var transitions = map[State][]State{
 		Archived,
 		Completed,
 		Retry,
-	}, // admitted; called off; archived by hand
+	}, // admitted; canceled; archived by hand
 	Active: {
 		Completed,
 		Retry,
@@ -76,7 +76,7 @@ var transitions = map[State][]State{
 		Pending,
 		Canceled,
 		Archived,
-	}, // claimed when due; run now by hand; called off; archived by hand
+	}, // claimed when due; run now by hand; canceled; archived by hand
 	Archived:  {Pending}, // retried by hand
 	Canceled:  {Pending}, // retried by hand
 	Completed: {},        // final

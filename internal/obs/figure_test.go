@@ -53,7 +53,7 @@ waybill_jobs_open_capped{queue="old"} 1
 waybill_oldest_pending_seconds{queue="default"} 0
 waybill_oldest_pending_seconds{queue="low"} 0
 waybill_oldest_pending_seconds{queue="old"} 90
-# HELP waybill_queue_paused 1 if somebody paused the queue.
+# HELP waybill_queue_paused 1 while the queue is paused.
 # TYPE waybill_queue_paused gauge
 waybill_queue_paused{queue="default"} 0
 waybill_queue_paused{queue="low"} 1

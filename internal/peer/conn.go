@@ -22,7 +22,7 @@ const (
 const (
 	writeChunk   = 64 << 10         // bytes of an answer that must be taken within writeTimeout
 	writeTimeout = 15 * time.Second // of one chunk: a reader must take 4 KiB a second
-	writeMargin  = 5 * time.Second  // a deadline that lies further ahead than writeTimeout less this is not set anew
+	writeMargin  = 5 * time.Second  // a deadline that lies further ahead than writeTimeout less this is not set again
 )
 
 // Conn is a connection that is counted. Its methods may be called on a nil *Conn.

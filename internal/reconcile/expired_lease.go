@@ -190,15 +190,15 @@ func (r *Reconciler) redeliver(ctx context.Context, queue string, stuck []job.Op
 	if len(stuck) == 0 {
 		return nil
 	}
-	parcels, err := r.ledger.Redeliver(ctx, stuck)
+	messages, err := r.ledger.Redeliver(ctx, stuck)
 	if err != nil {
 		return err
 	}
-	if err := r.resendAll(ctx, ReasonStuck, parcels); err != nil {
+	if err := r.resendAll(ctx, ReasonStuck, messages); err != nil {
 		return err // dispatch_at is new: the next passes send them
 	}
-	old := make([]string, len(parcels))
-	for i, p := range parcels {
+	old := make([]string, len(messages))
+	for i, p := range messages {
 		old[i] = job.TaskID(p.JobID, p.Delivery-1)
 	}
 	return r.deleteTasks(ctx, queue, old...)

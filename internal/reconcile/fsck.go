@@ -29,7 +29,7 @@ const (
 )
 
 // Fsck compares the ledger with Redis, all of it, and answers where they differ; what is on its way
-// at that moment is looked at twice. With repair it mends what it finds, as the audit would.
+// at that moment is looked at twice. With repair it repairs what it finds, as the reconciler would.
 func (r *Reconciler) Fsck(ctx context.Context, repair bool) ([]Finding, error) {
 	if err := r.checkRedis(ctx); err != nil {
 		return nil, err
@@ -189,7 +189,7 @@ func (r *Reconciler) compareListed(
 	return f, nil
 }
 
-// confirm looks at suspects again and, with repair, mends those that remain.
+// confirm looks at suspects again and, with repair, repairs those that remain.
 func (r *Reconciler) confirm(
 	ctx context.Context,
 	queue string,

@@ -74,7 +74,7 @@ type Dispatcher interface {
 	Full() bool
 }
 
-// Reasons for which the audit sends a job again.
+// Reasons for which the reconciler sends a job again.
 const (
 	ReasonLost     = "lost"     // Redis does not know the task
 	ReasonOrphaned = "orphaned" // its worker died
@@ -92,13 +92,13 @@ const (
 	KindKey = "key"
 )
 
-// Stats counts what audits found, since the process began.
+// Stats counts what reconcilers found, since the process began.
 type Stats struct {
 	Resent    map[string]int64 // by reason
 	Divergent map[string]int64 // by kind, at the last look of this process at the queues whose turn it has
-	Adopted   int64            // deeds done in Redis that the ledger took over
+	Adopted   int64            // actions done in Redis that the ledger took over
 	Passes    int64
-	Since     time.Duration // the last pass that found everything it needed to ask, or else since the audit was made
+	Since     time.Duration // the last pass that found everything it needed to ask, or else since the reconciler was made
 	Lag       time.Duration
 }
 
@@ -185,7 +185,7 @@ func (r *Reconciler) Run(ctx context.Context) error {
 	return nil
 }
 
-// Pass is one audit of everything. Orphans need no Redis, so they come first; each queue is audited
+// Pass reconciles everything once. Lost jobs need no Redis, so they come first; each queue is compared
 // even if another failed.
 func (r *Reconciler) Pass(ctx context.Context) error {
 	r.passes.Add(1)

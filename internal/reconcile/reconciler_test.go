@@ -181,7 +181,7 @@ func TestADeliveryInItsGraceIsLeftToTheFastPath(t *testing.T) {
 	j := b.create(1)[0]
 	b.pass()
 	if b.known(j) {
-		t.Error("the audit sent what the fast path had no time for yet")
+		t.Error("the reconciler sent what the fast path had no time for yet")
 	}
 }
 

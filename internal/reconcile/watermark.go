@@ -21,7 +21,7 @@ import (
 // for it, which was written later. A crash between commit and send, a lost log tail, a lagging
 // replica that was promoted, FLUSHALL and an empty new Redis are all the same case.
 
-// vouch raises the watermark if every task is there, in one step: what it saw and what it writes
+// advanceScript raises the watermark if every task is there, in one step: what it saw and what it writes
 // are one place in Redis's log.
 //
 // KEYS[1]  the watermark
@@ -30,7 +30,7 @@ import (
 // ARGV[2]  the new one
 //
 // Returns the places (from 1) of the tasks that are missing. None: the watermark is raised, unless
-// another audit moved it meanwhile, or Redis lost it: then {0}.
+// another reconciler moved it meanwhile, or Redis lost it: then {0}.
 var advanceScript = redis.NewScript(`
 local missing = {}
 for i = 2, #KEYS do
@@ -201,18 +201,18 @@ func (r *Reconciler) horizon(ctx context.Context) (time.Time, error) {
 
 // resend sends deliveries as the ledger has them now, many at once.
 func (r *Reconciler) resend(ctx context.Context, reason string, ids []job.ID) error {
-	parcels, err := r.ledger.Messages(ctx, ids)
+	messages, err := r.ledger.Messages(ctx, ids)
 	if err != nil {
 		return err
 	}
-	return r.resendAll(ctx, reason, parcels)
+	return r.resendAll(ctx, reason, messages)
 }
 
-func (r *Reconciler) resendAll(ctx context.Context, reason string, parcels []job.Message) error {
+func (r *Reconciler) resendAll(ctx context.Context, reason string, messages []job.Message) error {
 	var group errgroup.Group
 	group.SetLimit(asynqredis.MaxEnqueueBatch)
 	var once sync.Once
-	for _, p := range parcels {
+	for _, p := range messages {
 		group.Go(func() error {
 			if r.dispatcher.Full() {
 				return nil
@@ -222,7 +222,7 @@ func (r *Reconciler) resendAll(ctx context.Context, reason string, parcels []job
 			}
 			r.resent[reason].Add(1)
 			once.Do(func() {
-				r.log.InfoContext(ctx, "audit sends jobs", "reason", reason, "queue", p.Queue, "up_to", len(parcels))
+				r.log.InfoContext(ctx, "reconciler sends jobs", "reason", reason, "queue", p.Queue, "up_to", len(messages))
 			})
 			return nil
 		})
@@ -247,7 +247,7 @@ func (r *Reconciler) readWatermark(ctx context.Context, queue string) (position,
 	return parseWatermark(text), nil
 }
 
-// parseWatermark reads what String wrote. One that cannot be read vouches for nothing, but keeps
+// parseWatermark reads what String wrote. One that cannot be read covers nothing, but keeps
 // its text, so that it can be replaced.
 func parseWatermark(text string) position {
 	micros, id, _ := strings.Cut(text, " ")

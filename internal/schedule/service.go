@@ -111,7 +111,7 @@ func (s *Service) Create(ctx context.Context, sch job.Schedule) (*job.Schedule, 
 	return &sch, nil
 }
 
-// Change lets alter change what people may set, under the schedule's lock, and plans anew from now
+// Change lets alter change what people may set, under the schedule's lock, and plans again from now
 // on. What was due before is decided by the old rules.
 func (s *Service) Change(ctx context.Context, id job.ID, alter func(*job.Schedule) error) (*job.Schedule, error) {
 	return s.change(ctx, id, func(d *decision) error {

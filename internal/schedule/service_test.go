@@ -18,10 +18,10 @@ import (
 // bench is a Service over a real ledger.
 type bench struct {
 	*Service
-	t       *testing.T
-	store   *store.Store
-	carrier *fakeCarrier
-	misfit  map[string]error // by task type
+	t          *testing.T
+	store      *store.Store
+	dispatcher *fakeDispatcher
+	misfit     map[string]error // by task type
 }
 
 // forEachEngine runs a test on PostgreSQL and on SQLite.
@@ -47,12 +47,12 @@ func newBench(t *testing.T, url string) *bench {
 	if _, err := s.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	b := &bench{t: t, store: s, carrier: &fakeCarrier{}, misfit: map[string]error{}}
+	b := &bench{t: t, store: s, dispatcher: &fakeDispatcher{}, misfit: map[string]error{}}
 	b.Service, err = New(
 		Config{},
 		Deps{
 			Ledger:     s,
-			Dispatcher: b.carrier,
+			Dispatcher: b.dispatcher,
 			Log:        testenv.Logger(t),
 			Fits:       func(s job.Submission) error { return b.misfit[s.Type] },
 		},
@@ -63,12 +63,12 @@ func newBench(t *testing.T, url string) *bench {
 	return b
 }
 
-type fakeCarrier struct {
+type fakeDispatcher struct {
 	mu                        sync.Mutex
 	sent, withdrawn, signaled []job.ID
 }
 
-func (c *fakeCarrier) Send(p ...job.Message) {
+func (c *fakeDispatcher) Send(p ...job.Message) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, p := range p {
@@ -76,13 +76,13 @@ func (c *fakeCarrier) Send(p ...job.Message) {
 	}
 }
 
-func (c *fakeCarrier) Withdraw(p job.Message) {
+func (c *fakeDispatcher) Withdraw(p job.Message) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.withdrawn = append(c.withdrawn, p.JobID)
 }
 
-func (c *fakeCarrier) SignalCancel(id job.ID) {
+func (c *fakeDispatcher) SignalCancel(id job.ID) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.signaled = append(c.signaled, id)
@@ -260,8 +260,8 @@ func TestATickMakesAnOrdinaryJobOnce(t *testing.T) {
 		if next := b.read(s).NextAt; !next.Equal(planned.Add(time.Minute)) {
 			t.Errorf("next %v, want a minute after %v", next, planned)
 		}
-		if !slices.Equal(b.carrier.sent, []job.ID{j.ID}) {
-			t.Errorf("sent %v", b.carrier.sent)
+		if !slices.Equal(b.dispatcher.sent, []job.ID{j.ID}) {
+			t.Errorf("sent %v", b.dispatcher.sent)
 		}
 		if list, err := b.store.Jobs(t.Context(),
 			job.Filter{Labels: map[string]string{job.ScheduleLabel: "nightly"}, Limit: 10}); err != nil ||
@@ -354,8 +354,8 @@ func TestOverlapFollowsThePolicy(t *testing.T) {
 				t.Errorf("%s: %v, want %v", policy, outcomes(got), want.rows)
 			}
 		}
-		if len(b.carrier.signaled) != 1 {
-			t.Errorf("signaled %v", b.carrier.signaled)
+		if len(b.dispatcher.signaled) != 1 {
+			t.Errorf("signaled %v", b.dispatcher.signaled)
 		}
 	})
 }
@@ -536,12 +536,12 @@ func TestOneRequestTriggersOnceHoweverOftenItIsRepeated(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		if len(fresh) != 1 || len(b.carrier.sent) != 1 || len(b.ticks(s)) != 1 || t.Failed() {
+		if len(fresh) != 1 || len(b.dispatcher.sent) != 1 || len(b.ticks(s)) != 1 || t.Failed() {
 			t.Fatalf(
 				"%d of %d were the first, %d jobs were sent: %v",
 				len(fresh),
 				len(first),
-				len(b.carrier.sent),
+				len(b.dispatcher.sent),
 				b.ticks(s),
 			)
 		}
@@ -578,7 +578,7 @@ func TestABackfillMakesWhatIsMissingAndNothingTwice(t *testing.T) {
 		}
 		fill := Backfill{From: now.Add(-20 * time.Minute), To: now, Spacing: time.Second, DryRun: true}
 		dry, err := b.Backfill(ctx, s.ID, fill)
-		if err != nil || dry.Made < 19 || dry.Made > 20 || len(b.carrier.sent) > 1 {
+		if err != nil || dry.Made < 19 || dry.Made > 20 || len(b.dispatcher.sent) > 1 {
 			t.Fatalf("dry: %+v, %v", dry, err)
 		}
 		fill.DryRun = false

@@ -201,7 +201,7 @@ func addresses(list []string) []*netmail.Address {
 	return read
 }
 
-// failure is the error that the job gets. The deployment's own faults, which its owner cannot mend,
+// failure is the error that the job gets. The deployment's own faults, which its owner cannot repair,
 // are logged as well, with the addresses that he does not see.
 func (m *mailer) failure(ctx context.Context, id tasks.ID, e *smtpError) error {
 	if ctx.Err() != nil {

@@ -33,7 +33,7 @@ type SMTPConfig struct {
 	// sender's domain.
 	HELO    string
 	TLS     string         // one of the above; empty: TLSStartTLS
-	RootCAs *x509.CertPool // who may vouch for the server; nil: CAFile, or the system's
+	RootCAs *x509.CertPool // who may sign the server's certificate; nil: CAFile, or the system's
 	CAFile  string         // PEM
 }
 

@@ -16,7 +16,7 @@ import (
 
 const (
 	// refusedDelay is how long a mail waits at least when the server refuses the deployment: only
-	// people can mend that.
+	// people can repair that.
 	refusedDelay = 5 * time.Minute
 	// unknownDelay is how long a mail waits at least if it is not known whether it was sent: each
 	// repetition may be a copy.
@@ -49,7 +49,7 @@ type smtpFault int
 
 const (
 	passing    smtpFault = iota // the network's or the server's for now: repeat by the job's backoff
-	deployment                  // the deployment's: no mail gets through until people mend it
+	deployment                  // the deployment's: no mail gets through until people repair it
 	message                     // the mail's own: it will never be taken
 	unknown                     // it is not known whether the mail was taken
 )
@@ -138,7 +138,7 @@ func (e *smtpError) outcome(said string) error {
 	case deployment:
 		return tasks.RetryAfter(
 			fmt.Errorf(
-				"the mail server refuses this deployment, not this mail, which is tried again until that is mended: %s",
+				"the mail server refuses this deployment, not this mail, which is tried again until that is repaired: %s",
 				said,
 			),
 			refusedDelay,

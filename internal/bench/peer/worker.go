@@ -65,7 +65,7 @@ func (w *worker) stop() {
 	}
 }
 
-// expect counts anew, up to n.
+// expect counts again, up to n.
 func (w *worker) expect(n int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -29,7 +29,7 @@ func main() {
 }
 `
 
-// The program is small: the whole standard library that it needs is compiled anew.
+// The program is small: the whole standard library that it needs is compiled again.
 func TestTheWallClockOfAProgramMovesAndItsMonotonicClockDoesNot(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

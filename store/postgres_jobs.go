@@ -281,7 +281,7 @@ func (r row) claimed() (j *job.Job, err error) {
 	return j, err
 }
 
-// The audit's walk. It needs the order of an index, so it goes over the other connections.
+// The reconciler's walk. It needs the order of an index, so it goes over the other connections.
 const deliveriesSQL = `
 SELECT id, dispatch_at, delivery, state, run_at FROM open_jobs
 WHERE ` + deliveryRow + ` AND queue = $1 AND (dispatch_at, id) > ($2, $3) AND dispatch_at < $4

@@ -39,24 +39,24 @@ func (h *monitorActions) changeJob(ctx context.Context, who string, o taskAction
 func (h *monitorActions) changeForeignTask(ctx context.Context, o taskAction, task string) error {
 	switch o.verb {
 	case "run":
-		return h.road.RunTask(ctx, o.queue, task)
+		return h.inspector.RunTask(ctx, o.queue, task)
 	case "archive":
-		return h.road.ArchiveTask(ctx, o.queue, task)
+		return h.inspector.ArchiveTask(ctx, o.queue, task)
 	case "delete":
-		return h.road.DeleteTask(ctx, o.queue, task)
+		return h.inspector.DeleteTask(ctx, o.queue, task)
 	default:
-		return h.road.CancelTask(ctx, task)
+		return h.inspector.CancelTask(ctx, task)
 	}
 }
 
-// run starts the job anew: a new delivery is sent, and the old task stands for nothing any more.
+// run starts the job again: a new delivery is sent, and the old task stands for nothing any more.
 func (h *monitorActions) run(ctx context.Context, o taskAction, task string, id job.ID) error {
 	after, err := h.ledger.RunNow(ctx, id)
 	if err != nil {
 		return fmt.Errorf("run job %s: %w", id, err)
 	}
-	h.carrier.Send(after.Message())
-	h.logRedisError(ctx, h.road.DeleteTask(ctx, o.queue, task), "job_id", id)
+	h.dispatcher.Send(after.Message())
+	h.logRedisError(ctx, h.inspector.DeleteTask(ctx, o.queue, task), "job_id", id)
 	return nil
 }
 
@@ -74,7 +74,7 @@ func (h *monitorActions) archive(
 	if _, err := h.ledger.Archive(ctx, j.ID, "archived by "+who+" in the monitor"); err != nil {
 		return fmt.Errorf("archive job %s: %w", j.ID, err)
 	}
-	h.logRedisError(ctx, h.road.ArchiveTask(ctx, o.queue, task), "job_id", j.ID)
+	h.logRedisError(ctx, h.inspector.ArchiveTask(ctx, o.queue, task), "job_id", j.ID)
 	return nil
 }
 
@@ -83,19 +83,19 @@ func (h *monitorActions) archive(
 func (h *monitorActions) remove(ctx context.Context, o taskAction, task string, j *job.Job, current bool) error {
 	finishedInRedis := o.list == job.Archived || o.list == job.Completed
 	if !current || j.State.Finished() || j.State == job.Active && finishedInRedis {
-		return h.road.DeleteTask(ctx, o.queue, task)
+		return h.inspector.DeleteTask(ctx, o.queue, task)
 	}
 	after, err := h.ledger.Cancel(ctx, j.ID)
 	switch {
 	case errors.Is(err, job.ErrConflict): // it came to its outcome meanwhile
-		return h.road.DeleteTask(ctx, o.queue, task)
+		return h.inspector.DeleteTask(ctx, o.queue, task)
 	case err != nil:
 		return fmt.Errorf("cancel job %s: %w", j.ID, err)
 	case after.State == job.Active: // a worker took it meanwhile
-		h.carrier.SignalCancel(j.ID)
+		h.dispatcher.SignalCancel(j.ID)
 		return nil
 	}
-	h.logRedisError(ctx, h.road.DeleteTask(ctx, o.queue, task), "job_id", j.ID)
+	h.logRedisError(ctx, h.inspector.DeleteTask(ctx, o.queue, task), "job_id", j.ID)
 	return nil
 }
 
@@ -108,9 +108,9 @@ func (h *monitorActions) cancel(ctx context.Context, j *job.Job, current bool) e
 		return fmt.Errorf("cancel job %s: %w", j.ID, err)
 	}
 	if after.State.Finished() {
-		h.carrier.Withdraw(after.Message())
+		h.dispatcher.Withdraw(after.Message())
 	} else {
-		h.carrier.SignalCancel(j.ID)
+		h.dispatcher.SignalCancel(j.ID)
 	}
 	return nil
 }

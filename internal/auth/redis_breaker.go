@@ -75,7 +75,7 @@ func ask[T any](
 	return a.value, a.err
 }
 
-// pass reports whether Redis may be asked. Of those who come when the road has been closed long
+// pass reports whether Redis may be asked. Of those who come when the breaker has been closed long
 // enough, one may try.
 func (r *redisBreaker) pass() bool {
 	if r.client == nil {

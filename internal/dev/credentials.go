@@ -37,7 +37,7 @@ func loadCredentials(path string) (*credentials, error) {
 		return nil, fmt.Errorf("read %s: %w", path, err)
 	}
 	if err := json.Unmarshal(b, k); err != nil {
-		return nil, fmt.Errorf("%s is broken, remove the data folder to begin anew: %w", path, err)
+		return nil, fmt.Errorf("%s is broken, remove the data folder to begin again: %w", path, err)
 	}
 	return k, nil
 }

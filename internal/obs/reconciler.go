@@ -6,7 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Reconciler is what a process's audit has found.
+// Reconciler is what a process's reconciler has found.
 type Reconciler struct {
 	Resent    map[string]int64 // by reason, since the process began
 	Divergent map[string]int64 // by kind, at its last look
@@ -16,38 +16,38 @@ type Reconciler struct {
 	Horizon   time.Duration
 }
 
-// ReconcilerMetrics registers the metrics of this process's audit.
+// ReconcilerMetrics registers the metrics of this process's reconciler.
 func ReconcilerMetrics(r prometheus.Registerer, stats func() Reconciler) {
 	r.MustRegister(&reconcilerCollector{
 		stats: stats,
 		resent: prometheus.NewDesc(
-			"waybill_audit_resent_total",
-			"Jobs that the audit sent to Redis again, by reason: lost, orphaned, stuck.",
+			"waybill_reconciler_resent_total",
+			"Jobs that the reconciler sent to Redis again, by reason: lost, orphaned, stuck.",
 			[]string{"reason"},
 			nil,
 		),
 		divergent: prometheus.NewDesc(
 			"waybill_divergent_jobs",
-			"Jobs whose ledger and Redis disagreed lately, as this audit saw it, and keys of a wrong type. Aggregate "+
+			"Jobs whose ledger and Redis disagreed lately, as this process saw it, and keys of a wrong type. Aggregate "+
 				"with max by (kind).",
 			[]string{"kind"},
 			nil,
 		),
 		adopted: prometheus.NewDesc(
-			"waybill_audit_adopted_total",
-			"Deeds done in Redis behind the ledger's back that the audit wrote down.",
+			"waybill_reconciler_adopted_total",
+			"Actions done in Redis behind the ledger's back that the reconciler wrote down.",
 			nil,
 			nil,
 		),
-		passes: prometheus.NewDesc("waybill_audit_passes_total", "Audits begun.", nil, nil),
+		passes: prometheus.NewDesc("waybill_reconciler_passes_total", "Passes begun.", nil, nil),
 		last: prometheus.NewDesc(
-			"waybill_audit_last_pass_age_seconds",
-			"For how long no audit of this process has got all the answers it needed.",
+			"waybill_reconciler_last_pass_age_seconds",
+			"For how long no pass of this process has got all the answers it needed.",
 			nil,
 			nil,
 		),
 		horizon: prometheus.NewDesc(
-			"waybill_audit_horizon_seconds",
+			"waybill_reconciler_horizon_seconds",
 			"How young a delivery may be to be left to the fast path; grows with the longest open transaction.",
 			nil,
 			nil,

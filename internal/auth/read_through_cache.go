@@ -27,11 +27,11 @@ type readThroughCache[V any] struct {
 	name string
 	// Of keys in Redis; processes that sign with different keys, as while keys are rotated, don't
 	// share copies.
-	space  string
-	macKey []byte
-	road   *redisBreaker
-	now    func() time.Time
-	load   func(context.Context, job.ID) (*V, error)
+	space   string
+	macKey  []byte
+	breaker *redisBreaker
+	now     func() time.Time
+	load    func(context.Context, job.ID) (*V, error)
 
 	flights singleflight.Group
 	local   *cache[job.ID, *V] // a nil value is known to be missing
@@ -51,7 +51,7 @@ func newReadThroughCache[V any](
 	load func(context.Context, job.ID) (*V, error),
 ) *readThroughCache[V] {
 	space := "waybill:auth:" + name + ":" + hex.EncodeToString(hashOf(string(macKey))[:4]) + ":"
-	return &readThroughCache[V]{name: name, space: space, macKey: macKey, road: r, now: now, load: load,
+	return &readThroughCache[V]{name: name, space: space, macKey: macKey, breaker: r, now: now, load: load,
 		local: newCache[job.ID, *V](maxCached, pace), direct: newCache[job.ID, struct{}](maxCached, pace)}
 }
 
@@ -130,7 +130,7 @@ func (t *readThroughCache[V]) changed(ctx context.Context, ids ...job.ID) {
 	for _, id := range ids {
 		t.flights.Forget(id.String())
 	}
-	_, _ = ask(ctx, t.road, func(ctx context.Context, c redis.UniversalClient) ([]redis.Cmder, error) {
+	_, _ = ask(ctx, t.breaker, func(ctx context.Context, c redis.UniversalClient) ([]redis.Cmder, error) {
 		return c.Pipelined(ctx, func(p redis.Pipeliner) error { // in a cluster each key has a node of its own
 			for _, id := range ids {
 				p.Del(ctx, t.key(id))
@@ -150,7 +150,7 @@ type copyOf[V any] struct {
 }
 
 func (t *readThroughCache[V]) fromRedis(ctx context.Context, id job.ID) *V {
-	raw, err := ask(ctx, t.road, func(ctx context.Context, c redis.UniversalClient) ([]byte, error) {
+	raw, err := ask(ctx, t.breaker, func(ctx context.Context, c redis.UniversalClient) ([]byte, error) {
 		return c.Get(ctx, t.key(id)).Bytes()
 	})
 	if err != nil {
@@ -158,7 +158,7 @@ func (t *readThroughCache[V]) fromRedis(ctx context.Context, id job.ID) *V {
 	}
 	v, err := t.open(id, raw)
 	if err != nil {
-		t.road.log.WarnContext(ctx, "copy in redis refused", "kind", t.name, "err", err)
+		t.breaker.log.WarnContext(ctx, "copy in redis refused", "kind", t.name, "err", err)
 		return nil
 	}
 	return v
@@ -170,7 +170,7 @@ func (t *readThroughCache[V]) toRedis(ctx context.Context, id job.ID, v *V) {
 		return
 	}
 	sealed := append(t.mac(id, raw), raw...)
-	_, _ = ask(ctx, t.road, func(ctx context.Context, c redis.UniversalClient) (string, error) {
+	_, _ = ask(ctx, t.breaker, func(ctx context.Context, c redis.UniversalClient) (string, error) {
 		return c.Set(ctx, t.key(id), sealed, remoteTTL).Result()
 	})
 }

@@ -39,7 +39,7 @@ type progress struct {
 }
 
 // compareTasks compares open jobs with their tasks and repairs what differs. A task that is gone is
-// sent again, one that can no longer come to run is delivered anew, and what was archived in Redis
+// sent again, one that can no longer come to run is delivered again, and what was archived in Redis
 // is archived in the ledger.
 func (r *Reconciler) compareTasks(ctx context.Context, queue string) error {
 	s := r.sweeps[queue]

@@ -27,24 +27,24 @@ const (
 // monitorActions does what operators ask for in the monitor: the ledger decides, Redis follows, and
 // the audit log names who it was.
 type monitorActions struct {
-	ledger  jobSteering
-	road    queueInspector
-	carrier dispatcher
-	audit   auditor
-	queues  []string
-	log     *slog.Logger
-	now     func() time.Time
+	ledger     jobSteering
+	inspector  queueInspector
+	dispatcher dispatcher
+	audit      auditor
+	queues     []string
+	log        *slog.Logger
+	now        func() time.Time
 }
 
 func newMonitorActions(cfg Config, deps Deps) *monitorActions {
 	return &monitorActions{
-		ledger:  deps.Steering,
-		road:    deps.Inspector,
-		carrier: deps.Dispatcher,
-		audit:   deps.Audit,
-		queues:  cfg.Queues,
-		log:     deps.Log,
-		now:     deps.LedgerNow,
+		ledger:     deps.Steering,
+		inspector:  deps.Inspector,
+		dispatcher: deps.Dispatcher,
+		audit:      deps.Audit,
+		queues:     cfg.Queues,
+		log:        deps.Log,
+		now:        deps.LedgerNow,
 	}
 }
 
@@ -83,7 +83,7 @@ func (h *monitorActions) some(c *gin.Context, o taskAction) (any, error) {
 
 // all does it to every task of a list, within bounds.
 func (h *monitorActions) all(c *gin.Context, o taskAction) (any, error) {
-	ids, err := h.road.TaskIDs(c.Request.Context(), o.queue, o.list, maxTaskAction)
+	ids, err := h.inspector.TaskIDs(c.Request.Context(), o.queue, o.list, maxTaskAction)
 	if err != nil {
 		return nil, err
 	}
@@ -145,15 +145,15 @@ func (h *monitorActions) queue(c *gin.Context, o taskAction) (err error) {
 	case o.verb == "delete" && ours:
 		return &job.Error{Code: job.CodeConflict, Message: "the queue is in use: it is one of the deployment's queues"}
 	case o.verb == "delete":
-		err = h.road.DeleteQueue(ctx, o.queue)
+		err = h.inspector.DeleteQueue(ctx, o.queue)
 	case o.verb == "pause" && ours:
 		err = h.pause(ctx, o.queue, caller(c).Email, "paused in the monitor")
 	case o.verb == "pause":
-		err = h.road.PauseQueue(ctx, o.queue)
+		err = h.inspector.PauseQueue(ctx, o.queue)
 	case ours:
 		err = h.resume(ctx, o.queue)
 	default:
-		err = h.road.ResumeQueue(ctx, o.queue)
+		err = h.inspector.ResumeQueue(ctx, o.queue)
 	}
 	if err == nil {
 		h.record(c, o, o.queue, nil)
@@ -161,12 +161,12 @@ func (h *monitorActions) queue(c *gin.Context, o taskAction) (err error) {
 	return err
 }
 
-// pause and resume are done when the ledger knows. What Redis did not hear, the audit tells it.
+// pause and resume are done when the ledger knows. What Redis did not hear, the reconciler tells it.
 func (h *monitorActions) pause(ctx context.Context, queue, by, reason string) error {
 	if err := h.ledger.Pause(ctx, queue, by, reason); err != nil {
 		return err
 	}
-	h.logRedisError(ctx, h.road.PauseQueue(ctx, queue), "queue", queue)
+	h.logRedisError(ctx, h.inspector.PauseQueue(ctx, queue), "queue", queue)
 	return nil
 }
 
@@ -174,19 +174,19 @@ func (h *monitorActions) resume(ctx context.Context, queue string) error {
 	if err := h.ledger.Resume(ctx, queue); err != nil {
 		return err
 	}
-	h.logRedisError(ctx, h.road.ResumeQueue(ctx, queue), "queue", queue)
+	h.logRedisError(ctx, h.inspector.ResumeQueue(ctx, queue), "queue", queue)
 	return nil
 }
 
 // logRedisError notes where Redis did not do what the ledger decided: its task is gone already, has
-// moved on and will be dropped when it is claimed, or Redis does not answer and the audit mends it.
+// moved on and will be dropped when it is claimed, or Redis does not answer and the reconciler repairs it.
 func (h *monitorActions) logRedisError(ctx context.Context, err error, attrs ...any) {
 	if err != nil && !errors.Is(err, job.ErrNotFound) {
 		h.log.DebugContext(ctx, "redis did not follow the ledger", append(attrs, "err", err)...)
 	}
 }
 
-// record writes the deed into the audit log: task.run, queue.pause and the like.
+// record writes the action into the audit log: task.run, queue.pause and the like.
 func (h *monitorActions) record(c *gin.Context, o taskAction, target string, detail map[string]string) {
 	noun := "task."
 	if o.list == "" {
