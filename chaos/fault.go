@@ -102,7 +102,7 @@ func faults() []fault {
 			name:       "postgres-frozen",
 			about:      "PostgreSQL stopped (SIGSTOP) until every worker looks dead",
 			refuses:    true,
-			interrupts: 0,
+			interrupts: 1,
 			strike:     freezePostgres,
 		},
 		{
