@@ -44,7 +44,7 @@ type Handler[P, R any] struct {
 // RetryAfter say otherwise. The error's text is shown to the job's owner, so it must hold no
 // secret. A panic is a failure too.
 //
-// The result is kept as JSON, at most 1 MiB. json.RawMessage is kept byte for byte.
+// The result is kept as JSON, at most 256 KiB. json.RawMessage is kept byte for byte.
 func (d Definition[P, R]) Handle(fn func(context.Context, *Job[P]) (R, error), mw ...Middleware) Handler[P, R] {
 	h := Handler[P, R]{Definition: d}
 	if fn == nil {

@@ -83,10 +83,10 @@ const (
 
 // Kinds of divergence between ledger and Redis.
 const (
-	KindMissing         = "missing"         // an open job without a task
-	KindStuck           = "stuck"           // a waiting job whose task can no longer come to run
-	KindArchivedInRedis = "archivedInRedis" // done in Redis behind the ledger's back: archived there
-	KindGarbage         = "garbage"         // a task without an open job, in no list
+	KindMissing         = "missing"  // an open job without a task
+	KindStuck           = "stuck"    // a waiting job whose task can no longer come to run
+	KindArchivedInRedis = "archived" // done in Redis behind the ledger's back: archived there
+	KindGarbage         = "garbage"  // a task without an open job, in no list
 	// A key of Redis that has another type than asynq or Waybill gives it: nothing in it can be
 	// read.
 	KindKey = "key"
