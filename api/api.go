@@ -1,6 +1,9 @@
-// Package api is HTTP in and out: it reads requests strictly, decides who may ask for what, and
-// answers in JSON. It holds no truth of its own: every handler calls a small interface that is
-// declared beside it.
+// Package api is the HTTP API: it reads requests strictly, decides who may do what, and answers in
+// JSON. It keeps no state of its own: every handler calls a small interface that is declared beside
+// it, and internal/app provides.
+//
+// It is a part of Waybill, not a library: its Go API changes without notice. What clients may rely on
+// is openapi.yaml. Programs are built with packages tasks, server and client.
 package api
 
 import (

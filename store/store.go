@@ -1,5 +1,8 @@
-// Package store is the ledger: every read and every change of state. What it answers is the truth;
-// Redis only carries.
+// Package store is the ledger: every read and every change of state. Its rows are the truth; Redis
+// only delivers.
+//
+// It is a part of Waybill, not a library: its Go API and its tables change without notice. Programs
+// are built with packages tasks, server and client.
 //
 // It runs on PostgreSQL, the product, and on SQLite, which `waybill dev` uses. Where the two must
 // differ, the difference is the engine (engine.go, postgres.go, sqlite.go), never an if in a

@@ -1,5 +1,9 @@
 // Package worker is the pool: it takes a task from asynq, claims its job in the ledger, runs it and
-// settles it. asynq decides where and when; the ledger decides whether, and what came of it.
+// settles it. asynq decides where and when a job runs; the ledger decides whether it runs, and
+// records its outcome.
+//
+// It is a part of Waybill, not a library: its Go API changes without notice. Programs are built with
+// packages tasks, server and client.
 package worker
 
 import (
@@ -105,7 +109,7 @@ type Pool struct {
 	outage       outage
 	unknownTypes *unknownTypes
 	attemptLog   *attemptLog
-	lostAttempts map[job.AttemptKey]int // beats in a row that named an attempt which is not here
+	lostAttempts map[job.AttemptKey]int // heartbeats in a row that named an attempt which is not here
 }
 
 // New makes a Pool; Run starts it.

@@ -71,26 +71,26 @@ type Heartbeat struct {
 	Stopping bool
 }
 
-// HeartbeatReply is the ledger's answer to a Beat.
+// HeartbeatReply is the ledger's answer to a Heartbeat.
 type HeartbeatReply struct {
 	// Held lists what the ledger believes that this worker runs. What it runs beyond that was taken
 	// from it, and what it does not run was lost on the way to it.
 	Held []HeldAttempt
 }
 
-// ProgressReport is what a handler said.
+// ProgressReport is the progress of one attempt.
 type ProgressReport struct {
 	AttemptKey
 	Progress
 }
 
-// HeldAttempt is an attempt in the eyes of the ledger.
+// HeldAttempt is an attempt that the ledger believes a worker to run.
 type HeldAttempt struct {
 	AttemptKey
 	CancelRequested bool
 }
 
-// Message is what dispatch needs to know to carry a job: the ledger decides, the message travels.
+// Message is what a Dispatcher needs to send a job to Redis.
 type Message struct {
 	JobID       ID
 	Delivery    int
@@ -103,7 +103,7 @@ type Message struct {
 	Traceparent string
 }
 
-// Message is j ready to be carried.
+// Message is what a Dispatcher needs to send j.
 func (j *Job) Message() Message {
 	return Message{JobID: j.ID, Delivery: j.Delivery, Type: j.Type, Queue: j.Queue, State: j.State, RunAt: j.RunAt,
 		MaxRetries: j.MaxRetries, Payload: j.Payload, Traceparent: j.Traceparent}
