@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/waybill/waybill/chaos/proxy"
 	"github.com/waybill/waybill/internal/testenv/server"
@@ -84,16 +85,23 @@ func (w *cluster) hogConnections(ctx context.Context, d time.Duration) error {
 }
 
 func (w *cluster) lockJobs(ctx context.Context, d time.Duration) error {
-	tx, err := w.pool.Begin(ctx)
-	if err != nil {
-		return err
+	for {
+		tx, err := w.pool.Begin(ctx)
+		if err != nil {
+			return err
+		}
+		_, err = tx.Exec(ctx, "LOCK TABLE submissions, open_jobs, outcomes IN ACCESS EXCLUSIVE MODE")
+		if err == nil {
+			sleep(ctx, d)
+		}
+		_ = tx.Rollback(ctx) // it only held a lock
+		// The tables are locked one after the other, which may deadlock with a statement that has one of
+		// them already.
+		var e *pgconn.PgError
+		if !errors.As(err, &e) || e.Code != "40P01" {
+			return err
+		}
 	}
-	defer tx.Rollback(ctx) //nolint:errcheck // it only held a lock
-	if _, err := tx.Exec(ctx, "LOCK TABLE submissions, open_jobs, outcomes IN ACCESS EXCLUSIVE MODE"); err != nil {
-		return err
-	}
-	sleep(ctx, d)
-	return nil
 }
 
 // loseCommits cuts connections after PostgreSQL committed and before the process hears so: a
