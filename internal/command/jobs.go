@@ -2,14 +2,18 @@ package command
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -47,7 +51,9 @@ type listCommand struct {
 	Label map[string]string `help:"Labels, as key=value."`
 	All   bool              `help:"Jobs of all accounts, not only your own."`
 	Limit int               `default:"20" help:"How many; 0: all."`
-	JSON  bool              `name:"json" help:"Print a line of JSON for each."`
+	JSON  bool              `name:"json" help:"The same as --output json."`
+
+	Output string `short:"o" default:"table" enum:"table,wide,json" help:"table, wide (with owner, labels and times), or json (a line for each)."`
 }
 
 type getCommand struct {
@@ -65,13 +71,16 @@ type retryCommand struct {
 
 // jobView is what the commands need of a job; text is all of it, as it came.
 type jobView struct {
-	ID        string    `json:"id"`
-	Type      string    `json:"type"`
-	Queue     string    `json:"queue"`
-	State     job.State `json:"state"`
-	Attempt   int       `json:"attempt"`
-	CreatedAt time.Time `json:"created_at"`
-	text      json.RawMessage
+	ID         string            `json:"id"`
+	Type       string            `json:"type"`
+	Queue      string            `json:"queue"`
+	State      job.State         `json:"state"`
+	Attempt    int               `json:"attempt"`
+	CreatedAt  time.Time         `json:"created_at"`
+	FinishedAt time.Time         `json:"finished_at"`
+	OwnerID    string            `json:"owner_id"`
+	Labels     map[string]string `json:"labels"`
+	text       json.RawMessage
 }
 
 // UnmarshalJSON keeps the text beside what it says.
@@ -153,9 +162,12 @@ func (c *listCommand) Run(ctx context.Context, api *client, s *streams) error {
 	if c.All {
 		query.Set("owner", "all")
 	}
+	if c.JSON {
+		c.Output = "json"
+	}
 	table := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
-	if !c.JSON {
-		fmt.Fprintln(table, "ID\tSTATE\tTYPE\tQUEUE\tATTEMPT\tCREATED")
+	if c.Output != "json" {
+		fmt.Fprintln(table, "ID\tSTATE\tTYPE\tQUEUE\tATTEMPT\tCREATED"+c.wide("\tFINISHED\tOWNER\tLABELS"))
 	}
 	for left := c.Limit; ; {
 		page := struct {
@@ -171,18 +183,41 @@ func (c *listCommand) Run(ctx context.Context, api *client, s *streams) error {
 			return err
 		}
 		for _, j := range page.Data {
-			if c.JSON {
+			if c.Output == "json" {
 				fmt.Fprintf(s.out, "%s\n", j.text)
-			} else {
-				fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%d\t%s\n", j.ID, j.State, j.Type, j.Queue, j.Attempt,
-					j.CreatedAt.Local().Format(time.DateTime))
+				continue
 			}
+			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%d\t%s%s\n", j.ID, j.State, j.Type, j.Queue, j.Attempt,
+				localTime(j.CreatedAt), c.wide("\t"+localTime(j.FinishedAt)+"\t"+j.OwnerID+"\t"+labelText(j.Labels)))
 		}
 		if left -= len(page.Data); page.NextCursor == "" || c.Limit > 0 && left <= 0 {
 			return table.Flush()
 		}
 		query.Set("cursor", page.NextCursor)
 	}
+}
+
+// wide is text if more columns are wanted.
+func (c *listCommand) wide(text string) string {
+	if c.Output != "wide" {
+		return ""
+	}
+	return text
+}
+
+func localTime(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return t.Local().Format(time.DateTime)
+}
+
+func labelText(labels map[string]string) string {
+	var list []string
+	for _, key := range slices.Sorted(maps.Keys(labels)) {
+		list = append(list, key+"="+labels[key])
+	}
+	return cmp.Or(strings.Join(list, ","), "-")
 }
 
 // Run prints one job.

@@ -96,6 +96,11 @@ func TestJobsAreSubmittedReadAndSteeredFromTheCommandLine(t *testing.T) {
 		t.Errorf("%d lines, want a head and 3", n)
 	}
 
+	if out := must("", "list", "-o", "wide", "--limit", "50"); !strings.Contains(out, "LABELS\n") ||
+		!strings.Contains(out, "  team=red\n") {
+		t.Errorf("the wide list is %s", out)
+	}
+
 	for says, args := range map[string][]string{
 		"is archived":        {"submit", "debug.fail", `{"permanent":true}`, "--wait", "30s"},
 		"/payload/duration":  {"submit", "debug.sleep", `{"duration":"1y"}`},
