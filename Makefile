@@ -88,6 +88,10 @@ bench: ## measure Waybill, bare asynq and River on servers of their own, in abou
 up: ## run a whole deployment with docker compose
 	IMAGE_VERSION=$$(git describe --tags --always --dirty 2>/dev/null) docker compose up --build --detach --wait
 
+.PHONY: release
+release: ## build the release of the tag on this commit into dist/, with checksums
+	tools/release.sh
+
 .PHONY: clean
 clean: ## remove what was built; the data of `make dev` in .waybill/ stays
-	rm -rf bin coverage.out
+	rm -rf bin dist coverage.out
