@@ -19,6 +19,9 @@ const (
 	maxEnqueueEvents    = 100
 )
 
+// schedulePayload stands for the payloads of schedules, which lists of schedules do not read.
+const schedulePayload = `{"waybill":"see the schedule"}`
+
 // schedulerEntry is a schedule as asynqmon's page shows those of asynq's own scheduler.
 type schedulerEntry struct {
 	ID      string   `json:"id"`
@@ -66,7 +69,7 @@ func newSchedulerEntry(s *job.Schedule, last time.Time) schedulerEntry {
 		ID:      s.ID.String(),
 		Spec:    strings.TrimSpace(spec),
 		Type:    s.Job.Type,
-		Payload: fmt.Sprintf(`{"waybill":"GET /v1/schedules/%s has the payload"}`, s.ID),
+		Payload: schedulePayload,
 		Options: []string{
 			fmt.Sprintf("Name(%q)", s.Name),
 			fmt.Sprintf("Queue(%q)", s.Job.Queue),

@@ -72,16 +72,38 @@ func taskNodes(tree any, found map[job.ID][]map[string]any) map[job.ID][]map[str
 	return found
 }
 
+// describeTask writes a job's figures into asynqmon's description of its task.
 func describeTask(node map[string]any, j *job.Job) {
-	node["max_retry"], node["retried"] = j.MaxRetries, j.Failures
+	node["max_retry"] = j.MaxRetries
+	// The failure that uses up the last retry, and one of a job without retries, is not followed by
+	// another.
+	node["retried"] = min(j.Failures, j.MaxRetries)
 	if node["timeout_seconds"] != nil {
 		node["timeout_seconds"] = max(int(j.Timeout.Round(time.Second)/time.Second), 1)
 	}
-	switch {
-	case node["deadline"] == nil:
-	case j.State == job.Active: // of the attempt
-		node["deadline"] = j.StartedAt.Add(j.Timeout).UTC().Format(time.RFC3339)
-	case !j.Deadline.IsZero():
-		node["deadline"] = j.Deadline.UTC().Format(time.RFC3339)
+	if node["deadline"] != nil {
+		if d := deadline(j); !d.IsZero() {
+			node["deadline"] = d.UTC().Format(time.RFC3339)
+		}
 	}
+	// asynq's servers say every few seconds what they run; the ledger knows it at once.
+	if node["start_time"] == notKnownYet && j.State == job.Active {
+		node["start_time"] = j.StartedAt.UTC().Format(time.RFC3339)
+	}
+}
+
+// notKnownYet is asynqmon's word for the times of a task that began a moment ago.
+const notKnownYet = "-"
+
+// deadline answers when the job's attempt ends at the latest, or the deadline of a job that does not
+// run; zero: it has none.
+func deadline(j *job.Job) time.Time {
+	if j.State != job.Active {
+		return j.Deadline
+	}
+	end := j.StartedAt.Add(j.Timeout)
+	if !j.Deadline.IsZero() && j.Deadline.Before(end) {
+		return j.Deadline
+	}
+	return end
 }
