@@ -24,6 +24,9 @@ func (m *monitor) job(c *gin.Context) (any, error) {
 	return m.viewing.job(caller(c), j), nil
 }
 
+// describeTimeout is how long an answer of asynqmon waits for the ledger to describe its tasks.
+const describeTimeout = 3 * time.Second
+
 // describeTasks replaces what asynq was told of a task by what its job says. asynq is told of more
 // retries and of a longer timeout than the job has, so that it never ends a task by itself.
 func (m *monitor) describeTasks(ctx context.Context, tree any) {
@@ -35,9 +38,12 @@ func (m *monitor) describeTasks(ctx context.Context, tree any) {
 	for id := range nodes {
 		ids = append(ids, id)
 	}
+	ctx, cancel := context.WithTimeout(ctx, describeTimeout)
+	defer cancel()
 	jobs, err := m.actions.ledger.ListedJobs(ctx, ids)
 	if err != nil {
 		m.actions.log.DebugContext(ctx, "the monitor shows what asynq was told of tasks", "err", err)
+		return
 	}
 	for _, j := range jobs {
 		for _, node := range nodes[j.ID] {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -262,6 +263,32 @@ func TestAMissingJobIsNotFound(t *testing.T) {
 		s.Close()
 		if _, err := s.Job(t.Context(), job.NewID()); err == nil || errors.Is(err, job.ErrNotFound) {
 			t.Errorf("a failed look-up answers %v", err)
+		}
+	})
+}
+
+func TestListedJobsHaveFiguresAndNoPayload(t *testing.T) {
+	forEachEngine(t, func(t *testing.T, s *Store) {
+		made := create(t, s, submission(func(s *job.Submission) { s.MaxRetries = 7 }), submission(), submission())
+		worker := job.NewID()
+		j := mustClaim(t, s, made[0], worker)
+		failed := settlement(j, worker, job.Archived)
+		failed.Error, failed.Failed = &job.AttemptError{Message: "no"}, true
+		settle(t, s, failed)
+		list, err := s.ListedJobs(t.Context(), []job.ID{made[0].ID, job.NewID(), made[2].ID})
+		if err != nil || len(list) != 2 {
+			t.Fatalf("%+v, %v", list, err)
+		}
+		slices.SortFunc(list, func(a, b *job.Job) int { return strings.Compare(a.ID.String(), b.ID.String()) })
+		if list[0].ID != made[0].ID || list[1].ID != made[2].ID {
+			t.Errorf("listed %s and %s", list[0].ID, list[1].ID)
+		}
+		if got := list[0]; got.MaxRetries != 7 || got.Failures != 1 || got.State != job.Archived ||
+			len(got.Payload) != 0 {
+			t.Errorf("a job that failed is listed as %+v", got)
+		}
+		if none, err := s.ListedJobs(t.Context(), nil); err != nil || len(none) != 0 {
+			t.Errorf("of no job: %v, %v", none, err)
 		}
 	})
 }

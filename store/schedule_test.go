@@ -230,3 +230,20 @@ func TestTheAgendaNamesTheOldestPlannedTime(t *testing.T) {
 		}
 	})
 }
+
+func TestTheLastPlannedTimesAreThoseOfTheNewestTicks(t *testing.T) {
+	forEachEngine(t, func(t *testing.T, s *Store) {
+		made := newTestSchedule(t, s)
+		earlier := made.NextAt.Add(-time.Minute)
+		decideOnce(t, s, earlier)
+		decideOnce(t, s, made.NextAt.Add(time.Hour))
+		idle := newTestSchedule(t, s, func(s *job.Schedule) { s.Name, s.NextAt = "idle", time.Now().Add(time.Hour) })
+		last, err := s.LastPlanned(t.Context(), []job.ID{made.ID, idle.ID, job.NewID()})
+		if err != nil || len(last) != 1 || !last[made.ID].Equal(made.NextAt) {
+			t.Errorf("%v, %v, want %v", last, err, made.NextAt)
+		}
+		if none, err := s.LastPlanned(t.Context(), nil); err != nil || len(none) != 0 {
+			t.Errorf("of no schedule: %v, %v", none, err)
+		}
+	})
+}
