@@ -65,7 +65,8 @@ func newMonitorPage(b base, m http.Handler) (*monitorPage, error) {
 		`<form class="waybill-account" method="post" action="`+string(
 			b,
 		)+`/logout"><span title="signed in">`+whoIsSignedIn+
-			`</span><a hidden target="_blank" rel="noopener">Job</a><button type="submit">Sign out</button></form></body>`,
+			`</span><a hidden target="_blank" rel="noopener">Job</a><button type="submit">Sign out</button></form>`+
+			`<div class="waybill-problem" role="alert"></div></body>`,
 		1,
 	)
 	before, after, ok := strings.Cut(text, whoIsSignedIn)

@@ -135,10 +135,10 @@ func (b *browser) open(path string) {
 	b.run(chromedp.Navigate(b.url + path))
 }
 
-// wait returns when the page shows the text.
+// wait returns when the page shows the text, within one element.
 func (b *browser) wait(text string) {
 	b.t.Helper()
-	b.run(chromedp.WaitVisible(fmt.Sprintf(`//*[contains(text(), %q)]`, text)))
+	b.run(chromedp.WaitVisible(fmt.Sprintf(`//body//*[contains(., %[1]q) and not(*[contains(., %[1]q)])]`, text)))
 }
 
 // gone returns when no row of a table shows the text any more.

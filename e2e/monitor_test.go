@@ -3,8 +3,10 @@
 package e2e
 
 import (
+	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/chromedp/chromedp"
 )
@@ -34,6 +36,10 @@ func TestAnOperatorSteersJobsInTheMonitor(t *testing.T) {
 	b.wait("The e-mail or the password is wrong.")
 	b.signIn(operator, password)
 	b.wait("the mailbox is full") // where we wanted to go
+	b.leadsToJob("the mailbox is full", retrying.ID)
+	if lists := b.lists(); lists != "Active Pending Scheduled Retry Archived" {
+		t.Errorf("the lists are %s", lists)
+	}
 	if who := b.text(".waybill-account span"); who != operator {
 		t.Errorf("the page says that %q is signed in", who)
 	}
@@ -111,6 +117,78 @@ func TestAnOperatorSteersJobsInTheMonitor(t *testing.T) {
 	b.isSelfContained()
 }
 
+// leadsToJob checks the link in the row that shows the text.
+func (b *browser) leadsToJob(row, id string) {
+	b.t.Helper()
+	want := b.url + "/monitor/jobs/" + id
+	value(b, chromedp.Poll[bool](fmt.Sprintf(`[...document.querySelectorAll("tr")].some(r =>
+		r.textContent.includes(%q) && r.querySelector(".waybill-job")?.href === %q)`, row, want),
+		chromedp.WithPollingTimeout(20*time.Second)))
+}
+
+// lists are the names of the lists of tasks that can be chosen.
+func (b *browser) lists() string {
+	b.t.Helper()
+	return value(b, chromedp.Evaluate[string](`[...document.querySelectorAll("main .MuiPaper-root .MuiChip-root")]
+		.filter(c => c.offsetParent).map(c => c.textContent.split(" ")[0]).join(" ")`))
+}
+
+// TestTheSchedulersPageShowsSchedulesAndTheirJobs also checks that all it says of a schedule is in sight.
+func TestTheSchedulersPageShowsSchedulesAndTheirJobs(t *testing.T) {
+	s := startServer(t)
+	operator := s.user("operator")
+	nightly, paused := s.schedule("nightly"), s.schedule("holiday")
+	s.call("POST", "/v1/schedules/"+paused+"/pause", map[string]any{"reason": "the printer is on fire"}, nil)
+	s.call("POST", "/v1/schedules/"+nightly+"/trigger", map[string]any{}, nil)
+	triggered := s.newestOf(nightly)
+	b := startBrowser(t, s.url)
+	b.open("/monitor/schedulers")
+	b.signIn(operator, password)
+	b.wait("0 3 * * * Europe/Berlin")
+	for _, want := range []string{"nightly", "the printer is on fire", "Next Enqueue", "paused"} {
+		b.wait(want)
+	}
+	b.picture("monitor-schedulers")
+	if shows := b.text("main"); strings.Contains(shows, "NaN") {
+		t.Errorf("the page shows %s", shows)
+	}
+	b.run(chromedp.Click(fmt.Sprintf(`//tr[contains(., %q)]//button`, nightly)))
+	b.leadsToJob(triggered, triggered)
+	b.open("/monitor/jobs/" + triggered)
+	b.wait("debug.echo")
+	b.isSelfContained()
+}
+
+// newestOf waits for a job of the schedule and answers its id.
+func (s *server) newestOf(schedule string) string {
+	s.t.Helper()
+	var ticks struct {
+		Data []struct {
+			JobID string `json:"job_id"`
+		}
+	}
+	s.eventually("the schedule has a job", func() bool {
+		s.call("GET", "/v1/schedules/"+schedule+"/ticks", nil, &ticks)
+		return len(ticks.Data) > 0 && ticks.Data[0].JobID != ""
+	})
+	return ticks.Data[0].JobID
+}
+
+// schedule makes one that runs at night, and answers its id.
+func (s *server) schedule(name string) string {
+	s.t.Helper()
+	var made struct {
+		ID string `json:"id"`
+	}
+	s.call("POST", "/v1/schedules", map[string]any{
+		"name":     name,
+		"cron":     "0 3 * * *",
+		"timezone": "Europe/Berlin",
+		"job":      map[string]any{"type": "debug.echo", "payload": map[string]any{}},
+	}, &made)
+	return made.ID
+}
+
 func (s *server) paused(queue string) bool {
 	var page struct {
 		Data []struct {
@@ -180,16 +258,8 @@ func TestTheMonitorFitsAPhone(t *testing.T) {
 	s := startServer(t)
 	operator := s.user("operator")
 	j := s.submit("retry", fail("the mailbox is full", false))
-	s.call(
-		"POST",
-		"/v1/schedules",
-		map[string]any{
-			"name": "nightly",
-			"cron": "0 3 * * *",
-			"job":  map[string]any{"type": "debug.echo", "payload": map[string]any{}},
-		},
-		nil,
-	)
+	unlucky := s.submit("retry", fail("it is too late", false))
+	s.schedule("nightly")
 	b := startBrowser(t, s.url)
 	b.run(chromedp.EmulateViewport(390, 844))
 	b.open("/monitor/")
@@ -211,5 +281,33 @@ func TestTheMonitorFitsAPhone(t *testing.T) {
 			t.Errorf("%s is %d pixels wide on a phone of 390", path, w)
 		}
 	}
+	for _, name := range []string{"Queues", "Servers", "Schedulers", "Redis", "Settings"} {
+		b.inSight(fmt.Sprintf(`[...document.querySelectorAll("li a")].find(a => a.textContent === %q)`, name))
+	}
+
+	b.open("/monitor/queues/default?status=retry")
+	b.wait("the mailbox is full")
+	s.call("POST", "/v1/jobs/"+unlucky.ID+"/cancel", map[string]any{}, nil)
+	value(b, chromedp.Evaluate[bool](fmt.Sprintf(`(() => { // as the page does while it still shows the task
+		const request = new XMLHttpRequest();
+		request.open("POST", "/monitor/api/queues/default/retry_tasks/%s.1:archive");
+		request.setRequestHeader("Accept", "application/json, text/plain, */*");
+		request.send();
+		return true;
+	})()`, unlucky.ID)))
+	b.inSight(`[...document.querySelectorAll("[role=alert]")].find(e => e.textContent.includes("canceled"))`)
+	b.picture("phone-refused")
+	b.press("the mailbox is full", "Archive")
+	b.inSight(`document.querySelector(".MuiSnackbarContent-root")`)
 	b.isSelfContained()
+}
+
+// inSight checks that nothing covers the middle of the element, and that it is as a whole within the window.
+func (b *browser) inSight(element string) {
+	b.t.Helper()
+	value(b, chromedp.Poll[bool](fmt.Sprintf(`(() => {
+		const e = %s, r = e?.getBoundingClientRect();
+		return !!e && r.left >= 0 && r.right <= innerWidth && r.bottom <= innerHeight && r.width > 0 &&
+			e.contains(document.elementFromPoint((r.left + r.right) / 2, (r.top + r.bottom) / 2));
+	})()`, element), chromedp.WithPollingTimeout(20*time.Second)))
 }

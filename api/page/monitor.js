@@ -1,12 +1,28 @@
 (function () {
-	// A session that has ended leads to the sign-in page.
-	var send = XMLHttpRequest.prototype.send;
+	// A session that has ended leads to the sign-in page. asynqmon writes only into the browser's console why an
+	// action was refused.
+	var open = XMLHttpRequest.prototype.open, send = XMLHttpRequest.prototype.send;
+	XMLHttpRequest.prototype.open = function (method) {
+		this.waybillActs = method.toUpperCase() !== "GET";
+		return open.apply(this, arguments);
+	};
 	XMLHttpRequest.prototype.send = function () {
 		this.addEventListener("load", function () {
 			if (this.status === 401) location.assign("/login?next=" + encodeURIComponent(location.pathname + location.search));
+			else if (this.status >= 400 && this.waybillActs) tell(this.responseText);
+		});
+		this.addEventListener("error", function () {
+			if (this.waybillActs) tell("Waybill does not answer.");
 		});
 		return send.apply(this, arguments);
 	};
+	var told;
+	function tell(text) {
+		var box = document.querySelector(".waybill-problem");
+		box.textContent = text;
+		clearTimeout(told);
+		told = setTimeout(function () { box.textContent = ""; }, 10000);
+	}
 
 	// On the page of a task, a link beside "Sign out" leads to its job.
 	var taskPage = /\/queues\/[^/]+\/tasks\/([^/]+)$/;
