@@ -81,8 +81,7 @@ func taskNodes(tree any, found map[job.ID][]map[string]any) map[job.ID][]map[str
 // describeTask writes a job's figures into asynqmon's description of its task.
 func describeTask(node map[string]any, j *job.Job) {
 	node["max_retry"] = j.MaxRetries
-	// The failure that uses up the last retry, and one of a job without retries, is not followed by
-	// another.
+	// A job whose retries are used up has failed once more than it was retried.
 	node["retried"] = min(j.Failures, j.MaxRetries)
 	if node["timeout_seconds"] != nil {
 		node["timeout_seconds"] = max(int(j.Timeout.Round(time.Second)/time.Second), 1)
