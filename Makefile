@@ -17,7 +17,7 @@ build: ## build every command into bin/
 .PHONY: test
 test: ## run all tests with -race; installs PostgreSQL, Redis and Prometheus where they are missing
 	@tools/install.sh
-	CGO_ENABLED=1 go run ./internal/testenv/up -- go test -race -p 2 $(FLAGS) $(PKG)
+	CGO_ENABLED=1 go run ./internal/testenv/up -- go test -race -p 2 -timeout 25m $(FLAGS) $(PKG)
 
 .PHONY: e2e
 e2e: ## drive a real Chromium against a whole Waybill; PICTURES=../docs/images renews the documentation's pictures
