@@ -90,7 +90,7 @@ type (
 	profileList struct {
 		Output string `short:"o" default:"table" enum:"table,json" help:"table, or json (a line for each)."`
 	}
-	profileUse  struct {
+	profileUse struct {
 		Name string `arg:"" help:"Its name."`
 	}
 )
