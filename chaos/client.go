@@ -16,7 +16,8 @@ import (
 )
 
 // client submits, repeats and cancels as a good client does, and holds every answer to what the API
-// promises.
+// promises. It is not package client, which hides what is recorded here: each repetition, answers
+// that did not come, Idempotency-Replayed, and the bytes of each answer.
 type client struct {
 	base, key string
 	http      *http.Client

@@ -23,6 +23,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"github.com/waybill/waybill/tasks"
 )
 
 const (
@@ -100,6 +102,25 @@ func FromEnv(opts ...Option) (*Client, error) {
 
 // URL is that of the deployment, without a slash at its end.
 func (c *Client) URL() string { return c.base.String() }
+
+// Call makes a request that this package has no method for, such as GET /v1/queues. path begins
+// with a slash and is escaped; it may have a query. in is sent as JSON and the answer is decoded
+// into out; nil stands for none. Requests other than GET are sent once, since a repetition could
+// act twice.
+func (c *Client) Call(ctx context.Context, method, path string, in, out any) error {
+	if !strings.HasPrefix(path, "/") { // "@host" would send the key elsewhere
+		return errors.New("client: the path must begin with a slash")
+	}
+	r := request{method: method, path: path, once: method != http.MethodGet}
+	if in != nil {
+		var err error
+		if r.body, err = tasks.Encode(in); err != nil {
+			return fmt.Errorf("client: encode the body of %s %s: %w", method, path, err)
+		}
+	}
+	_, err := c.call(ctx, r, out)
+	return err
+}
 
 // request is one call of the API.
 type request struct {

@@ -9,7 +9,9 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -207,6 +209,48 @@ func TestASubmissionIsRepeatedWithTheSameKey(t *testing.T) {
 	if _, err := client.Submit(t.Context(), c, add, sum{1, 2}); !errors.As(err, &refused) ||
 		refused.Status != http.StatusServiceUnavailable {
 		t.Errorf("without repetition: %v", err)
+	}
+}
+
+func TestCallReachesWhatHasNoMethod(t *testing.T) {
+	t.Parallel()
+	ctx, c := t.Context(), servertest.Start(t, server.New(add))
+	var queues struct{ Data []struct{ Name string } }
+	if err := c.Call(ctx, http.MethodGet, "/v1/queues", nil, &queues); err != nil || len(queues.Data) == 0 {
+		t.Errorf("queues: %+v, %v", queues, err)
+	}
+	pause := map[string]string{"reason": "test"}
+	if err := c.Call(ctx, http.MethodPost, "/v1/queues/low/pause", pause, nil); err != nil {
+		t.Error(err)
+	}
+	if err := c.Call(ctx, http.MethodPost, "/v1/queues/none/pause", pause, nil); !client.IsNotFound(err) {
+		t.Errorf("a queue that is not there: %v", err)
+	}
+	for _, path := range []string{"", "v1/queues", "@127.0.0.1:1/", ".example.com"} {
+		if err := c.Call(ctx, http.MethodGet, path, nil, nil); err == nil || !strings.Contains(err.Error(), "slash") {
+			t.Errorf("the path %q: %v", path, err)
+		}
+	}
+}
+
+// A request that may act twice is not repeated when its answer is lost.
+func TestCallRepeatsReadsOnly(t *testing.T) {
+	t.Parallel()
+	var calls atomic.Int32
+	api := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		calls.Add(1)
+		panic(http.ErrAbortHandler)
+	}))
+	defer api.Close()
+	c, err := client.New(api.URL, "key", client.WithRetries(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for method, want := range map[string]int32{http.MethodGet: 2, http.MethodPost: 1, http.MethodDelete: 1} {
+		calls.Store(0)
+		if err := c.Call(t.Context(), method, "/v1/queues", nil, nil); err == nil || calls.Load() != want {
+			t.Errorf("%s: sent %d times, want %d: %v", method, calls.Load(), want, err)
+		}
 	}
 }
 

@@ -2,16 +2,16 @@ package client_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log"
-	"time"
 
 	"github.com/waybill/waybill/client"
 	"github.com/waybill/waybill/tasks"
 )
 
 type invoice struct {
-	Number int `json:"number"`
+	Number int `json:"number" jsonschema:"minimum=1"`
 }
 
 type document struct {
@@ -20,40 +20,79 @@ type document struct {
 
 var renderInvoice = tasks.Definition[invoice, document]{Name: "invoice.render"}
 
-func ExampleSubmit() {
-	ctx := context.Background()
-	c, err := client.FromEnv() // WAYBILL_URL and WAYBILL_API_KEY
-	if err != nil {
-		log.Print(err)
-		return
+func render(_ context.Context, j *tasks.Job[invoice]) (document, error) {
+	if j.Payload.Number > 9999 {
+		return document{}, tasks.Permanent(fmt.Errorf("there is no invoice %d", j.Payload.Number))
 	}
-	j, err := client.Submit(
-		ctx,
-		c,
-		renderInvoice,
-		invoice{Number: 1042},
-		client.Queue("low"),
-		client.Delay(time.Minute),
-	)
+	return document{Pages: j.Payload.Number % 10}, nil
+}
+
+func ExampleSubmit() {
+	ctx, c := context.Background(), connect() // client.FromEnv() in a program
+	j, err := client.Submit(ctx, c, renderInvoice, invoice{Number: 1042}, client.Queue("low"))
 	if err != nil {
 		log.Print(err)
 		return
 	}
 	d, err := j.Wait(ctx)
-	fmt.Println(d.Pages, err)
+	fmt.Println(d.Pages, err, j.Queue, j.State)
+	// Output: 2 <nil> low completed
 }
 
-func ExampleClient_List() {
-	c, err := client.New("https://jobs.example.com", "wb_…")
+func ExampleJobError() {
+	ctx, c := context.Background(), connect()
+	j, err := client.Submit(ctx, c, renderInvoice, invoice{Number: 10_000})
 	if err != nil {
 		log.Print(err)
 		return
 	}
-	for j, err := range c.List(context.Background(), client.Filter{State: client.StateArchived}) {
+	_, err = j.Wait(ctx)
+	var failed *client.JobError
+	fmt.Println(errors.As(err, &failed), failed.State, failed.Message)
+	// Output: true archived there is no invoice 10000
+}
+
+func ExampleError() {
+	_, err := client.Submit(context.Background(), connect(), renderInvoice, invoice{})
+	var refused *client.Error
+	if errors.As(err, &refused) {
+		fmt.Println(refused.Status, refused.Code, refused.Fields)
+	}
+	// Output: 422 invalid [{/payload/number must be at least 1}]
+}
+
+func ExampleBatch() {
+	ctx := context.Background()
+	var b client.Batch
+	first := client.Add(&b, renderInvoice, invoice{Number: 3}, client.Label("customer", "ann"))
+	second := client.Add(&b, renderInvoice, invoice{Number: 4}, client.Label("customer", "ann"))
+	if err := b.Submit(ctx, connect()); err != nil { // all or none
+		log.Print(err)
+		return
+	}
+	for _, j := range []*client.Job[document]{first, second} {
+		d, err := j.Wait(ctx)
+		fmt.Println(d.Pages, err)
+	}
+	// Output:
+	// 3 <nil>
+	// 4 <nil>
+}
+
+func ExampleClient_List() {
+	ctx, c := context.Background(), connect()
+	j, err := client.Submit(ctx, c, renderInvoice, invoice{Number: 5}, client.Label("customer", "bob"))
+	if err != nil {
+		log.Print(err)
+		return
+	}
+	filter := client.Filter{Type: renderInvoice.Name, Labels: map[string]string{"customer": "bob"}}
+	for info, err := range c.List(ctx, filter) {
 		if err != nil {
 			log.Print(err)
 			return
 		}
-		fmt.Println(j.ID, j.Err())
+		fmt.Println(info.ID == j.ID, info.Type, info.Labels)
 	}
+	// Output: true invoice.render map[customer:bob]
 }

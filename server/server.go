@@ -88,6 +88,18 @@ func (s *Server) Run(ctx context.Context, args []string, in io.Reader, out, errs
 	return s.program.Run(ctx, args, in, out, errs)
 }
 
+// API runs the API of a deployment within a larger program, as the command "api" does: until ctx
+// ends, after the requests that were begun. The environment configures it, and its log is written
+// to log. Nothing process-wide is changed.
+func (s *Server) API(ctx context.Context, log io.Writer) error { return s.program.API(log).Serve(ctx) }
+
+// Worker runs a worker within a larger program, as the command "worker" does: until ctx ends, after
+// the jobs that it runs, for which it waits WAYBILL_SHUTDOWN_GRACE. Jobs that go on then are handed
+// to other workers.
+func (s *Server) Worker(ctx context.Context, log io.Writer) error {
+	return s.program.Worker(log).Serve(ctx)
+}
+
 // Env is what Setup is given of the process.
 type Env struct {
 	env *app.Env

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -50,10 +51,32 @@ type Process struct {
 
 // Run runs it until ctx ends. The exit code is 1 for a failure and 2 for a wrong configuration.
 func (p Process) Run(ctx context.Context) int {
-	cfg, err := p.Load()
-	if err != nil {
+	err := p.Serve(ctx)
+	var wrong *config.Error
+	var start *startError
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &wrong):
 		fmt.Fprintln(p.Err, err)
 		return 2
+	case errors.As(err, &start):
+		fmt.Fprintln(p.Err, err)
+	}
+	return 1 // what ends a process that has started is in its log
+}
+
+// startError is why a process does not start.
+type startError struct{ error }
+
+func (e *startError) Error() string { return "waybill cannot start: " + e.error.Error() }
+func (e *startError) Unwrap() error { return e.error }
+
+// Serve runs it until ctx ends. A wrong configuration is a *config.Error.
+func (p Process) Serve(ctx context.Context) error {
+	cfg, err := p.Load()
+	if err != nil {
+		return err
 	}
 	out := obs.NewBufferedWriter(p.Err)
 	defer func() { _ = out.Flush() }() // there is nowhere left to report it to
@@ -63,18 +86,17 @@ func (p Process) Run(ctx context.Context) int {
 	}
 	a, err := New(ctx, cfg, p.Options, log)
 	if err != nil {
-		fmt.Fprintln(p.Err, "waybill cannot start:", err)
-		return 1
+		return &startError{err}
 	}
 	if p.Own {
 		p.limitMemory()
 	}
 	if err := a.Run(ctx); err != nil {
 		log.Error("stopped", "err", err)
-		return 1
+		return err
 	}
 	log.Info("stopped")
-	return 0
+	return nil
 }
 
 func (p Process) limitMemory() {

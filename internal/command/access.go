@@ -2,6 +2,7 @@ package command
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"net/url"
@@ -9,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/waybill/waybill/client"
+	"github.com/waybill/waybill/internal/app"
 	"github.com/waybill/waybill/internal/config"
 )
 
@@ -17,16 +20,61 @@ const (
 	devFolder  = ".waybill" // where waybill dev keeps its administrator's key, and its URL while it runs
 )
 
+// repeats is how often a command repeats a request whose answer was lost. It is less than a
+// program's client does, since somebody at a terminal waits for the error.
+const repeats = 2
+
+// accessFlags say which API a command calls, and with which key.
+type accessFlags struct {
+	URL       string `help:"The API. Without it: WAYBILL_URL, or what the profile says, or http://127.0.0.1:8080." placeholder:"URL"`
+	TokenFile string `help:"A file with an API key or access token. Without it: WAYBILL_API_KEY, or what the profile says." placeholder:"FILE"`
+	Profile   string `help:"Which of the deployments that waybill login knows. Without it: WAYBILL_PROFILE, or the waybill dev that runs in this folder, or the current one." placeholder:"NAME"`
+}
+
 // access is where requests are sent, and with which key.
 type access struct {
 	url, key string
 	from     string // what named the URL
 }
 
+// client is a client of the API that the flags, the environment or a profile name.
+func (c *accessFlags) client() (*client.Client, access, error) {
+	a, err := c.access()
+	if err != nil {
+		return nil, a, err
+	}
+	api, err := a.client()
+	return api, a, err
+}
+
+func (a access) client() (*client.Client, error) {
+	agent := client.WithUserAgent("waybill/" + app.Version())
+	api, err := client.New(a.url, a.key, client.WithRetries(repeats), agent)
+	return api, a.explain(err)
+}
+
+// call makes one request that package client has no method for.
+func (a access) call(ctx context.Context, method, path string, in, out any) error {
+	api, err := a.client()
+	if err != nil {
+		return err
+	}
+	return a.explain(api.Call(ctx, method, path, in, out))
+}
+
+// explain says what named the URL, where err is no answer of an API.
+func (a access) explain(err error) error {
+	var refused *client.Error
+	if err == nil || errors.As(err, &refused) {
+		return err
+	}
+	return fmt.Errorf("%w (the API's URL is from %s)", err, a.from)
+}
+
 // access finds it. Flags come before the environment, that before a profile; among these, one that
 // is named comes first, then the waybill dev of this folder while it runs, then the one that was
 // chosen last. The key of a profile goes to that profile's URL only.
-func (c *client) access() (access, error) {
+func (c *accessFlags) access() (access, error) {
 	env, err := config.LoadClient()
 	if err != nil {
 		return access{}, err

@@ -110,7 +110,7 @@ func (p Program) run(ctx context.Context, args []string, s *streams) int {
 		fmt.Fprintf(s.err, "%[1]s: %[2]v (%[1]s --help lists the commands)\n", p.name(), err)
 		return 2
 	}
-	if err := parsed.Run(s, &c.Jobs.client, &p, parser); err != nil {
+	if err := parsed.Run(s, &c.Jobs.accessFlags, &p, parser); err != nil {
 		if text := said(err); text != "" {
 			fmt.Fprintf(s.err, "%s: %s\n", p.name(), text)
 		}

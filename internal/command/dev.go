@@ -30,6 +30,7 @@ func (c *devCommand) Run(ctx context.Context, s *streams, p *Program) error {
 		Data:        c.Data,
 		DatabaseURL: c.DatabaseURL,
 		RedisURL:    c.RedisURL,
+		Program:     p.name(),
 		Types:       p.Types,
 		Middleware:  p.Middleware,
 		Setup:       p.Setup,

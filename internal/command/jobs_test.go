@@ -95,6 +95,16 @@ func TestJobsAreSubmittedReadAndSteeredFromTheCommandLine(t *testing.T) {
 	if n := strings.Count(must("", "list", "--limit", "3"), "\n"); n != 4 {
 		t.Errorf("%d lines, want a head and 3", n)
 	}
+	if out := must("", "list", "-o", "json", "--label", "team=red"); state(out) != "completed" {
+		t.Errorf("json: %s", out)
+	}
+	if code, _, errs := d.jobs(data, "", "list", "-o", "xml"); code != 2 || !strings.Contains(errs, "table") {
+		t.Errorf("an unknown format: exit code %d: %s", code, errs)
+	}
+	if code, _, errs := d.jobs(data, "", "submit", "debug.echo", "--delay", "soon"); code != 2 ||
+		!strings.Contains(errs, "--delay") {
+		t.Errorf("a delay that is none: exit code %d: %s", code, errs)
+	}
 
 	if out := must("", "list", "-o", "wide", "--limit", "50"); !strings.Contains(out, "LABELS\n") ||
 		!strings.Contains(out, "  team=red\n") {
@@ -106,14 +116,16 @@ func TestJobsAreSubmittedReadAndSteeredFromTheCommandLine(t *testing.T) {
 		"/payload/duration":  {"submit", "debug.sleep", `{"duration":"1y"}`},
 		"/type":              {"submit", "no.such", "{}"},
 		"no JSON":            {"submit", "debug.echo", "{"},
-		"404":                {"get", "no-such-job"},
+		"not the id":         {"get", "no-such-job"},
+		"404":                {"get", "0198c0de-0000-7000-8000-000000000001"},
 		"409":                {"cancel", waiting},
 		"parameter state":    {"list", "--state", "done"},
 		"an API key is need": {"list", "--token-file", filepath.Join(data, "nothing")},
 	} {
-		if code, _, errs := d.jobs(data, "", args...); code != 1 || !strings.Contains(errs, says) ||
-			strings.Contains(errs, d.key) {
-			t.Errorf("%v: exit code %d, want 1 and %q: %s", args, code, says, errs)
+		code, out, errs := d.jobs(data, "", args...)
+		if code != 1 || !strings.Contains(errs, says) || strings.Contains(errs, d.key) ||
+			args[0] == "list" && out != "" {
+			t.Errorf("%v: exit code %d, want 1 and %q: %s%s", args, code, says, out, errs)
 		}
 	}
 	code, out, errs := d.jobs(
@@ -124,7 +136,7 @@ func TestJobsAreSubmittedReadAndSteeredFromTheCommandLine(t *testing.T) {
 		strings.TrimSpace(must("", "submit", "debug.echo", "--delay", "1h")),
 	)
 	if code != 1 || !regexp.MustCompile(`^\S+\tcanceled\n$`).MatchString(out) ||
-		!strings.Contains(errs, "no-such-job: 404") {
+		!strings.Contains(errs, `"no-such-job" is not the id of a job`) {
 		t.Errorf("one of two: exit code %d: %s%s", code, out, errs)
 	}
 }

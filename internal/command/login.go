@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -49,7 +48,7 @@ func (c *loginCommand) Run(ctx context.Context, s *streams) error {
 	var me struct {
 		Email string `json:"email"`
 	}
-	if err := (access{p.URL, p.Key, "waybill login"}).call(ctx, http.MethodGet, "/v1/me", nil, "", &me); err != nil {
+	if err := (access{p.URL, p.Key, "waybill login"}).call(ctx, http.MethodGet, "/v1/me", nil, &me); err != nil {
 		return fmt.Errorf("the key does not work: %w", err)
 	}
 	p.Email = me.Email
@@ -75,38 +74,31 @@ func (c *loginCommand) makeKey(ctx context.Context, s *streams, p *profile, old 
 	if err != nil {
 		return err
 	}
-	body, err := json.Marshal(map[string]string{"email": email, "password": password})
-	if err != nil {
-		return err
-	}
 	var token struct {
 		Access  string `json:"access_token"`
 		Refresh string `json:"refresh_token"`
 	}
 	at := access{url: p.URL, from: "waybill login"}
-	if err := at.call(ctx, http.MethodPost, "/v1/auth/login", body, "", &token); err != nil {
+	signIn := map[string]string{"email": email, "password": password}
+	if err := at.call(ctx, http.MethodPost, "/v1/auth/login", signIn, &token); err != nil {
 		return err
 	}
 	at.key = token.Access
-	if body, err = json.Marshal(map[string]string{"name": "waybill login" + onHost()}); err != nil {
-		return err
-	}
 	var made struct {
 		ID  string `json:"id"`
 		Key string `json:"key"`
 	}
-	if err := at.call(ctx, http.MethodPost, "/v1/api-keys", body, "", &made); err != nil {
+	named := map[string]string{"name": "waybill login" + onHost()}
+	if err := at.call(ctx, http.MethodPost, "/v1/api-keys", named, &made); err != nil {
 		return fmt.Errorf("make an API key: %w", err)
 	}
 	p.Key, p.KeyID = made.Key, made.ID
 	if old.KeyID != "" && sameOrigin(old.URL, p.URL) {
 		// Another user's, or gone: it stays as it is.
-		_ = at.call(ctx, http.MethodDelete, "/v1/api-keys/"+old.KeyID, nil, "", nil)
+		_ = at.call(ctx, http.MethodDelete, "/v1/api-keys/"+old.KeyID, nil, nil)
 	}
-	if body, err = json.Marshal(map[string]string{"refresh_token": token.Refresh}); err != nil {
-		return err
-	}
-	_ = at.call(ctx, http.MethodPost, "/v1/auth/logout", body, "", nil) // the session ends by itself, too
+	session := map[string]string{"refresh_token": token.Refresh}
+	_ = at.call(ctx, http.MethodPost, "/v1/auth/logout", session, nil) // the session ends by itself, too
 	return nil
 }
 

@@ -107,6 +107,10 @@ func TestLoginKeepsAKeyForLater(t *testing.T) {
 		strings.Contains(out, "wb_") {
 		t.Errorf("profiles: %s", out)
 	}
+	if _, out, _ := h.waybill(nil, "", "profile", "list", "-o", "json"); strings.Contains(out, "wb_") ||
+		!strings.Contains(out, `"name":"other","url":"`+d.url+`","email":"`+email+`","current":true`) {
+		t.Errorf("profiles as JSON: %s", out)
+	}
 	if code, _, errs := h.waybill(nil, "", "profile", "use", "default"); code != 0 {
 		t.Error(errs)
 	}

@@ -87,25 +87,43 @@ type profileCommand struct {
 }
 
 type (
-	profileList struct{}
-	profileUse  struct {
+	profileList struct {
+		Output string `short:"o" default:"table" enum:"table,json" help:"table, or json (a line for each)."`
+	}
+	profileUse struct {
 		Name string `arg:"" help:"Its name."`
 	}
 )
 
+// profileLine is what is printed of a profile: its key is not.
+type profileLine struct {
+	Name    string `json:"name"`
+	URL     string `json:"url"`
+	Email   string `json:"email"`
+	Current bool   `json:"current"`
+}
+
 // Run shows no key.
-func (profileList) Run(s *streams) error {
+func (c *profileList) Run(s *streams) error {
 	all, err := loadProfiles()
 	if err != nil {
 		return err
 	}
 	table := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
 	for _, name := range slices.Sorted(maps.Keys(all.Profiles)) {
+		p := all.Profiles[name]
+		line := profileLine{name, p.URL, p.Email, name == all.Current}
+		if c.Output == "json" {
+			if err := json.NewEncoder(s.out).Encode(line); err != nil {
+				return err
+			}
+			continue
+		}
 		star := " "
-		if name == all.Current {
+		if line.Current {
 			star = "*"
 		}
-		fmt.Fprintf(table, "%s %s\t%s\t%s\n", star, name, all.Profiles[name].URL, all.Profiles[name].Email)
+		fmt.Fprintf(table, "%s %s\t%s\t%s\n", star, name, p.URL, p.Email)
 	}
 	return table.Flush()
 }

@@ -2,6 +2,7 @@ package command
 
 import (
 	"context"
+	"io"
 
 	"github.com/waybill/waybill/internal/app"
 	"github.com/waybill/waybill/internal/config"
@@ -19,21 +20,31 @@ type (
 
 // Run runs the API. The environment configures it: see docs/configuration.md.
 func (c *apiCommand) Run(ctx context.Context, s *streams, p *Program) error {
-	return c.serve(ctx, s, config.LoadAPI, p.options(app.Options{API: app.ServeAPI}))
+	return c.serve(ctx, s, p.API(s.err))
 }
 
 // Run runs a worker. The environment configures it: see docs/configuration.md.
 func (c *workerCommand) Run(ctx context.Context, s *streams, p *Program) error {
-	return c.serve(ctx, s, config.LoadWorker, p.options(app.Options{Worker: true}))
+	return c.serve(ctx, s, p.Worker(s.err))
 }
 
-func (p *Program) options(o app.Options) app.Options {
+// API is the process that answers requests; log takes its log.
+func (p *Program) API(log io.Writer) app.Process {
+	return p.process(config.LoadAPI, app.Options{API: app.ServeAPI}, log)
+}
+
+// Worker is the process that runs jobs; log takes its log.
+func (p *Program) Worker(log io.Writer) app.Process {
+	return p.process(config.LoadWorker, app.Options{Worker: true}, log)
+}
+
+func (p *Program) process(load func() (config.Config, error), o app.Options, log io.Writer) app.Process {
 	o.Types, o.Middleware, o.Setup = p.Types, p.Middleware, p.Setup
-	return o
+	return app.Process{Load: load, Options: o, Err: log}
 }
 
-func (a serveAction) serve(ctx context.Context, s *streams, load func() (config.Config, error), o app.Options) error {
-	process := app.Process{Load: load, Options: o, Err: s.err, Own: s.ownProcess}
+func (a serveAction) serve(ctx context.Context, s *streams, process app.Process) error {
+	process.Own = s.ownProcess
 	code := 0
 	if a.Action == "healthcheck" {
 		code = process.Healthcheck(ctx)

@@ -99,7 +99,16 @@ func greet(out io.Writer, url string, k *credentials, o Options, redisKind strin
     curl -sS '%[1]s/v1/jobs?limit=1' -H 'Authorization: Bearer %[4]s'
 
   The endpoint's answer is the job's result: ask the same for /v1/jobs/ID, with the id that the first line answered.
-  In this folder, "waybill jobs list" (go run ./cmd/waybill jobs list) finds all this by itself. Ctrl-C stops it.
+  In this folder, %[7]s finds all this by itself. Ctrl-C stops it.
 
-`, url, k.Email, k.Password, k.APIKey, o.Data, redisKind)
+`, url, k.Email, k.Password, k.APIKey, o.Data, redisKind, listCommand(o.Program))
+}
+
+// listCommand is how a program lists jobs. Where the package of another program's main is is not
+// known.
+func listCommand(program string) string {
+	if program == "waybill" {
+		return `"waybill jobs list" (go run ./cmd/waybill jobs list)`
+	}
+	return `"` + program + ` jobs list"`
 }

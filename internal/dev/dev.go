@@ -26,6 +26,7 @@ type Options struct {
 	Data        string // .waybill
 	DatabaseURL string
 	RedisURL    string
+	Program     string // its name, for the greeting
 
 	Types      []tasks.Type // offered beside the built-in ones
 	Middleware []tasks.Middleware

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -26,63 +27,91 @@ const (
 
 // Start runs the dev command of s on a free port of 127.0.0.1, waits until it takes jobs, and
 // answers a client with its administrator's key. The deployment is stopped when the test ends,
-// after the jobs that it runs; a test that must see it stop uses Server.Run.
+// after the jobs that it runs; a test that must see it stop uses Run.
 func Start(t testing.TB, s *server.Server) *client.Client {
 	t.Helper()
-	quiet()
-	dir := t.TempDir()
-	ctx, cancel := context.WithCancel(context.Background())
-	out, ended := new(output), make(chan int, 1)
-	go func() {
-		ended <- s.Run(ctx, []string{"dev", "--addr", "127.0.0.1:0", "--data", dir}, nil, out, out)
-	}()
+	c, stop, err := Run(s)
+	if err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() {
-		cancel()
-		if code := <-ended; code != 0 {
-			t.Errorf("waybill dev ended with code %d:\n%s", code, out)
+		if err := stop(); err != nil {
+			t.Error(err)
 		}
 	})
-	return await(t, dir, out, ended)
+	return c
+}
+
+// Run is Start for callers without a test of their own: a TestMain that shares one deployment
+// between tests, and examples. stop ends the deployment after the jobs that it runs, and removes
+// its folder.
+func Run(s *server.Server) (c *client.Client, stop func() error, err error) {
+	quiet()
+	dir, err := os.MkdirTemp("", "servertest-")
+	if err != nil {
+		return nil, nil, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	d := &deployment{dir: dir, cancel: cancel, ended: make(chan int, 1)}
+	go func() {
+		d.ended <- s.Run(ctx, []string{"dev", "--addr", "127.0.0.1:0", "--data", dir}, nil, &d.out, &d.out)
+	}()
+	if c, err = d.await(); err != nil {
+		return nil, nil, errors.Join(err, d.stop())
+	}
+	return c, d.stop, nil
 }
 
 // quiet discards the log of the Redis library, which is the process's: the deployment reports by
 // itself what fails.
 var quiet = sync.OnceFunc(func() { app.SetRedisLogger(slog.New(slog.DiscardHandler)) })
 
-func await(t testing.TB, dir string, out *output, ended chan int) *client.Client {
-	t.Helper()
-	for deadline := time.Now().Add(startTimeout); ; {
+type deployment struct {
+	dir    string
+	out    output
+	cancel context.CancelFunc
+	ended  chan int // its exit code
+}
+
+func (d *deployment) stop() error {
+	d.cancel()
+	var failed error
+	if code := <-d.ended; code != 0 {
+		failed = fmt.Errorf("waybill dev ended with code %d:\n%s", code, &d.out)
+	}
+	return errors.Join(failed, os.RemoveAll(d.dir))
+}
+
+func (d *deployment) await() (*client.Client, error) {
+	for deadline := time.Now().Add(startTimeout); time.Now().Before(deadline); {
 		select {
-		case code := <-ended:
-			ended <- code
-			t.Fatalf("waybill dev did not start:\n%s", out)
+		case code := <-d.ended:
+			d.ended <- code
+			return nil, errors.New("waybill dev did not start")
 		case <-time.After(lookEvery):
 		}
-		url, key := read(t, dir, "url"), read(t, dir, "key")
-		if url != "" && key != "" {
-			c, err := client.New(url, key)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return c
+		url, err := d.read("url")
+		key, errKey := d.read("key")
+		if err = errors.Join(err, errKey); err != nil {
+			return nil, err
 		}
-		if time.Now().After(deadline) {
-			t.Fatalf("waybill dev did not start within %v:\n%s", startTimeout, out)
+		if url != "" && key != "" {
+			return client.New(url, key)
 		}
 	}
+	return nil, fmt.Errorf("waybill dev did not start within %v:\n%s", startTimeout, &d.out)
 }
 
 // read is a file that waybill dev writes once it answers; "" before that.
-func read(t testing.TB, dir, name string) string {
-	t.Helper()
-	text, err := os.ReadFile(filepath.Join(dir, name))
+func (d *deployment) read(name string) (string, error) {
+	text, err := os.ReadFile(filepath.Join(d.dir, name))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		t.Fatal(err)
+		return "", err
 	}
-	return string(bytes.TrimSpace(text))
+	return string(bytes.TrimSpace(text)), nil
 }
 
-// output collects what the deployment prints, for a test that fails.
+// output collects what the deployment prints, for an error to show.
 type output struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
