@@ -11,15 +11,15 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// authenticator says who is calling. authorization holds the values of every Authorization header
-// of the request. It answers a job.Error with CodeUnauthenticated where they prove nothing, and
-// CodeUnavailable where it cannot tell.
+// authenticator finds the principal of a request's credentials: the values of all its Authorization
+// headers. It returns a job.Error with CodeUnauthenticated if they are missing or not valid, and
+// with CodeUnavailable if the ledger could not be asked.
 type authenticator interface {
 	Authenticate(ctx context.Context, authorization []string) (*account.Principal, error)
 }
 
-// authenticate finds out who is calling. Only the Authorization header counts: never the query
-// string, never a cookie.
+// authenticate sets the request's principal from its Authorization header. Credentials in the query
+// string or in a cookie are ignored.
 func (a *API) authenticate(c *gin.Context) {
 	p, err := a.deps.Auth.Authenticate(c.Request.Context(), c.Request.Header["Authorization"])
 	if err == nil && p == nil {
@@ -76,7 +76,7 @@ func forbidden(message string) error {
 	return &job.Error{Code: job.CodeForbidden, Message: message}
 }
 
-// caller is who is calling. Only routes that are not public have one.
+// caller is the request's principal. Only routes that need authentication have one.
 func caller(c *gin.Context) *account.Principal {
 	p := requestInfoOf(c).caller
 	if p == nil { // the handler of a public route asks, which is a mistake in the table

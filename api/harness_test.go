@@ -38,7 +38,7 @@ type apiTest struct {
 	ready      []Check
 	queues     *fakeQueues
 	inspector  *fakeInspector
-	redis      redis.UniversalClient // nobody answers
+	redis      redis.UniversalClient // without a server behind it
 
 	schedules      scheduler // the real one where a test is about schedules
 	scheduleLedger scheduleLedger

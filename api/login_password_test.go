@@ -8,7 +8,7 @@ import (
 	"github.com/waybill/waybill/internal/account"
 )
 
-// browserTest is an account test whose browsers are real as well.
+// newBrowserTest makes an account test whose browsers are real as well.
 func newBrowserTest(t *testing.T) *accountTest {
 	t.Helper()
 	h := newAccountTest(t)

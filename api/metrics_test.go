@@ -43,7 +43,7 @@ func (w *fakeWatch) Answered(route, method string, status int, took time.Duratio
 	w.took = append(w.took, took)
 }
 
-// watchedAPI is an API with a watcher.
+// watchedAPI is an API with a metricsObserver.
 func watchedAPI(t *testing.T) (*API, *fakeWatch, *apiTest) {
 	t.Helper()
 	h, w := newAPITest(t), &fakeWatch{}

@@ -25,7 +25,7 @@ type queueLedger interface {
 	QueueFigures(ctx context.Context) (*QueueFigures, error)
 }
 
-// QueueFigures is what there was to count at one moment.
+// QueueFigures are the counts of all queues at one moment.
 type QueueFigures struct {
 	At       time.Time         // by the ledger's clock
 	Open     []job.QueueCounts // a queue without open jobs may be missing

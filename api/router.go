@@ -16,8 +16,8 @@ type route struct {
 	Path   string // in Gin's form: "/v1/jobs/:id"
 
 	Public bool // it needs no authentication; Role, Scope and AnyKey mean nothing
-	// Browser: people call it with a browser. A foreign origin is refused, and who is calling is
-	// who signed in on the sign-in page; no token will do.
+	// Browser marks routes for browsers: a request of a foreign origin is refused, and the
+	// principal is that of the session cookie; tokens are ignored.
 	Browser bool
 	Role    account.Role  // the least role; empty: admin
 	Scope   account.Scope // what an API key must carry; empty: no API key will do
@@ -75,8 +75,8 @@ func (a *API) newEngine() (*gin.Engine, error) {
 	return e, nil
 }
 
-// chain is what a request to r passes, in this order: is there room, does it come from a page of
-// ours, who is asking and may they, how much may they send.
+// chain lists the middlewares of r in their order: a slot of inflightLimit, the request's origin,
+// the principal and its rights, the size of the body.
 func (a *API) chain(r route) []gin.HandlerFunc {
 	var chain []gin.HandlerFunc
 	if !r.Unbounded {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/waybill/waybill/internal/job"
+	"github.com/waybill/waybill/internal/loop"
 )
 
 // client submits, repeats and cancels as a good client does, and holds every answer to what the API
@@ -182,7 +183,7 @@ func retryPause(ctx context.Context, a *answer) bool {
 			pause = min(time.Duration(s)*time.Second, time.Second)
 		}
 	}
-	return sleep(ctx, pause)
+	return loop.Sleep(ctx, pause)
 }
 
 // cancel calls the order's job off. What is not answered may have happened.
@@ -194,7 +195,7 @@ func (c *client) cancel(ctx context.Context, o *order) {
 // await asks for the order's job until it is finished or ctx ends.
 func (c *client) await(ctx context.Context, o *order) {
 	for !c.readState(ctx, http.MethodGet, "/v1/jobs/"+o.ids[0]+"?wait=5s", o, false) &&
-		sleep(ctx, 500*time.Millisecond) {
+		loop.Sleep(ctx, 500*time.Millisecond) {
 	}
 }
 
@@ -240,19 +241,8 @@ func awaitReady(ctx context.Context, base string, want bool, patience time.Durat
 		if time.Now().After(deadline) {
 			return fmt.Errorf("/readyz did not turn to %v within %v: %v, %v", want, patience, a, err)
 		}
-		if !sleep(ctx, 50*time.Millisecond) {
+		if !loop.Sleep(ctx, 50*time.Millisecond) {
 			return ctx.Err()
 		}
-	}
-}
-
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/waybill/waybill/chaos/proxy"
+	"github.com/waybill/waybill/internal/loop"
 	"github.com/waybill/waybill/internal/testenv/server"
 )
 
@@ -246,7 +247,7 @@ func (w *cluster) eventually(
 		if time.Now().After(deadline) {
 			return fmt.Errorf("not within %v: %s (%v)", patience, fmt.Sprintf(format, args...), err)
 		}
-		if !sleep(ctx, 100*time.Millisecond) {
+		if !loop.Sleep(ctx, 100*time.Millisecond) {
 			return ctx.Err()
 		}
 	}

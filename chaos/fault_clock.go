@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"github.com/waybill/waybill/internal/loop"
 )
 
 // stepClocks moves the clock of PostgreSQL, which the ledger goes by, and that of Redis apart, as
@@ -21,7 +23,7 @@ func stepClocks(ctx context.Context, w *cluster) (err error) {
 		if err := errors.Join(w.s.clock.Set(step.ledger), w.clock.Set(step.redis)); err != nil {
 			return err
 		}
-		sleep(ctx, 4*time.Second)
+		loop.Sleep(ctx, 4*time.Second)
 	}
 	return nil
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/waybill/waybill/internal/loop"
 )
 
 // loseKeys deletes and spoils asynq's and Waybill's keys one by one, as a mistaken script would,
@@ -27,7 +29,7 @@ func loseKeys(ctx context.Context, w *cluster) error {
 		if err := step(); err != nil {
 			return err
 		}
-		sleep(ctx, time.Second)
+		loop.Sleep(ctx, time.Second)
 	}
 	return nil
 }

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/waybill/waybill/internal/loop"
 )
 
 // acceptsWithin is how soon after an outage a submission must be accepted again.
@@ -36,7 +38,7 @@ func readOnlyDatabase(ctx context.Context, w *cluster) error {
 	if err == nil {
 		err = w.readyTurns(ctx, false)
 	}
-	sleep(ctx, 3*time.Second)
+	loop.Sleep(ctx, 3*time.Second)
 	if resetErr := w.s.sql(ctx, "postgres", "ALTER DATABASE "+w.name+
 		" RESET default_transaction_read_only"); resetErr != nil {
 		return errors.Join(err, resetErr)
@@ -102,7 +104,7 @@ func (w *cluster) addColumnToEach(ctx context.Context) error {
 		if err := w.alter(ctx, "ALTER TABLE "+pgx.Identifier{t}.Sanitize()+" ADD COLUMN chaos_added int"); err != nil {
 			return err
 		}
-		sleep(ctx, 200*time.Millisecond)
+		loop.Sleep(ctx, 200*time.Millisecond)
 	}
 	w.note(fmt.Sprintf("%d tables", len(tables)))
 	return nil
@@ -165,7 +167,7 @@ func (w *cluster) raise(ctx context.Context, code, on string) error {
 		"chaos_raise('%s')", on, code)); err != nil {
 		return err
 	}
-	sleep(ctx, time.Second)
+	loop.Sleep(ctx, time.Second)
 	_, table, _ := strings.Cut(on, " ON ")
 	return w.alter(ctx, "DROP TRIGGER chaos_odd ON "+table)
 }
@@ -192,6 +194,6 @@ func flushUnderTransaction(ctx context.Context, w *cluster) error {
 // PgBouncer under load.
 func throughBouncer(ctx context.Context, w *cluster) error {
 	w.flood(ctx, "backlog", 3, 1000, 100)
-	sleep(ctx, 5*time.Second)
+	loop.Sleep(ctx, 5*time.Second)
 	return w.readyTurns(ctx, true)
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/waybill/waybill/chaos/proxy"
+	"github.com/waybill/waybill/internal/loop"
 )
 
 // slowLinks delays everything to Redis, and then everything to PostgreSQL, by each of three times.
@@ -18,12 +19,12 @@ func slowLinks(ctx context.Context, w *cluster) error {
 			for _, m := range w.members() {
 				line(m).Delay(d)
 			}
-			sleep(ctx, 4*time.Second)
+			loop.Sleep(ctx, 4*time.Second)
 		}
 		for _, m := range w.members() {
 			line(m).Delay(0)
 		}
-		sleep(ctx, 2*time.Second)
+		loop.Sleep(ctx, 2*time.Second)
 	}
 	return nil
 }
@@ -42,9 +43,9 @@ func partitions(ctx context.Context, w *cluster) error {
 	}
 	for _, c := range cuts {
 		c.link.Silence(true)
-		sleep(ctx, c.last)
+		loop.Sleep(ctx, c.last)
 		c.link.Silence(false)
-		sleep(ctx, time.Second)
+		loop.Sleep(ctx, time.Second)
 	}
 	return nil
 }

@@ -6,6 +6,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"github.com/waybill/waybill/internal/loop"
 )
 
 // beyond is more jobs a second than a small machine can do.
@@ -17,7 +19,7 @@ const mostMemory = 700 << 10
 // overload keeps up, for a while, a load of many times what the machine can do.
 func overload(ctx context.Context, w *cluster) error {
 	usual := w.load.rate.Swap(beyond)
-	sleep(ctx, w.during(10*time.Second, time.Minute))
+	loop.Sleep(ctx, w.during(10*time.Second, time.Minute))
 	w.load.rate.Store(usual)
 	for _, m := range w.members() {
 		used, err := residentKiB(m.pid())

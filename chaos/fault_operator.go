@@ -8,6 +8,7 @@ import (
 	"github.com/hibiken/asynq"
 
 	"github.com/waybill/waybill/internal/job"
+	"github.com/waybill/waybill/internal/loop"
 )
 
 // meddle does in Redis what an operator can do with asynq's own tools, where the ledger does not
@@ -15,7 +16,7 @@ import (
 func meddle(ctx context.Context, w *cluster) error {
 	insp := asynq.NewInspectorFromRedisClient(w.rdb)
 	list := w.meddleOrders(ctx)
-	sleep(ctx, 5*time.Second) // longer than the reconciler's grace: the watermark covers them
+	loop.Sleep(ctx, 5*time.Second) // longer than the reconciler's grace: the watermark covers them
 	for _, o := range list {
 		if len(o.ids) == 0 {
 			return fmt.Errorf("%s was not answered", o.ref)
@@ -33,7 +34,7 @@ func meddle(ctx context.Context, w *cluster) error {
 	if err := insp.PauseQueue("critical"); err != nil {
 		return err
 	}
-	sleep(ctx, 4*time.Second)
+	loop.Sleep(ctx, 4*time.Second)
 	if err := w.pausedInLedger(ctx, "critical"); err != nil {
 		return err
 	}

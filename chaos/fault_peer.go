@@ -6,6 +6,8 @@ import (
 	"net"
 	"strings"
 	"time"
+
+	"github.com/waybill/waybill/internal/loop"
 )
 
 // slowPeers opens connections that send half of a request, hold back a body, or never read their
@@ -35,6 +37,6 @@ func slowPeers(ctx context.Context, w *cluster) error {
 		}
 	}
 	w.note(fmt.Sprintf("%d slow connections, %d more refused", opened, refused))
-	sleep(ctx, w.during(8*time.Second, time.Minute))
+	loop.Sleep(ctx, w.during(8*time.Second, time.Minute))
 	return w.readyTurns(ctx, true)
 }

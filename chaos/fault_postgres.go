@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/waybill/waybill/chaos/proxy"
+	"github.com/waybill/waybill/internal/loop"
 	"github.com/waybill/waybill/internal/testenv/server"
 )
 
@@ -20,7 +21,7 @@ func crashPostgres(ctx context.Context, w *cluster) error {
 		return err
 	}
 	turned := w.readyTurns(ctx, false)
-	sleep(ctx, 2*time.Second)
+	loop.Sleep(ctx, 2*time.Second)
 	if err := w.s.pg.Start(); err != nil {
 		return err
 	}
@@ -35,7 +36,7 @@ func troublePostgres(ctx context.Context, w *cluster) error {
 		if err := w.terminate(ctx); err != nil {
 			return err
 		}
-		sleep(ctx, time.Second)
+		loop.Sleep(ctx, time.Second)
 	}
 	if err := w.hogConnections(ctx, 6*time.Second); err != nil {
 		return err
@@ -43,7 +44,7 @@ func troublePostgres(ctx context.Context, w *cluster) error {
 	if err := w.readyTurns(ctx, true); err != nil {
 		return err
 	}
-	sleep(ctx, 2*time.Second)
+	loop.Sleep(ctx, 2*time.Second)
 	return w.lockJobs(ctx, 7*time.Second)
 }
 
@@ -79,7 +80,7 @@ func (w *cluster) hogConnections(ctx context.Context, d time.Duration) error {
 				return err
 			}
 		}
-		sleep(ctx, 20*time.Millisecond)
+		loop.Sleep(ctx, 20*time.Millisecond)
 	}
 	return nil
 }
@@ -92,7 +93,7 @@ func (w *cluster) lockJobs(ctx context.Context, d time.Duration) error {
 		}
 		_, err = tx.Exec(ctx, "LOCK TABLE submissions, open_jobs, outcomes IN ACCESS EXCLUSIVE MODE")
 		if err == nil {
-			sleep(ctx, d)
+			loop.Sleep(ctx, d)
 		}
 		_ = tx.Rollback(ctx) // it only held a lock
 		// The tables are locked one after the other, which may deadlock with a statement that has one of
@@ -126,7 +127,7 @@ func loseCommits(ctx context.Context, w *cluster) error {
 			return proxy.Verdict{}
 		})
 	}
-	sleep(ctx, 8*time.Second)
+	loop.Sleep(ctx, 8*time.Second)
 	for _, m := range w.members() {
 		m.pg.Watch(nil)
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/waybill/waybill/chaos/proxy"
 	"github.com/waybill/waybill/internal/job"
+	"github.com/waybill/waybill/internal/loop"
 )
 
 // killAPI kills the API at three moments of a submission. Clients repeat with their keys.
@@ -32,7 +33,7 @@ func killAPI(ctx context.Context, w *cluster) error {
 
 // backAgain starts a process again, half a second after its end.
 func (w *cluster) backAgain(ctx context.Context, m *member) error {
-	sleep(ctx, 500*time.Millisecond)
+	loop.Sleep(ctx, 500*time.Millisecond)
 	if err := m.start(); err != nil {
 		return err
 	}
@@ -58,7 +59,7 @@ func killWorkers(ctx context.Context, w *cluster) error {
 		if err := w.backAgain(ctx, k[i]); err != nil {
 			return err
 		}
-		sleep(ctx, time.Second)
+		loop.Sleep(ctx, time.Second)
 	}
 	return nil
 }
@@ -90,7 +91,7 @@ func churnWorkers(ctx context.Context, w *cluster) error {
 			return err
 		}
 		w.note("kills")
-		sleep(ctx, every)
+		loop.Sleep(ctx, every)
 	}
 	return nil
 }
@@ -149,7 +150,7 @@ func hostileHandlers(ctx context.Context, w *cluster) error {
 			w.order(ctx, o)
 		}
 	}
-	sleep(ctx, 5*time.Second)
+	loop.Sleep(ctx, 5*time.Second)
 	return nil
 }
 

@@ -11,13 +11,14 @@ import (
 	"time"
 
 	"github.com/waybill/waybill/chaos/proxy"
+	"github.com/waybill/waybill/internal/loop"
 )
 
 func killRedis(ctx context.Context, w *cluster) error {
 	if err := w.redis.Kill(); err != nil {
 		return err
 	}
-	sleep(ctx, 2*time.Second)
+	loop.Sleep(ctx, 2*time.Second)
 	return w.redis.Start()
 }
 
@@ -82,7 +83,7 @@ const ahead = 4000
 // waitAhead submits jobs that lie ahead, and returns when the watermark covers them.
 func (w *cluster) waitAhead(ctx context.Context) {
 	w.flood(ctx, "ahead", 2, ahead/2, 100, `,"delay":"14s"`)
-	sleep(ctx, 4*time.Second)
+	loop.Sleep(ctx, 4*time.Second)
 }
 
 // backInRedis holds the reconciler to its word: what Redis lost is back within seconds. The slow
@@ -143,7 +144,7 @@ func replaceRedis(ctx context.Context, w *cluster) error {
 	if err := os.RemoveAll(filepath.Join(w.redis.Dir(), "appendonlydir")); err != nil {
 		return err
 	}
-	sleep(ctx, time.Second)
+	loop.Sleep(ctx, time.Second)
 	if err := w.redis.Start(); err != nil {
 		return err
 	}
@@ -154,7 +155,7 @@ func freezeRedis(ctx context.Context, w *cluster) error {
 	if err := w.redis.Pause(); err != nil {
 		return err
 	}
-	sleep(ctx, 10*time.Second)
+	loop.Sleep(ctx, 10*time.Second)
 	return w.redis.Resume()
 }
 
@@ -162,7 +163,7 @@ func redisDown(ctx context.Context, w *cluster) error {
 	if err := w.redis.Stop(); err != nil {
 		return err
 	}
-	sleep(ctx, w.during(15*time.Second, time.Minute))
+	loop.Sleep(ctx, w.during(15*time.Second, time.Minute))
 	return w.redis.Start()
 }
 
@@ -185,7 +186,7 @@ func redisErrors(ctx context.Context, w *cluster) error {
 			}
 			return proxy.Verdict{}
 		})
-		sleep(ctx, 4*time.Second)
+		loop.Sleep(ctx, 4*time.Second)
 	}
 	return nil
 }
@@ -213,7 +214,7 @@ func fillRedis(ctx context.Context, w *cluster) error {
 		return err
 	}
 	w.flood(ctx, "flood", 2, 5000, 700)
-	sleep(ctx, 3*time.Second)
+	loop.Sleep(ctx, 3*time.Second)
 	peak, err := w.rdb.InfoMap(ctx, "memory").Result()
 	if err != nil {
 		return err
@@ -250,7 +251,7 @@ func loseReplies(ctx context.Context, w *cluster) error {
 			return proxy.Verdict{}
 		})
 	}
-	sleep(ctx, w.during(8*time.Second, 40*time.Second))
+	loop.Sleep(ctx, w.during(8*time.Second, 40*time.Second))
 	w.watchRedis(nil)
 	w.note(fmt.Sprintf("%d replies lost at %d steps", cuts, len(steps)))
 	return nil

@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/waybill/waybill/internal/loop"
 	"github.com/waybill/waybill/internal/testenv/server"
 )
 
@@ -40,7 +41,7 @@ func (w *cluster) frozen(ctx context.Context, m *member, d time.Duration) error 
 	if err := m.signal(syscall.SIGSTOP); err != nil {
 		return err
 	}
-	sleep(ctx, d)
+	loop.Sleep(ctx, d)
 	return m.signal(syscall.SIGCONT)
 }
 
@@ -51,7 +52,7 @@ func freezePostgres(ctx context.Context, w *cluster) error {
 		return err
 	}
 	turned := w.readyTurns(ctx, false)
-	sleep(ctx, 12*time.Second)
+	loop.Sleep(ctx, 12*time.Second)
 	if err := w.s.pg.Resume(); err != nil {
 		return err
 	}
@@ -76,7 +77,7 @@ func stopInOutage(ctx context.Context, w *cluster) error {
 		if err := s.stop(); err != nil {
 			return err
 		}
-		sleep(ctx, time.Second)
+		loop.Sleep(ctx, time.Second)
 		stopped := []*member{w.workers[0], w.api}
 		for _, m := range stopped {
 			// Requests that wait for the ledger may have their time too.
@@ -110,7 +111,7 @@ func storm(ctx context.Context, w *cluster) error {
 		if err := d.do(ctx, rng); err != nil {
 			return fmt.Errorf("%s: %w", d.name, err)
 		}
-		sleep(ctx, time.Duration(rng.IntN(1500))*time.Millisecond)
+		loop.Sleep(ctx, time.Duration(rng.IntN(1500))*time.Millisecond)
 	}
 	return w.awaitWorkers(ctx, len(w.workers))
 }
@@ -157,7 +158,7 @@ func (w *cluster) deeds() []action {
 		{"slow line", func(ctx context.Context, rng *rand.Rand) error {
 			l := any(rng).links()[rng.IntN(2)]
 			l.Delay(300 * time.Millisecond)
-			sleep(ctx, 2*time.Second)
+			loop.Sleep(ctx, 2*time.Second)
 			l.Delay(0)
 			return nil
 		}},

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/waybill/waybill/internal/loop"
 )
 
 // worksElsewhere cuts the first worker off from PostgreSQL. What it had taken must run on the other
@@ -14,7 +16,7 @@ func worksElsewhere(ctx context.Context, w *cluster) error {
 	m.pg.Cut()
 	err := awaitReady(ctx, "http://"+m.watch, false, 10*time.Second)
 	if err == nil {
-		sleep(ctx, 3*time.Second)
+		loop.Sleep(ctx, 3*time.Second)
 		err = w.noneWaits(ctx, 5*time.Second)
 	}
 	m.pg.Refuse(false)
@@ -38,7 +40,7 @@ func (w *cluster) noneWaits(ctx context.Context, d time.Duration) error {
 		if n > 0 {
 			return fmt.Errorf("%d jobs have waited for more than %v while a worker was idle", n, d)
 		}
-		sleep(ctx, 300*time.Millisecond)
+		loop.Sleep(ctx, 300*time.Millisecond)
 	}
 	return nil
 }

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/waybill/waybill/internal/loop"
 )
 
 const (
@@ -100,7 +102,7 @@ func (l *load) one(o *order) {
 
 // after is what a client does with a job that it was promised.
 func (l *load) after(o *order) {
-	if o.cancelAfter > 0 && sleep(l.ctx, o.cancelAfter) {
+	if o.cancelAfter > 0 && loop.Sleep(l.ctx, o.cancelAfter) {
 		l.c.cancel(l.ctx, o)
 	}
 	if o.waits || o.anew {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/waybill/waybill/internal/loop"
 )
 
 const (
@@ -74,7 +76,7 @@ func (w *cluster) perform(ctx context.Context) (*evidence, error) {
 	w.load = l
 	watch, done := w.watchConservation(ctx)
 	defer done()
-	sleep(ctx, before)
+	loop.Sleep(ctx, before)
 	w.struck = time.Now()
 	if err := w.f.strike(ctx, w); err != nil {
 		return nil, fmt.Errorf("strike: %w", err)
@@ -82,7 +84,7 @@ func (w *cluster) perform(ctx context.Context) (*evidence, error) {
 	if w.healed.IsZero() { // the fault itself knows better, where it waited for more after it had ended
 		w.healed = time.Now()
 	}
-	sleep(ctx, after)
+	loop.Sleep(ctx, after)
 	l.stop(timeout)
 	e := &evidence{w: w, conserved: watch}
 	w.finish(ctx, e, l.mix)

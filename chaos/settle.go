@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/waybill/waybill/internal/loop"
 )
 
 // watchConservation looks at the ledger again and again while everything happens: what was created
@@ -17,7 +19,7 @@ func (w *cluster) watchConservation(ctx context.Context) (broken *string, done f
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		for sleep(ctx, 700*time.Millisecond) {
+		for loop.Sleep(ctx, 700*time.Millisecond) {
 			var made, there, finished, open int
 			var both int
 			err := w.pool.QueryRow(ctx, `SELECT (SELECT count(*) FROM chaos_history WHERE before IS NULL), (SELECT count(*) FROM submissions),

@@ -232,7 +232,7 @@ func alertCases() []alertCase {
 				{`up{job="waybill-worker",instance="w"}`: "1x9"}, {`up{job="other",instance="w"}`: "0x9"},
 				{
 					`up{job="waybill-worker",instance="w"}`: "1x5 0 _x9",
-				}, // Prometheus was restarted, and finds nobody there
+				}, // Prometheus was restarted, and the target is gone
 			},
 		},
 	}

@@ -25,7 +25,7 @@ import (
 // series is held by unit tests.
 func rightlyEmpty() []string {
 	return []string{
-		"waybill_settlements_refused_total",                // somebody thought dead came back late
+		"waybill_settlements_refused_total",                // a worker that was thought dead came back
 		`waybill_jobs_settled_total{outcome="handed_back"`, // a worker stopped in the middle of a job
 		`waybill_http_requests_total{status=~"5.."}`,       // the API failed
 	}
@@ -101,8 +101,8 @@ func liveExpressions() (all []string) {
 	})
 }
 
-// alternatives ask for each word of {outcome=~"retry|archived"} by itself, since one that nobody
-// says would not be missed beside the others.
+// alternatives splits a matcher such as {outcome=~"retry|archived"} into one for each word, so that
+// a word which no sample has is found.
 func alternatives(expr string) (each []string) {
 	for _, m := range regexp.MustCompile(`(\w+)\{[^}]*?(\w+)=~"(\w+(?:\|\w+)+)"`).FindAllStringSubmatch(expr, -1) {
 		for word := range strings.SplitSeq(m[3], "|") {

@@ -153,7 +153,7 @@ func (b *browser) gone(text string) {
 	)
 }
 
-// scheme makes the browser one of somebody who likes it light or dark.
+// scheme sets the browser's preferred colour scheme, light or dark.
 func (b *browser) scheme(name string) {
 	b.t.Helper()
 	command(

@@ -235,7 +235,7 @@ func TestAViewerReadsAndChangesNothing(t *testing.T) {
 	b.isSelfContained()
 }
 
-// isSelfContained checks that the pages asked nobody else for anything, and that their policy
+// isSelfContained checks that the pages loaded nothing from other hosts, and that their policy
 // forbids nothing that they need.
 func (b *browser) isSelfContained() {
 	b.t.Helper()

@@ -159,7 +159,7 @@ func (s *server) reaches(id, state string) (j job) {
 	return j
 }
 
-// actions are the actions in the audit log, newest first, each with its actor.
+// deeds are the actions in the audit log, newest first, each with its actor.
 func (s *server) deeds() string {
 	s.t.Helper()
 	var page struct {

@@ -15,10 +15,10 @@ import (
 // enough to follow its end.
 const busyRetryAfter = 10 * time.Second
 
-// Claim decides for each task that asynq handed to a worker whether its job may run: one
-// conditional update for all of them. State and delivery must fit; what does not is dropped or put
-// off. Answers stand in the order of the requests. With an error, those that have a verdict hold
-// all the same: their jobs are the worker's.
+// Claim decides for each task that asynq gave to a worker whether its job may run: one conditional
+// update for all of them. State and delivery must match; otherwise the task is dropped or
+// postponed. Results are in the order of the requests. With an error, those that have a decision
+// hold all the same: their jobs are the worker's.
 func (s *Store) Claim(ctx context.Context, reqs []job.ClaimRequest) ([]job.Claim, error) {
 	claims := make([]job.Claim, len(reqs))
 	place := make(map[job.ID]int, len(reqs))

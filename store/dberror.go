@@ -8,9 +8,9 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// dbError says what a failed statement is to be laid to. It is the one place where the engines'
-// errors are judged: postgres_error.go and sqlite.go sort them, wrap turns the verdict into what
-// callers may know.
+// dbError is what a failed statement is due to. This is the one place where the engines' errors are
+// classified: postgres_error.go and sqlite.go sort them, wrap turns the class into what callers may
+// know.
 type dbError int
 
 const (

@@ -29,8 +29,8 @@ func (s *Store) OpenDeliveries(
 	return list, s.wrap("select deliveries", err)
 }
 
-// DueDeliveries is Deliveries for jobs that wait and whose time came before the given one. It reads
-// past all others, so that it costs a walk over the queue's open jobs where few of them are due.
+// DueDeliveries is OpenDeliveries for jobs that wait and whose time came before the given one. It
+// reads past all others, so that it costs a walk over the queue's open jobs if few of them are due.
 func (s *Store) DueDeliveries(
 	ctx context.Context,
 	queue string,

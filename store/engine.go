@@ -28,8 +28,8 @@ type engine interface {
 	// settlements name the same job.
 	settleJobs(ctx context.Context, sets []*job.Settlement) ([]settled, error)
 
-	// deliveries is Store.Deliveries: a position without an id, or without a time, comes before all
-	// that have one.
+	// deliveries is Store.OpenDeliveries: a position without an id, or without a time, comes before
+	// all that have one.
 	deliveries(
 		ctx context.Context,
 		queue string,

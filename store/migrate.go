@@ -10,6 +10,8 @@ import (
 
 	"github.com/uptrace/bun"
 	"github.com/uptrace/bun/migrate"
+
+	"github.com/waybill/waybill/internal/loop"
 )
 
 // Why the schema and this program do not go together. A process that meets one of them refuses to
@@ -236,7 +238,7 @@ func (m *migrator) waiting(ctx context.Context, mig migrate.Migration, repeat bo
 	err := try()
 	for end := time.Now().Add(lockTimeout); repeat && m.lockTimedOut(err) && time.Now().Before(end) &&
 		ctx.Err() == nil; err = try() {
-		sleep(ctx, time.Second)
+		loop.Sleep(ctx, time.Second)
 	}
 	stop()
 	if holder := <-said; m.lockTimedOut(err) {
@@ -248,7 +250,7 @@ func (m *migrator) waiting(ctx context.Context, mig migrate.Migration, repeat bo
 // watch logs what the migration waits for and answers what it said last. It asks more often than a
 // try lasts.
 func (m *migrator) watch(ctx context.Context, mig migrate.Migration) (last string) {
-	for sleep(ctx, 500*time.Millisecond) {
+	for loop.Sleep(ctx, 500*time.Millisecond) {
 		now, err := m.blockers(ctx)
 		if err != nil || now == "" || now == last { // that it cannot be said who waits keeps nothing from going on
 			continue
@@ -257,17 +259,6 @@ func (m *migrator) watch(ctx context.Context, mig migrate.Migration) (last strin
 		m.log.WarnContext(ctx, "a migration waits for a lock", "migration", mig.String(), "waits_for", now)
 	}
 	return last
-}
-
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }
 
 func missingTable(err error) bool {

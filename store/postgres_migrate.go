@@ -14,6 +14,8 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/uptrace/bun"
 	"github.com/uptrace/bun/dialect/pgdialect"
+
+	"github.com/waybill/waybill/internal/loop"
 )
 
 // migrationLock is the key of the advisory lock that one process at a time holds while it changes
@@ -102,7 +104,7 @@ func (p *postgresEngine) lockMigrations(ctx context.Context, db *sql.DB, log *sl
 				log.WarnContext(ctx, "another process changes the schema; waiting for it", "held_by", holder)
 			}
 		}
-		if !sleep(ctx, 300*time.Millisecond) {
+		if !loop.Sleep(ctx, 300*time.Millisecond) {
 			return ctx.Err()
 		}
 	}

@@ -277,7 +277,7 @@ func databaseOf(t *testing.T, address string) string {
 	return strings.TrimPrefix(u.Path, "/")
 }
 
-// Transactions of other programs are none of ours, whoever runs them and however long.
+// Transactions of other programs do not count, of any role and however long.
 func TestForeignTransactionsDoNotHoldTheHorizon(t *testing.T) {
 	t.Parallel()
 	url := testenv.Postgres(t)

@@ -20,18 +20,18 @@ import (
 )
 
 // TestThePromiseHolds plays random orders of submit, send, take, claim, settle, crash, answer,
-// loss, audit, cancel and retry by hand against the real store (SQLite), the real dispatcher and
-// the real audit, on a real Redis that may forget any suffix of its log: its whole content is
-// copied at every step, and an earlier copy can be put back. Workers are played: they take tasks as
-// asynq's scripts do.
+// loss, reconcile, cancel and retry by hand against the real store (SQLite), the real dispatcher
+// and the real reconciler, on a real Redis that may forget any suffix of its log: its whole content
+// is copied at every step, and an earlier copy can be put back. Workers are played: they take tasks
+// as asynq's scripts do.
 //
 // It covers the three fences, the watermark, orphans, stuck tasks, and the table of state changes.
 // After every step:
 //   - every change of state is in the table of package job;
 //   - no job is given to a worker while a living one holds it, and attempt numbers rise;
-//   - a job that was canceled while it waited is not given to anybody;
+//   - a job that was canceled while it waited is given to no worker;
 //   - failures counted are failures that happened: no fault uses up a retry;
-//   - an outcome stands, until somebody retries by hand.
+//   - an outcome stands, until a retry by hand.
 //
 // And once the faults end, everything finishes, and fsck finds nothing.
 //
@@ -162,7 +162,7 @@ func (w *world) lease(id string, left time.Duration) {
 	w.redis.ZAdd(w.ctx, prefix+"lease", redis.Z{Score: float64(time.Now().Add(left).Unix()), Member: id})
 }
 
-// lapse is a lease that nobody extends.
+// lapse lets a lease expire.
 func (w *world) lapse(id string) { w.lease(id, time.Second) }
 
 func (w *world) claim(t *rapid.T, task string) {
@@ -340,7 +340,7 @@ func (w *world) forget(t *rapid.T) {
 			w.lease(task, 30*time.Second)
 		}
 	}
-	for _, id := range w.redis.LRange(w.ctx, prefix+"active", 0, -1).Val() { // nobody extends the others
+	for _, id := range w.redis.LRange(w.ctx, prefix+"active", 0, -1).Val() { // their leases expire
 		if !slices.ContainsFunc(w.holding, func(h held) bool { return job.TaskID(h.job.ID, h.job.Delivery) == id }) {
 			w.lapse(id)
 		}

@@ -207,8 +207,7 @@ func TestHotWritesFindTheirJobsByKeyWhateverTheStatisticsSay(t *testing.T) {
 	}
 }
 
-// Whoever wants several jobs locks them in the order of their ids, so that no two wait for each
-// other.
+// Several jobs are locked in the order of their ids, so that no two transactions deadlock.
 func TestClaimsAndSettlementsLockInTheOrderOfTheirIDs(t *testing.T) {
 	t.Parallel()
 	s := newStore(t, testenv.Postgres(t))

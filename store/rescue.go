@@ -20,7 +20,7 @@ const orphanBatch = 1000
 const (
 	suspectCrashes  = 2 // lost workers in a row
 	suspectInterval = time.Second
-	suspectWindow   = 60 // places, each suspectSpace after the one before
+	suspectWindow   = 60 // places, each suspectInterval after the one before
 )
 
 // RescueLost takes back active jobs whose worker's heartbeat is stale or gone: each becomes pending

@@ -63,7 +63,7 @@ func openEngine(ctx context.Context, cfg Config) (engine, error) {
 	}
 }
 
-// Clock estimates the time of the database's clock from what Now and Beat have read of it.
+// Clock estimates the time of the database's clock from what Now and Heartbeat have read of it.
 func (s *Store) Clock() *clock.Clock { return s.times }
 
 // Close lets go of every connection.

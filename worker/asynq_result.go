@@ -65,8 +65,8 @@ func (p *Pool) recordRetryTimes(process asynq.HandlerFunc) asynq.HandlerFunc {
 	}
 }
 
-// retryDelay is asynq's RetryDelayFunc. keepTimes says when a task is due that the pool puts off.
-// An error that is not the pool's (a lost lease) comes back soon: the ledger decides at Claim.
+// retryDelay is asynq's RetryDelayFunc. recordRetryTimes says when a task is due that the pool
+// postpones. Another error (a lost lease) comes back soon: the ledger decides at Claim.
 func retryDelay(int, error, *asynq.Task) time.Duration { return time.Second }
 
 // isFailure keeps asynq's count of failures the same as the ledger's.

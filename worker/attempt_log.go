@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	// attemptLogRate and journalBurst bound the lines that failures write, so that a type that
+	// attemptLogRate and attemptLogBurst bound the lines that failures write, so that a type that
 	// always fails does not fill a disk.
 	attemptLogRate  = 50 // lines a second
 	attemptLogBurst = 500

@@ -74,7 +74,7 @@ type Config struct {
 	CancelChannel string
 }
 
-// Deps are what a Pool works with; all are needed but Knows, Home, Clock and Observer.
+// Deps are what a Pool works with; all are needed but Knows, Mark, Clock and Observer.
 type Deps struct {
 	Ledger     ledger
 	Dispatcher dispatcher

@@ -526,7 +526,7 @@ func TestAJobThatWasGivenToAnotherEndsHere(t *testing.T) {
 	b := newBench(t, map[string]Handler{"until": until})
 	id := b.submit("until")
 	j := b.await(id, func(j *job.Job) bool { return j.State == job.Active }, "the job runs")
-	// Somebody takes it back and claims it again, as if this pool had been silent.
+	// The reconciler takes it back and another worker claims it, as if this pool had been silent.
 	other := job.NewID()
 	if out, err := b.ledger.Store.Settle(t.Context(),
 		[]*job.Settlement{{JobID: id, Attempt: j.Attempt, WorkerID: b.pool.cfg.ID, State: job.Pending}}); err != nil ||

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// message is a message and when it may be delivered.
+// delayed is a message and when it may be delivered.
 type delayed struct {
 	due  time.Time
 	data []byte

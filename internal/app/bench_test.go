@@ -140,7 +140,7 @@ func (b *bench) in(t *testing.T) *bench {
 	return &own
 }
 
-// person is somebody with an account.
+// person is a user with an account.
 type person struct {
 	ID       string
 	Email    string

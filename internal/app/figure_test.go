@@ -65,7 +65,7 @@ func TestWhoComesWhileFiguresAreCountedGetsTheOldOnes(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.until = time.Time{}
-	f.counting.Lock() // somebody counts
+	f.counting.Lock() // as while another request counts
 	if got, err := f.QueueFigures(t.Context()); err != nil || got != first {
 		t.Errorf("%v %v", got, err)
 	}

@@ -60,7 +60,7 @@ func TestWhoProvesNothingGetsNothing(t *testing.T) {
 	b.ask(ask{path: "/v1/me", head: line("bEARER   " + good)}).want(b, 200)
 }
 
-// refusesCaller holds that nobody is let in, on a road that reads and one that writes.
+// refusesCaller checks that credentials are refused on a route that reads and on one that writes.
 func (b *bench) refusesCaller(a ask) {
 	b.Helper()
 	before := b.census()
@@ -219,7 +219,7 @@ func TestTokensThatAreNotOursAreRefused(t *testing.T) {
 	for name, token := range tokens {
 		t.Run(name, func(t *testing.T) { b.in(t).refusesCaller(ask{as: token}) })
 	}
-	// A header of a megabyte is no token any more: it is refused before anybody looks for one.
+	// A header of a megabyte is refused by its size, before it is read as a token.
 	r := b.ask(ask{path: "/v1/me", as: strings.Repeat(".", 1<<20)}).want(b, http.StatusRequestHeaderFieldsTooLarge)
 	if r.took > 2*time.Second {
 		t.Errorf("a megabyte of dots took %v", r.took)

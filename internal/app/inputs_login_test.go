@@ -65,7 +65,7 @@ func TestGuessingIsSlowedDownAndLocksNobodyOut(t *testing.T) {
 	if s, err := strconv.Atoi(last.header.Get("Retry-After")); err != nil || s > 60 {
 		t.Errorf("come back in %q s", last.header.Get("Retry-After"))
 	}
-	b.login(ann.Email, ann.password, thief).want(b, 429) // right by now, but nobody learns that
+	b.login(ann.Email, ann.password, thief).want(b, 429) // a right password is not told apart by now
 	b.login(strings.ToUpper(ann.Email), "a guess", thief).want(b, 429)
 	b.login(ann.Email, ann.password, home).want(b, 200)
 	b.login(b.admin.Email, b.admin.password, thief).want(b, 200) // others are not meant

@@ -17,8 +17,8 @@ import (
 	"github.com/waybill/waybill/internal/app"
 )
 
-// TestMain puts a name server of our own before every test of this package: it knows the names
-// below, and nobody else's. And it keeps the outages that tests make from filling standard error.
+// TestMain starts a name server that knows only the names below, and keeps the outages that tests
+// make from filling standard error.
 func TestMain(m *testing.M) {
 	app.SetRedisLogger(slog.New(slog.DiscardHandler))
 	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {

@@ -17,7 +17,8 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// inside is a server that nobody may reach: it counts who does.
+// inside is a server in a private network. It counts the requests that reach it: there must be
+// none.
 func inside(t *testing.T) (port string, reached *atomic.Int32) {
 	t.Helper()
 	reached = new(atomic.Int32)

@@ -188,7 +188,7 @@ func checkProblem(t testing.TB, r reply) {
 	}
 }
 
-// input is one thing that somebody may send, and what he gets.
+// input is one request, and the answer that it should get.
 type input struct {
 	name string
 	ask

@@ -100,11 +100,9 @@ func (p Process) Serve(ctx context.Context) error {
 }
 
 func (p Process) limitMemory() {
-	// Building takes three times the memory that running does.
-	debug.FreeOSMemory()
-	// By GOMEMLIMIT.
-	isAPI, isSet := p.Options.API != nil && !p.Options.Worker, debug.SetMemoryLimit(-1) != math.MaxInt64
-	if isAPI && !isSet {
+	debug.FreeOSMemory() // building takes three times the memory that running does
+	isAPI := p.Options.API != nil && !p.Options.Worker
+	if byEnvironment := debug.SetMemoryLimit(-1) != math.MaxInt64; isAPI && !byEnvironment { // GOMEMLIMIT
 		debug.SetMemoryLimit(apiMemory)
 	}
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/waybill/waybill/internal/redisx"
 )
 
-// duty is the lease on exporting the deployment's figures. The ledger and Redis each keep one: the
-// figures of either are exported while it answers, whatever happens to the other.
+// The lease on exporting the deployment's figures. The ledger and Redis each keep one: the figures
+// of either are exported while it answers, whatever happens to the other.
 const (
 	leaseName  = "figures"
 	redisLease = "waybill:lease:" + leaseName

@@ -34,8 +34,8 @@ type queueCounts struct {
 // Queues reads the pauses, which are never old.
 func (f *queueCounts) Queues(ctx context.Context) ([]job.Queue, error) { return f.ledger.Queues(ctx) }
 
-// QueueFigures answers what was counted last. Who comes when that is too old counts; who comes
-// meanwhile gets the old ones, if there are any.
+// QueueFigures returns the counts of the last time. If they are too old, the request that finds
+// them so counts again; requests that come meanwhile get the old ones, if there are any.
 func (f *queueCounts) QueueFigures(ctx context.Context) (*api.QueueFigures, error) {
 	last, fresh := f.known()
 	if fresh {

@@ -72,8 +72,8 @@ func tallied(t *testing.T, environ ...string) (*bench, *tally) {
 	return b, c
 }
 
-// submitMany submits n jobs of the tally, some at a time, and answers those that were accepted.
-// Each must be, without waiting for anybody.
+// submitMany submits n jobs of the tally, some at a time, and returns those that were accepted:
+// all, and without waiting.
 func (b *bench) submitMany(n int, members string) (ids []string) {
 	b.Helper()
 	c := client(b)

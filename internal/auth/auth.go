@@ -1,9 +1,9 @@
-// Package auth says who is calling: passwords, access tokens, refresh tokens, API keys, browser
-// sessions, roles.
+// Package auth authenticates: passwords, access tokens, refresh tokens, API keys, browser sessions,
+// roles.
 //
-// What it knows comes from the ledger. Redis only shortens the way there and counts failed
-// sign-ins; without it everything works the same, per process. Nothing that it stores, logs or
-// returns in an error holds a secret.
+// The ledger is its source. Redis has copies for speed and counts failed sign-ins; without it
+// everything works the same, per process. Nothing that it stores, logs or returns in an error holds
+// a secret.
 package auth
 
 import (

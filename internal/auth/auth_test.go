@@ -319,7 +319,7 @@ func TestALedgerOutOfReachIsNotAWrongToken(t *testing.T) {
 	b.ledger.fail(job.Unavailable("the ledger cannot be reached", errors.New("connection refused")))
 	_, err := b.authenticate(tokens.Access)
 	wantCode(t, err, job.CodeUnavailable)
-	for range 50 { // and costs nobody a try
+	for range 50 { // and counts as no failed try
 		_, err = b.Login(t.Context(), u.Email, goodPassword)
 		wantCode(t, err, job.CodeUnavailable)
 	}

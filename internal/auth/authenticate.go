@@ -11,7 +11,7 @@ import (
 	"github.com/waybill/waybill/internal/job"
 )
 
-// Authenticate says who is calling, from the values of all Authorization headers of a request.
+// Authenticate returns the principal of a request from the values of all its Authorization headers.
 // There must be one, of the scheme Bearer, with an access token or an API key. Everything else is
 // job.CodeUnauthenticated; job.CodeUnavailable means that the ledger could not be asked. The
 // principal belongs to the caller.

@@ -122,7 +122,7 @@ func TestAPasswordResetDoesNotTellWhoHasAnAccount(t *testing.T) {
 	if b.ledger.reads != reads {
 		t.Error("the ledger was asked before the answer")
 	}
-	for range 10 { // as many as anybody may ask for
+	for range 10 { // as many as may be requested
 		must(t, b.RequestReset(t.Context(), u.Email))
 	}
 	ctx, stop := context.WithCancel(t.Context())

@@ -243,7 +243,7 @@ func TestWhatWasReadBeforeAChangeIsNotKept(t *testing.T) {
 		_, _ = tier.get(t.Context(), id)
 	}()
 	<-reading
-	tier.changed(t.Context(), id) // demoted while somebody reads
+	tier.changed(t.Context(), id) // demoted during the read
 	close(goOn)
 	<-done
 	if v, err := tier.get(t.Context(), id); err != nil || v.Role != account.RoleUser {

@@ -9,10 +9,10 @@ import (
 	"unicode/utf8"
 )
 
-// fit is a schema whose payloads can be judged by their bytes, without decoding them: for a small
-// payload that is the dearest part of a submission. It says yes, or that it does not know; it never
-// says no. What it is not sure of (a mistake, an escape where the text matters, a number with an
-// exponent) is for the validator, which also names what is wrong.
+// fastSchema is a schema whose payloads can be judged by their bytes, without decoding them: for a
+// small payload that is the dearest part of a submission. It says yes, or that it does not know; it
+// never says no. What it is not sure of (a mistake, an escape where the text matters, a number with
+// an exponent) is for the validator, which also names what is wrong.
 type fastSchema struct {
 	Type                 string                 `json:"type"` // empty: any value
 	Properties           map[string]*fastSchema `json:"properties"`
@@ -81,7 +81,7 @@ func (f *fastSchema) known() error {
 	return nil
 }
 
-// holds reports whether payload, which must be valid JSON, surely fits.
+// accepts reports whether payload, which must be valid JSON, surely fits.
 func (f *fastSchema) accepts(payload []byte) bool {
 	w := &walk{data: payload}
 	return w.value(f)

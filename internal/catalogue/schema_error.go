@@ -17,17 +17,12 @@ const (
 	maxPointer  = 512 // bytes; names in a pointer are the caller's own and can be of any length
 )
 
-var pointerEscaper = strings.NewReplacer("~", "~0", "/", "~1")
-
-// child is the pointer of a member of what parent points to (RFC 6901).
-func child(parent, name string) string { return parent + "/" + pointerEscaper.Replace(name) }
-
 // mistakes flattens the validator's tree: one entry per wrong value. The words are our own, because
 // the validator's repeat the value, which may be a secret.
 func mistakes(e *jsonschema.ValidationError) []job.FieldError {
 	at := payloadRoot
 	for _, name := range e.InstanceLocation {
-		at = child(at, name)
+		at = job.PointerTo(at, name)
 	}
 	switch k := e.ErrorKind.(type) {
 	case *kind.Required:
@@ -50,7 +45,7 @@ func mistakes(e *jsonschema.ValidationError) []job.FieldError {
 func each(parent string, names []string, detail string) []job.FieldError {
 	fields := make([]job.FieldError, len(names))
 	for i, name := range names {
-		fields[i] = job.FieldError{Pointer: child(parent, name), Detail: detail}
+		fields[i] = job.FieldError{Pointer: job.PointerTo(parent, name), Detail: detail}
 	}
 	return fields
 }

@@ -81,7 +81,7 @@ func (t *Type) use(mw []tasks.Middleware) {
 func (t *Type) Payload() reflect.Type { return t.spec.Payload }
 
 // Check says whether payload may be submitted: nil, or a *job.Error with CodeInvalid whose Fields
-// name every mistake, at most maxMistakes of them, by pointers that start with "/payload". It never
+// name every mistake, at most maxReported of them, by pointers that start with "/payload". It never
 // repeats a value of the payload.
 func (t *Type) Check(payload json.RawMessage) error {
 	if json.Valid(payload) {
@@ -139,7 +139,7 @@ func undecodable(err error) job.FieldError {
 	var wrong *json.UnmarshalTypeError
 	if errors.As(err, &wrong) && wrong.Field != "" {
 		return job.FieldError{
-			Pointer: payloadRoot + "/" + strings.ReplaceAll(pointerEscaper.Replace(wrong.Field), ".", "/"),
+			Pointer: strings.ReplaceAll(job.PointerTo(payloadRoot, wrong.Field), ".", "/"),
 			Detail:  "is out of range, or not of the form that is wanted (" + wrong.Type.String() + ")",
 		}
 	}

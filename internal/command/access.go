@@ -20,8 +20,8 @@ const (
 	devFolder  = ".waybill" // where waybill dev keeps its administrator's key, and its URL while it runs
 )
 
-// repeats is how often a command repeats a request whose answer was lost. It is less than a
-// program's client does, since somebody at a terminal waits for the error.
+// repeats is how often a command repeats a request whose answer was lost. It is less than the
+// default of package client, since a person waits for the error at the terminal.
 const repeats = 2
 
 // accessFlags say which API a command calls, and with which key.

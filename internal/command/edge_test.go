@@ -24,7 +24,8 @@ import (
 	"github.com/waybill/waybill/internal/testenv"
 )
 
-// The whole attack: go test ./cmd/waybill -run SlowPeers -slow-peers 2100 -slow-for 2m -timeout 30m
+// The whole attack: go test ./internal/command -run SlowPeers -slow-peers 2100 -slow-for 2m
+// -timeout 30m
 var (
 	slowPeers = flag.Int("slow-peers", 100, "connections of each kind that TestSlowPeersTakeNothingFromOthers opens")
 	slowFor   = flag.Duration("slow-for", 5*time.Second, "how long they are held")

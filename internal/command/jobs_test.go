@@ -141,7 +141,7 @@ func TestJobsAreSubmittedReadAndSteeredFromTheCommandLine(t *testing.T) {
 	}
 }
 
-// A key is for the API that was named, and for nobody that it points to.
+// A key is sent to the API that was named, and not to where it redirects.
 func TestTheKeyIsSentNowhereElse(t *testing.T) {
 	t.Parallel()
 	asked := false

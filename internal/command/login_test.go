@@ -122,8 +122,8 @@ func TestLoginKeepsAKeyForLater(t *testing.T) {
 	}
 }
 
-// While waybill dev runs in a folder, the commands there mean it, wherever it listens, and whoever
-// is signed in elsewhere.
+// While waybill dev runs in a folder, commands in that folder go to it, on any port and beside any
+// current profile.
 func TestCommandsFindTheDevOfTheirFolder(t *testing.T) {
 	t.Parallel()
 	h := home{t, t.TempDir()}

@@ -21,12 +21,12 @@ type ClaimRequest struct {
 	WorkerID ID
 }
 
-// Claim is the answer. Job holds everything that a handler needs, its payload the ledger's own; nil
-// unless Verdict is Run.
+// Claim is the answer to a ClaimRequest. Job holds everything that a handler needs, its payload the
+// ledger's own; nil unless Decision is Run.
 type Claim struct {
 	Decision ClaimDecision
 	Job      *Job
-	Wait     time.Duration // with PutOff
+	Wait     time.Duration // with Postpone
 }
 
 // Settlement is how one attempt ended.

@@ -3,6 +3,7 @@ package job
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -27,6 +28,11 @@ type FieldError struct {
 	Pointer string `json:"pointer"`
 	Detail  string `json:"detail"`
 }
+
+var pointerEscaper = strings.NewReplacer("~", "~0", "/", "~1")
+
+// PointerTo is the JSON Pointer (RFC 6901) of a member of what parent points to.
+func PointerTo(parent, name string) string { return parent + "/" + pointerEscaper.Replace(name) }
 
 // Error is what a caller may know. Everything else is wrapped, logged once at the edge, and shown
 // as "internal".

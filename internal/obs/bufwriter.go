@@ -24,7 +24,7 @@ type BufferedWriter struct {
 	armed bool        // the timer will flush
 }
 
-// NewBufferedWriter makes a Gathered that writes to w. Flush must be the last that is called of it.
+// NewBufferedWriter makes a BufferedWriter that writes to w. Flush must be its last call.
 func NewBufferedWriter(w io.Writer) *BufferedWriter { return &BufferedWriter{w: w} }
 
 // Write implements io.Writer. Lines are never mixed.

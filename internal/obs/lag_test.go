@@ -22,7 +22,7 @@ func TestTheLagIsTheAgeOfTheHeadOfTheLine(t *testing.T) {
 		{4, 50, 20, 2 * time.Second}, // the same head
 		{5, 50, 30, time.Second},     // those of 2 are gone, the head came at 4
 		{6, 45, 30, 2 * time.Second}, // counts read one after the other may seem to fall
-		{7, 50, 50, 0},               // nobody is left
+		{7, 50, 50, 0},               // none is left
 		{8, 50, 50, 0},
 		{9, 60, 50, 0},
 		{99, 60, 50, 90 * time.Second}, // nothing moves

@@ -27,13 +27,16 @@ const (
 //
 // KEYS[1] active  KEYS[2] lease  KEYS[3] pending  KEYS[4] scheduled  KEYS[5] retry
 // KEYS[6…] the tasks' keys
-// ARGV[1] how long a pending list may be to be searched  ARGV[n] the id of the task KEYS[n+4]
+// ARGV[1] how long a pending list may be to be searched  ARGV[2] "1": tasks with a lease are kept
+// ARGV[n] the id of the task KEYS[n+3]
 // Returns how many keys existed.
 var deleteTasksScript = redis.NewScript(`
-local buried, length = 0, redis.pcall("LLEN", KEYS[3])
+local deleted, length = 0, redis.pcall("LLEN", KEYS[3])
 for i = 6, #KEYS do
-	local id = ARGV[i - 4]
-	if redis.pcall("HGET", KEYS[i], "state") ~= "archived" then
+	local id = ARGV[i - 3]
+	local kept = redis.pcall("HGET", KEYS[i], "state") == "archived"
+		or ARGV[2] == "1" and type(redis.pcall("ZSCORE", KEYS[2], id)) == "string"
+	if not kept then
 		redis.pcall("LREM", KEYS[1], 0, id)
 		redis.pcall("ZREM", KEYS[2], id)
 		if type(length) == "number" and length <= tonumber(ARGV[1]) then
@@ -41,38 +44,31 @@ for i = 6, #KEYS do
 		end
 		redis.pcall("ZREM", KEYS[4], id)
 		redis.pcall("ZREM", KEYS[5], id)
-		buried = buried + redis.call("DEL", KEYS[i])
+		deleted = deleted + redis.call("DEL", KEYS[i])
 	end
 end
-return buried
+return deleted
 `)
 
 const (
-	searchedPending  = 10_000 // ids in a pending list that deleteTasks searches
+	searchedPending  = 10_000 // ids in a pending list that deleteTasksScript searches
 	deleteTasksBatch = 100    // tasks in one script
 )
 
+// deleteTasks takes tasks out of Redis, also those that a worker has.
 func (r *Reconciler) deleteTasks(ctx context.Context, queue string, taskIDs ...string) error {
-	return r.removeTasks(ctx, deleteTasksScript, queue, taskIDs)
+	return r.runDeleteTasks(ctx, queue, taskIDs, false)
 }
 
-// removeTasks runs a script that takes the keys and arguments of deleteTasks.
-func (r *Reconciler) removeTasks(ctx context.Context, script *redis.Script, queue string, taskIDs []string) error {
+func (r *Reconciler) runDeleteTasks(ctx context.Context, queue string, taskIDs []string, keepLeased bool) error {
 	p := asynqredis.QueuePrefix(queue)
 	for some := range slices.Chunk(taskIDs, deleteTasksBatch) {
-		keys, args := []string{
-			p + "active",
-			p + "lease",
-			p + "pending",
-			p + "scheduled",
-			p + "retry",
-		}, []any{
-			searchedPending,
-		}
+		keys := []string{p + "active", p + "lease", p + "pending", p + "scheduled", p + "retry"}
+		args := []any{searchedPending, keepLeased}
 		for _, id := range some {
 			keys, args = append(keys, p+"t:"+id), append(args, id)
 		}
-		if err := script.Run(ctx, r.redis, keys, args...).Err(); err != nil {
+		if err := deleteTasksScript.Run(ctx, r.redis, keys, args...).Err(); err != nil {
 			return fmt.Errorf("take tasks out of Redis: %w", err)
 		}
 	}
@@ -112,9 +108,10 @@ func (r *Reconciler) expiredLeases(ctx context.Context, queue string) error {
 	return errors.Join(r.deleteTasks(ctx, queue, done...), r.redeliver(ctx, queue, stuck))
 }
 
-// matchLeases makes the active list and the lease set of a queue name the same tasks. A script of
-// asynq's that misses a task in either stops half way, and an active task without a lease would never
-// be found. A task that lacks a lease gets a new one: its worker extends it, or it expires.
+// matchLeasesScript makes the active list and the lease set of a queue name the same tasks. A
+// script of asynq's that misses a task in either stops half way, and an active task without a lease
+// would never be found. A task that lacks a lease gets a new one: its worker extends it, or it
+// expires.
 //
 // KEYS[1] active  KEYS[2] lease
 // ARGV[1] when a new lease ends (Unix seconds)  ARGV[2] prefix of the tasks' keys

@@ -100,8 +100,8 @@ redis.call("EXPIRE", KEYS[2], ARGV[2])
 return 1
 `)
 
-// setAside takes keys of a wrong type out of the way. What the right ones held, the reconciler finds
-// like any other loss.
+// setAside takes keys of a wrong type out of the way. What the right ones held, the reconciler
+// finds like any other loss.
 func (r *Reconciler) setAside(ctx context.Context, queue string, wrong []typedKey) error {
 	r.divergent[queue][KindKey].add(len(wrong))
 	var errs []error

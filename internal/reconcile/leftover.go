@@ -15,8 +15,8 @@ import (
 	"github.com/waybill/waybill/internal/redisx"
 )
 
-// leftoverScan is how many keys of Redis one pass looks at. A million keys take about 80 minutes,
-// and cost what a page of overdue costs.
+// leftoverScan is how many keys of Redis one pass looks at. At a pass a second a million keys take
+// about 80 minutes.
 const leftoverScan = 200
 
 // scanCursors says for each master of Redis where its scan goes on.
@@ -24,32 +24,6 @@ type scanCursors struct {
 	mu   sync.Mutex
 	next map[string]uint64
 }
-
-// removeLeftoverScript deletes tasks that belong to no open job, unless a worker has them or they
-// are archived. Keys are in the order of deleteTask's, so that one function makes both.
-//
-// KEYS[1] active  KEYS[2] lease  KEYS[3] pending  KEYS[4] scheduled  KEYS[5] retry
-// KEYS[6…] the tasks' keys
-// ARGV[1] how long a pending list may be to be searched  ARGV[n] the id of the task KEYS[n+4]
-// Returns how many keys were deleted.
-var removeLeftoverScript = redis.NewScript(`
-local deleted, length = 0, redis.pcall("LLEN", KEYS[3])
-for i = 6, #KEYS do
-	local id = ARGV[i - 4]
-	local state = redis.pcall("HGET", KEYS[i], "state")
-	local kept = state == "archived" or state == "completed" or type(redis.pcall("ZSCORE", KEYS[2], id)) == "string"
-	if not kept then
-		redis.pcall("LREM", KEYS[1], 0, id)
-		if type(length) == "number" and length <= tonumber(ARGV[1]) then
-			redis.call("LREM", KEYS[3], 0, id)
-		end
-		redis.pcall("ZREM", KEYS[4], id)
-		redis.pcall("ZREM", KEYS[5], id)
-		deleted = deleted + redis.call("DEL", KEYS[i])
-	end
-end
-return deleted
-`)
 
 // leftovers looks at a few keys of Redis and deletes the tasks whose job is finished or has a newer
 // task: a job that was canceled long before it was due, or a task whose list was deleted by hand. A
@@ -60,7 +34,7 @@ func (r *Reconciler) leftovers(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("look for tasks without a job: %w", err)
 		}
-		errs := []error{}
+		var errs []error
 		for _, queue := range r.cfg.Queues {
 			errs = append(errs, r.removeLeftovers(ctx, queue, taskIDsOf(queue, keys)))
 		}
@@ -98,14 +72,14 @@ func taskIDsOf(queue string, keys []string) (ids []string) {
 }
 
 func (r *Reconciler) removeLeftovers(ctx context.Context, queue string, ids []string) error {
-	standing, err := r.openDeliveries(ctx, ids)
+	open, err := r.openDeliveries(ctx, ids)
 	if err != nil {
 		return err
 	}
 	ids = slices.DeleteFunc(ids, func(id string) bool {
 		jobID, delivery, _ := job.ParseTaskID(id) // taskIDsOf took only those that can be read
-		d, open := standing[jobID]
-		return open && d.Number <= delivery
+		d, ok := open[jobID]
+		return ok && d.Number <= delivery
 	})
-	return r.removeTasks(ctx, removeLeftoverScript, queue, ids)
+	return r.runDeleteTasks(ctx, queue, ids, true)
 }

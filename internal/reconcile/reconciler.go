@@ -30,7 +30,7 @@ type Ledger interface {
 		before time.Time,
 		limit int,
 	) ([]job.OpenDelivery, error)
-	// DueDeliveries is Deliveries for the jobs that wait and should have run before that time.
+	// DueDeliveries is OpenDeliveries for the jobs that wait and should have run before that time.
 	DueDeliveries(
 		ctx context.Context,
 		queue string,
@@ -98,8 +98,9 @@ type Stats struct {
 	Divergent map[string]int64 // by kind, at the last look of this process at the queues whose turn it has
 	Adopted   int64            // actions done in Redis that the ledger took over
 	Passes    int64
-	Since     time.Duration // the last pass that found everything it needed to ask, or else since the reconciler was made
-	Lag       time.Duration
+	// The last pass that found everything it needed to ask, or else since the reconciler was made.
+	Since time.Duration
+	Lag   time.Duration
 }
 
 // Reconciler compares the ledger with Redis.
@@ -185,8 +186,8 @@ func (r *Reconciler) Run(ctx context.Context) error {
 	return nil
 }
 
-// Pass reconciles everything once. Lost jobs need no Redis, so they come first; each queue is compared
-// even if another failed.
+// Pass reconciles everything once. Lost jobs need no Redis, so they come first; each queue is
+// compared even if another failed.
 func (r *Reconciler) Pass(ctx context.Context) error {
 	r.passes.Add(1)
 	errs := []error{r.rescueLost(ctx)}

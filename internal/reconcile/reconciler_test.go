@@ -232,8 +232,8 @@ func TestALostLogTailTakesTheWatermarkWithTheTasks(t *testing.T) {
 	}
 }
 
-// A flush between the look-up and the raising must not leave a watermark that vouches for what is
-// gone.
+// A flush between the look-up and the raising must not leave a watermark that covers tasks which
+// are gone.
 func TestAWatermarkIsOnlyRaisedWhereItWasRead(t *testing.T) {
 	t.Parallel()
 	b := newFixture(t)
@@ -372,7 +372,7 @@ func TestFsckFindsAndMends(t *testing.T) {
 	if err := b.insp.ArchiveTask("default", job.TaskID(jobs[2].ID, 1)); err != nil { // 2 was archived by hand
 		t.Fatal(err)
 	}
-	// And somebody left this behind.
+	// A list of tasks that were never in it is left behind.
 	b.redis.HSet(t.Context(), asynqredis.TaskKey("default", job.TaskID(job.NewID(), 1)), "state", "active")
 	found, err := b.reconciler.Fsck(t.Context(), false)
 	if err != nil {
@@ -415,7 +415,7 @@ func TestDivergenceIsCountedForEachQueueAndOnlyWhileItIsThere(t *testing.T) {
 		t.Errorf("%d are missing, want 2", n)
 	}
 	b.create(1)
-	b.redis.Set(t.Context(), "waybill:{default}:reconciler", job.NewID().String(), 0) // somebody else's turn
+	b.redis.Set(t.Context(), "waybill:{default}:reconciler", job.NewID().String(), 0) // another process has the turn
 	b.pass()
 	if n := b.reconciler.Stats().Divergent[KindMissing]; n != 0 {
 		t.Errorf("without the turn, %d are missing", n)

@@ -21,7 +21,7 @@ const (
 	lateBy = time.Minute
 )
 
-// place is where the task of a job stands in Redis.
+// taskState is where the task of a job stands in Redis.
 type taskState struct {
 	// What the task says of itself; empty: there is no such task; broken: its key cannot be read,
 	// or has no message.
@@ -49,10 +49,10 @@ func (p taskState) isStuck(d job.OpenDelivery, now time.Time) bool {
 	}
 }
 
-// places tells for each task its state and where it stands, in one step for a whole page. A pending
-// list has no look-up by id. One that is short is read whole. Of a long one the oldest tasks are
-// read: tasks are taken in the order in which they came to be pending, so that one that is older
-// than all of those does not stand before them.
+// taskStatesScript tells for each task its state and where it stands, in one step for a whole page.
+// A pending list has no look-up by id. One that is short is read whole. Of a long one the oldest
+// tasks are read: tasks are taken in the order in which they came to be pending, so that one that
+// is older than all of those does not stand before them.
 //
 // KEYS[1] lease  KEYS[2] scheduled  KEYS[3] retry  KEYS[4] pending  KEYS[5…] the tasks' keys
 // ARGV[1] how many pending tasks are read  ARGV[2] a margin for differing clocks (nanoseconds)

@@ -21,8 +21,8 @@ import (
 // for it, which was written later. A crash between commit and send, a lost log tail, a lagging
 // replica that was promoted, FLUSHALL and an empty new Redis are all the same case.
 
-// advanceScript raises the watermark if every task is there, in one step: what it saw and what it writes
-// are one place in Redis's log.
+// advanceScript raises the watermark if every task is there, in one step: what it saw and what it
+// writes are one place in Redis's log.
 //
 // KEYS[1]  the watermark
 // KEYS[2…] the tasks' keys
@@ -53,8 +53,8 @@ const (
 	advanceTries = 5 // of one page: jobs finish while it is looked at
 )
 
-// sent walks the deliveries between the watermark and the horizon, sends what Redis does not know,
-// and raises the watermark.
+// reconcileSent walks the deliveries between the watermark and the horizon, sends what Redis does
+// not know, and raises the watermark.
 func (r *Reconciler) reconcileSent(ctx context.Context, queue string) error {
 	horizon, err := r.horizon(ctx)
 	if err != nil {
@@ -147,8 +147,8 @@ func (r *Reconciler) advancePage(
 		if err != nil {
 			return position{}, missing, err
 		}
-		// Deliveries ends before the horizon: the horizon itself, without an id, vouches for
-		// nothing that lies on it.
+		// OpenDeliveries ends before the horizon: the horizon itself, without an id, covers nothing
+		// that lies on it.
 		next := position{Position: job.Position{DispatchAt: horizon}}
 		if len(page) == advancePage {
 			next.Position = page[len(page)-1].Position

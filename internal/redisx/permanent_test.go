@@ -184,8 +184,7 @@ func serving(t *testing.T, greet func(net.Conn)) string {
 	return l.Addr().String()
 }
 
-// tlsRedis starts a server whose certificate nobody knows, and answers the address where it speaks
-// TLS.
+// tlsRedis starts a server with a self-signed certificate, and returns its TLS address.
 func tlsRedis(t *testing.T) string {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

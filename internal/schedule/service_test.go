@@ -118,8 +118,7 @@ func (b *bench) create(change ...func(*job.Schedule)) *job.Schedule {
 	return s
 }
 
-// rewind makes a schedule stand as if its next planned time had been so long ago and nobody had
-// been there since.
+// rewind sets a schedule's next planned time so long ago, as if no worker had run since.
 func (b *bench) rewind(s *job.Schedule, ago time.Duration) {
 	b.t.Helper()
 	_, err := b.store.ChangeSchedule(

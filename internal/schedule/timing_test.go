@@ -242,7 +242,7 @@ func drawTiming(t *rapid.T) job.Timing {
 	return job.Timing{Cron: cron, Timezone: rapid.SampledFrom(zones).Draw(t, "zone")}
 }
 
-// Whoever begins to compute at any moment finds the same times, strictly rising.
+// The times are the same from whichever moment they are computed, and strictly rising.
 func TestPlannedTimesRiseAndDoNotDependOnWhoComputesThem(t *testing.T) {
 	t.Parallel()
 	created := at(t, "2026-01-01T00:00:00Z")

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/waybill/waybill/internal/job"
 	"github.com/waybill/waybill/tasks"
 )
 
@@ -66,9 +67,9 @@ func checkEnv(env map[string]string, allowed []string) []tasks.FieldError {
 		size += len(name) + len(value)
 		switch {
 		case !slices.Contains(allowed, name):
-			add(child("/env", name), notAllowed(allowed))
+			add(job.PointerTo("/env", name), notAllowed(allowed))
 		case strings.ContainsRune(value, 0):
-			add(child("/env", name), "must not hold a NUL")
+			add(job.PointerTo("/env", name), "must not hold a NUL")
 		}
 	}
 	if size > maxEnvBytes {

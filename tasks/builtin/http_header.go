@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/waybill/waybill/internal/job"
 	"github.com/waybill/waybill/tasks"
 )
 
@@ -61,7 +62,7 @@ func checkHeaders(headers map[string]string) []tasks.FieldError {
 		size += len(name) + len(value)
 		canonical := http.CanonicalHeaderKey(name)
 		if detail := headerMistake(canonical, value, seen[canonical]); detail != "" {
-			fields = append(fields, tasks.FieldError{Pointer: child("/headers", name), Detail: detail})
+			fields = append(fields, tasks.FieldError{Pointer: job.PointerTo("/headers", name), Detail: detail})
 		}
 		seen[canonical] = true
 	}

@@ -54,8 +54,8 @@ const (
 	unknown                     // it is not known whether the mail was taken
 )
 
-// judge tells the faults of one mail from those of the deployment (RFC 5321, section 4.2, and RFC
-// 3463).
+// classify tells the faults of one mail from those of the deployment (RFC 5321, section 4.2, and
+// RFC 3463).
 func (e *smtpError) classify() smtpFault {
 	var reply *textproto.Error
 	switch {

@@ -33,7 +33,7 @@ type mailServer struct {
 	stall                              chan struct{} // DATA is answered when it closes; nil: at once
 	hangUp                             bool          // right after a message was accepted
 	cutOff                             bool          // in place of an answer to a message
-	refusedAuth                        []string      // mechanisms that are offered, and refused whoever asks
+	refusedAuth                        []string      // mechanisms that are offered, and always refused
 	utf8                               bool          // SMTPUTF8 is offered
 
 	mu   sync.Mutex
@@ -203,7 +203,7 @@ func (s *mailSession) Reset() {
 
 func (s *mailSession) Logout() error { return nil }
 
-// selfSigned makes a certificate for 127.0.0.1 that vouches for itself, and a file that holds it.
+// selfSigned makes a self-signed certificate for 127.0.0.1, and a file that holds it.
 func selfSigned(t *testing.T) (tls.Certificate, string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

@@ -92,7 +92,7 @@ func (p *process) start(args ...string) error {
 	return os.WriteFile(p.pidFile(), []byte(strconv.Itoa(cmd.Process.Pid)), 0o644)
 }
 
-// ready waits until probe succeeds; it gives up when the program has ended or after startPatience.
+// ready waits until probe succeeds; it gives up when the program has ended or after startTimeout.
 func (p *process) ready(probe func() error) error {
 	deadline := time.Now().Add(startTimeout)
 	for {
@@ -145,7 +145,7 @@ func (p *process) signal(sig syscall.Signal) error {
 }
 
 // stop sends sig and waits until the program has ended. A program that takes longer than
-// stopPatience is ended at once, which is an error. Stopping what does not run is none.
+// stopTimeout is killed, which is an error. Stopping what does not run is none.
 func (p *process) stop(sig syscall.Signal) error {
 	if !p.running() {
 		return nil

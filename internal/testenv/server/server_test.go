@@ -92,7 +92,7 @@ func open(t *testing.T) string {
 	return dir
 }
 
-// awaitGone waits until nobody answers at the addresses and dir is empty.
+// awaitGone waits until the addresses have no listener and dir is empty.
 func awaitGone(t *testing.T, addrs []string, dir string) {
 	t.Helper()
 	var left []string

@@ -197,7 +197,7 @@ func pidIn(t *testing.T, dir, name string) int {
 	return pid
 }
 
-// eventuallyGone counts a zombie as gone: reaping it is for whoever inherited it.
+// eventuallyGone counts a zombie as gone: its new parent reaps it.
 func eventuallyGone(t *testing.T, pid int) {
 	t.Helper()
 	poll(t, fmt.Sprintf("process %d lives on", pid), func() bool {
@@ -245,7 +245,7 @@ func TestAProgramCannotReadTheWorkersEnvironment(t *testing.T) {
 func TestAProgramRunsAsTheUserItIsGiven(t *testing.T) {
 	t.Parallel()
 	nobody := &User{UID: 65534, GID: 65534}
-	if CheckUser(nobody) != nil { // without root there is nobody else to be
+	if CheckUser(nobody) != nil { // only root can change the user
 		if err := CheckUser(&User{UID: uint32(os.Geteuid()), GID: uint32(os.Getegid())}); err != nil {
 			t.Error(err)
 		}
